@@ -1,0 +1,1 @@
+"""Offline: label every object of an input and write one prediction row for each."""

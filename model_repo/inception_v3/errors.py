@@ -1,0 +1,43 @@
+"""What can go wrong between encoded bytes and a prediction.
+
+ModelError
+├── DecodeError        the bytes are not an image we can label     → an error row, or a 4xx
+├── WeightsError       weights are missing, corrupt or of another network
+├── RepositoryError    the model repository, a config.pbtxt or a labels.txt is wrong
+└── InputError         an array of the wrong shape or dtype: a bug in the caller
+"""
+
+from typing import Literal
+
+DecodeErrorKind = Literal["unreadable", "too_large"]
+
+
+class ModelError(Exception):
+    """Base of everything that this package raises on purpose."""
+
+
+class DecodeError(ModelError):
+    """One image cannot be labelled; its neighbours are not affected.
+
+    Attributes:
+        kind: `unreadable` (damaged, empty, not an image) or `too_large` (over a limit).
+    """
+
+    def __init__(self, kind: DecodeErrorKind, message: str) -> None:
+        super().__init__(message)
+        self.kind: DecodeErrorKind = kind
+
+    def __reduce__(self) -> tuple[type["DecodeError"], tuple[DecodeErrorKind, str]]:
+        return (type(self), (self.kind, str(self)))
+
+
+class WeightsError(ModelError):
+    """Weights are missing, corrupt, or do not fit the network."""
+
+
+class RepositoryError(ModelError):
+    """The model repository does not hold what it should."""
+
+
+class InputError(ModelError):
+    """An array has the wrong shape or dtype."""

@@ -1,0 +1,55 @@
+"""What decides a prediction, as data: no torch, no files, no network."""
+
+from dataclasses import dataclass
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+EMBEDDING_SIZE = 2048
+
+# The last map before each reduction, as timm's features_only gives them: layer → [channels, height, width].
+FEATURE_SHAPES: dict[str, tuple[int, int, int]] = {
+    "Conv2d_2b_3x3": (64, 147, 147),  # stride 2
+    "Conv2d_4a_3x3": (192, 71, 71),  # stride 4
+    "Mixed_5d": (288, 35, 35),  # stride 8
+    "Mixed_6e": (768, 17, 17),  # stride 16
+    "Mixed_7c": (2048, 8, 8),  # stride 32
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """Everything beside the weights that decides what a model predicts.
+
+    Attributes:
+        resize_size: shorter side before the crop, pixels.
+        crop_size: side of the square that the network sees, pixels.
+        mean, std: per RGB channel, of values scaled to 0..1.
+        transform_input: whether the network re-normalises its input from ImageNet's mean and std to
+            -1..1, as torchvision's ImageNet checkpoint was trained.
+        labels: class names; a score's index is its place here.
+        max_batch_size: of one forward pass, images.
+    """
+
+    name: str
+    version: str
+    architecture: str = "inception_v3"
+    resize_size: int = 342
+    crop_size: int = 299
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    transform_input: bool = True
+    labels: tuple[str, ...] = ()
+    max_batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        if self.crop_size > self.resize_size:
+            raise ValueError(f"crop_size {self.crop_size} exceeds resize_size {self.resize_size}")
+
+    @property
+    def num_classes(self) -> int:
+        """Return how many classes the head must have."""
+        return len(self.labels)
+
+
+INCEPTION_V3 = ModelSpec(name="inception_v3", version="1")
