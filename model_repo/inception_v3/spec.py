@@ -7,7 +7,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 EMBEDDING_SIZE = 2048
 
-# The last map before each reduction, as timm's features_only gives them: layer → [channels, height, width].
+# Layer → [channels, height, width] of the last map before each reduction, as timm's features_only
+# gives them.
 FEATURE_SHAPES: dict[str, tuple[int, int, int]] = {
     "Conv2d_2b_3x3": (64, 147, 147),  # stride 2
     "Conv2d_4a_3x3": (192, 71, 71),  # stride 4
@@ -15,6 +16,9 @@ FEATURE_SHAPES: dict[str, tuple[int, int, int]] = {
     "Mixed_6e": (768, 17, 17),  # stride 16
     "Mixed_7c": (2048, 8, 8),  # stride 32
 }
+
+# What the network can return, in its order.
+OUTPUT_NAMES = ("logits", "embedding", *FEATURE_SHAPES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

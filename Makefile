@@ -1,0 +1,51 @@
+# make demo | test | lint | format | bench | clean, on a machine with Python 3.11 or newer and make.
+# The first of them makes .venv; to use another Python or uv: make test PY=python3.12 UV=/path/to/uv
+
+PY ?= python3
+UV ?= $(shell command -v uv 2>/dev/null)
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format bench clean
+
+help:
+	@sed -n 's/^# *//p' Makefile | head -2
+
+demo: $(VENV)/.ready
+	$(BIN)/labelmill demo
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest -q --durations=15
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+
+format: $(VENV)/.ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.ready
+	$(BIN)/python -m tests.benchmarks.job
+
+# All but .venv, which takes minutes to download again.
+clean:
+	rm -rf build dist demo-output .mypy_cache .pytest_cache .ruff_cache
+	find . -path ./$(VENV) -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# uv, because some pip set-ups pick a CPU build of torch that torchvision does not fit.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "labelmill needs Python 3.11 or newer; '$(PY)' is: $$($(PY) --version 2>&1);" \
+	    "name another one with: make PY=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PY) -m venv $(VENV)
+	@uv="$(UV)"; \
+	if [ -z "$$uv" ]; then \
+	  uv=$(BIN)/uv; \
+	  test -x "$$uv" || $(BIN)/python -m pip install --quiet uv; \
+	fi; \
+	set -x; "$$uv" pip install --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	@touch $@

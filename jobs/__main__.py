@@ -1,0 +1,5 @@
+"""`python -m jobs` is `labelmill`."""
+
+from jobs.cli import main
+
+main()

@@ -1,0 +1,72 @@
+"""Chunks: the unit that is labelled, written and retried.
+
+How objects are cut, and what a chunk is called, depends on nothing but the listing: the same
+objects in the same order give the same ids, so whoever labels a chunk twice writes the same file.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+# The first chunks are small, so that rows come soon and a small job keeps every actor busy; later
+# ones are large, so that there are few files. All are multiples of common batch sizes.
+_SMALLEST, _LARGEST = 32, 512
+_CHUNKS_PER_SIZE = 32
+_CHUNK_BYTES = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some consecutive objects of the listing; `objects` has the columns of a source."""
+
+    id: str
+    objects: pa.Table
+
+
+def cut_chunks(tables: Iterable[pa.Table], *, row_bytes: int = 0) -> Iterator[Chunk]:
+    """Cut a listing into chunks.
+
+    Args:
+        tables: the listing, in order.
+        row_bytes: of one row's arrays (embedding, features); bounds a chunk's memory.
+    """
+    largest = max(1, min(_LARGEST, _CHUNK_BYTES // max(row_bytes, 1)))
+    index, pending, count = 0, [], 0
+    for table in tables:
+        pending.append(table)
+        count += table.num_rows
+        while count >= (size := _chunk_size(index, largest)):
+            joined = pa.concat_tables(pending)
+            yield _name(index, joined.slice(0, size))
+            pending, count, index = [joined.slice(size)], count - size, index + 1
+    if count:
+        yield _name(index, pa.concat_tables(pending))
+
+
+def pack_table(table: pa.Table) -> bytes:
+    """Serialise a table for a cell of the dataset."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    packed: bytes = sink.getvalue().to_pybytes()
+    return packed
+
+
+def unpack_table(packed: bytes) -> pa.Table:
+    """Undo `pack_table`."""
+    with pa.ipc.open_stream(packed) as reader:
+        return reader.read_all()
+
+
+def _chunk_size(index: int, largest: int) -> int:
+    return min(largest, _SMALLEST << min(index // _CHUNKS_PER_SIZE, 10))
+
+
+def _name(index: int, objects: pa.Table) -> Chunk:
+    """Name a chunk by its place and by what is in it."""
+    content = json.dumps(objects.to_pydict(), default=repr).encode()
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    return Chunk(f"{index:08d}-{digest}", objects.combine_chunks())

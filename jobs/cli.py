@@ -1,0 +1,135 @@
+"""The command line. A command parses, calls one function and prints what came of it.
+
+What takes seconds to import (torch, Ray) is imported by the command that needs it.
+"""
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.errors import JobError
+
+EXIT_INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="labelmill")
+def cli() -> None:
+    """Label millions of images with Inception V3: one prediction row per object, as Parquet."""
+
+
+@cli.command()
+@click.argument("input", metavar="INPUT", required=False)
+@click.argument("output", metavar="OUTPUT", required=False)
+@click.option("--model", metavar="REF", help="Model, or model:version.  [default: inception_v3]")
+@click.option("--model-repository", metavar="DIR", help="Folder of models, local or s3://.")
+@click.option(
+    "--weights",
+    metavar="PATH",
+    help="Checkpoint (.safetensors or .pt) to use, or 'untrained' for a trial.",
+)
+@click.option("--labels", metavar="PATH", help="Class names for --weights, one per line.")
+@click.option("--runtime", help="auto, torch or openvino.  [default: openvino on CPUs]")
+@click.option("--precision", help="auto, fp32, fp16 or bf16.  [default: fp32 on CPUs]")
+@click.option("--top-k", type=int, help="Labels per image.  [default: 5]")
+@click.option("--emit", metavar="LIST", help="classification,embedding,features:<layer>")
+@click.option("--image-column", metavar="NAME", help="Parquet column that holds the images.")
+@click.option("--batch-size", type=int, help="Images of one forward pass.  [default: the model's]")
+@click.option("--num-gpus", type=float, help="GPUs per actor.  [default: 1 where there are any]")
+@click.option("--actors", metavar="MIN[:MAX]", help="Size of the actor pool.  [default: 1:cores]")
+@click.option("--limit", type=int, help="Label the first N objects only.")
+@click.option("--max-pixels", type=int, help="Larger images are errors.  [default: 100000000]")
+@click.option("--max-error-rate", type=float, help="More errors mean exit 3.  [default: 0.01]")
+@click.option("--config", type=click.Path(path_type=Path), help="Options from a YAML file.")
+@click.option("--overwrite", is_flag=True, help="Delete an earlier job's rows and start over.")
+@click.option("--dry-run", is_flag=True, help="Check everything and say what would be done.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@click.option("-v", "--verbose", is_flag=True, help="Show what Ray and its workers write.")
+def label(
+    config: Path | None,
+    overwrite: bool,
+    dry_run: bool,
+    verbose: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Label every object of INPUT and write one row for each to OUTPUT.
+
+    INPUT is a folder, a glob, a manifest with a uri column (.csv, .jsonl, .parquet), Parquet with
+    an image column, or .tar shards; local or s3://. OUTPUT is a folder or an s3:// prefix. The same
+    command continues a job that was interrupted.
+
+    Exit codes: 0 done, 1 failed, 2 wrong option or input, 3 done but over the error rate,
+    130 interrupted.
+    """
+    from jobs.label import dry_run as run_dry  # noqa: PLC0415
+    from jobs.label import label as run_label  # noqa: PLC0415
+    from jobs.spec import load_job_spec  # noqa: PLC0415
+
+    spec = load_job_spec(options, config)
+    if dry_run:
+        result = run_dry(spec, verbose=verbose)
+    else:
+        result = run_label(spec, overwrite=overwrite, verbose=verbose)
+    click.echo(json.dumps(result.record) if as_json else describe(result.record))
+    return result.exit_code
+
+
+@cli.command()
+def demo() -> int:
+    """Label sample photos in an S3 server of its own; nothing to configure."""
+    from jobs.demo import run_demo  # noqa: PLC0415
+    from jobs.models import weights_available  # noqa: PLC0415
+
+    return run_demo(output=Path("demo-output"), pretrained=weights_available)
+
+
+def main() -> None:
+    """Run the command line and exit with DESIGN's exit codes."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    as_json = "--json" in sys.argv[1:]
+    try:
+        sys.exit(cli.main(standalone_mode=False))
+    except click.ClickException as exc:
+        _fail(exc.format_message(), exc.exit_code, as_json=as_json)
+    except JobError as exc:
+        _fail(str(exc), exc.exit_code, as_json=as_json)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted; the same command continues", EXIT_INTERRUPTED, as_json=as_json)
+
+
+def describe(record: dict[str, Any]) -> str:
+    """Say in a few lines what was done, or what would be."""
+    if record["state"] == "planned":
+        return "\n".join(f"{name:12}{value}" for name, value in _planned(record).items())
+    counts = record["counts"]
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts["errors"].items())
+    errors = f", {counts['error']:,} errors ({kinds})" if kinds else ", no errors"
+    of_listed = f"{counts['ok']:,} of {counts['listed']:,} images labelled"
+    return f"{of_listed}{errors}: {record['spec']['output']}"
+
+
+def _planned(record: dict[str, Any]) -> dict[str, str]:
+    spec, rows = record["spec"], record["rows"]
+    smallest, largest = record["actors"]
+    device = f"{record['num_gpus']:g} GPU" if record["num_gpus"] else f"{record['num_cpus']:g} CPU"
+    return {
+        "input": f"{spec['input']} ({record['objects']:,} objects, {record['bytes']:,} bytes)",
+        "output": spec["output"],
+        "model": f"{rows['model']}, {rows['num_classes']:,} classes",
+        "weights": rows["weights_sha256"],
+        "runtime": f"{record['runtime']}, {rows['precision']}",
+        "actors": f"{smallest} to {largest}, {device} each",
+        "batch size": str(record["batch_size"]),
+    }
+
+
+def _fail(message: str, exit_code: int, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"state": "failed", "error": message, "exit_code": exit_code}))
+    click.echo(f"labelmill: {message}", err=True)
+    sys.exit(exit_code)

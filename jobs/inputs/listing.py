@@ -1,0 +1,104 @@
+"""Folders, prefixes, globs and single objects: every object listed is an image."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pyarrow as pa
+
+from jobs.inputs.rows import NOTHING_CARRIED, ROWS_PER_TABLE, in_groups, objects_table
+from jobs.storage import Storage, StoredObject
+
+_GLOB_CHARACTER = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Which objects are meant.
+
+    Attributes:
+        uri: the folder, prefix or object where listing starts.
+        starts_with: how the names directly under it begin.
+        pattern: a regular expression that a whole uri must match; None takes every uri.
+    """
+
+    uri: str
+    starts_with: str = ""
+    pattern: str | None = None
+
+    def objects(self, storage: Storage) -> Iterator[StoredObject]:
+        """List them.
+
+        Raises:
+            StorageError: the listing failed.
+        """
+        found = storage.list(self.uri, starts_with=self.starts_with)
+        if self.pattern is None:
+            return found
+        matches = re.compile(self.pattern, re.DOTALL).fullmatch
+        return (stored for stored in found if matches(stored.uri))
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectSource:
+    """One row per listed object."""
+
+    listing: Listing
+    kind: ClassVar[str] = "objects"
+    carried: ClassVar[pa.Schema] = NOTHING_CARRIED
+    duplicates: ClassVar[int] = 0
+
+    def tables(self, storage: Storage) -> Iterator[pa.Table]:
+        """Stream the rows in the order of the listing.
+
+        Raises:
+            StorageError: the listing failed.
+        """
+        for group in in_groups(self.listing.objects(storage), ROWS_PER_TABLE):
+            uris = [stored.uri for stored in group]
+            yield objects_table(
+                len(group),
+                uri=uris,
+                location=uris,
+                size=[stored.size if stored.etag else None for stored in group],
+                etag=[stored.etag or None for stored in group],
+            )
+
+
+def has_glob(uri: str) -> bool:
+    """Say whether a uri has glob characters."""
+    return _GLOB_CHARACTER.search(uri) is not None
+
+
+def glob_listing(uri: str) -> Listing:
+    """Turn a glob into the listing that it filters."""
+    first = _GLOB_CHARACTER.search(uri)
+    literal = uri[: first.start()] if first else uri
+    folder, _, starts_with = literal.rpartition("/")
+    return Listing(f"{folder}/", starts_with, translate_glob(uri))
+
+
+def translate_glob(glob: str) -> str:
+    """Write a glob as a regular expression: `**` crosses folders, `*` and `?` don't."""
+    pattern, position = "", 0
+    while position < len(glob):
+        part, length = _translate_next(glob, position)
+        pattern += part
+        position += length
+    return pattern
+
+
+def _translate_next(glob: str, position: int) -> tuple[str, int]:
+    rest = glob[position:]
+    if rest.startswith("**/") and glob[position - 1 : position] in ("", "/"):
+        return "(?:.*/)?", 3
+    if rest.startswith("**"):
+        return ".*", 2
+    if rest[0] in "*?":
+        return ("[^/]*" if rest[0] == "*" else "[^/]"), 1
+    characters = re.match(r"\[(!?)(\]?[^\]/]*)\]", rest)
+    if characters:
+        inside = re.sub(r"([\\\[&~|^])", r"\\\1", characters[2]).replace("]", r"\]")
+        return f"(?!/)[{'^' if characters[1] else ''}{inside}]", characters.end()
+    return re.escape(rest[0]), 1

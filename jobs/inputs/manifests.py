@@ -1,0 +1,181 @@
+"""Manifests: a table of the user's with a `uri` column, and any others, which are carried along."""
+
+import posixpath
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet
+
+from jobs.errors import FetchError, JobError, SpecError
+from jobs.inputs.rows import (
+    ROWS_PER_TABLE,
+    Tally,
+    carried_schema,
+    carry,
+    drop_duplicates,
+    not_empty,
+    objects_table,
+)
+from jobs.storage import Storage, to_uri
+
+_HAS_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_BLOCK_BYTES = 4 << 20  # no row is longer; the columns of JSONL are those of the first block
+_Reader = Callable[[Storage, str, pa.Schema | None], tuple[pa.Schema, Iterator[pa.RecordBatch]]]
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestSource:
+    """One row per row of a CSV, JSONL or Parquet file with a `uri` column."""
+
+    uri: str
+    columns: pa.Schema
+    carried: pa.Schema
+    tally: Tally = field(default_factory=Tally, compare=False)
+    kind: ClassVar[str] = "manifest"
+
+    @property
+    def duplicates(self) -> int:
+        """Rows whose uri an earlier row had."""
+        return self.tally.duplicates
+
+    def tables(self, storage: Storage) -> Iterator[pa.Table]:
+        """Stream the rows, the first one of each uri.
+
+        Raises:
+            SpecError: there is no row, or one has no uri, or one that cannot be read.
+            JobError: the manifest is damaged.
+        """
+        rows = not_empty(self._all_tables(storage), f"manifest {self.uri}")
+        return drop_duplicates(rows, self.tally)
+
+    def _all_tables(self, storage: Storage) -> Iterator[pa.Table]:
+        folder = self.uri.rpartition("/")[0]
+        others = [name for name in self.columns.names if name != "uri"]
+        done = 0
+        with manifest_errors(self.uri):
+            _, batches = _reader(self.uri)(storage, self.uri, self.columns)
+            for batch in batches:
+                for start in range(0, batch.num_rows, ROWS_PER_TABLE):
+                    part = batch.slice(start, ROWS_PER_TABLE)
+                    uris = part["uri"].cast(pa.string()).to_pylist()
+                    locations = [
+                        _locate(uri, folder, self.uri, done + number)
+                        for number, uri in enumerate(uris, 1)
+                    ]
+                    rows = objects_table(len(uris), uri=uris, location=locations)
+                    yield carry(rows, self.carried, (part[name] for name in others))
+                    done += part.num_rows
+
+
+def open_manifest(storage: Storage, uri: str) -> ManifestSource:
+    """Find out a manifest's columns.
+
+    Raises:
+        SpecError: it is empty, damaged or without a `uri` column.
+    """
+    with manifest_errors(uri):
+        columns, _ = _reader(uri)(storage, uri, None)
+    if "uri" not in columns.names:
+        raise SpecError(
+            f"manifest {uri} has no 'uri' column; its columns are {', '.join(columns.names)}"
+        )
+    if columns.names.count("uri") > 1:
+        raise SpecError(f"manifest {uri} has more than one 'uri' column")
+    return ManifestSource(uri, columns, carried_schema(columns, without="uri"))
+
+
+@contextmanager
+def manifest_errors(uri: str) -> Iterator[None]:
+    """Turn what the readers of tables raise into a sentence that names the file."""
+    try:
+        yield
+    except FetchError as exc:
+        raise JobError(f"cannot read {uri}: {exc}") from exc
+    except (pa.ArrowException, UnicodeError, OSError) as exc:
+        raise SpecError(f"cannot read {uri} as a table: {str(exc).partition(chr(10))[0]}") from exc
+
+
+def _reader(uri: str) -> _Reader:
+    extension = posixpath.splitext(uri)[1].lower()
+    return {".csv": _read_csv, ".parquet": _read_parquet}.get(extension, _read_jsonl)
+
+
+def _read_csv(
+    storage: Storage, uri: str, columns: pa.Schema | None
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Read every value as the string that it is; an empty one is an empty string."""
+    if columns is None:
+        with storage.open(uri) as file:
+            names = pa.csv.open_csv(file, pa.csv.ReadOptions(block_size=_BLOCK_BYTES)).schema.names
+        columns = pa.schema([(name, pa.string()) for name in names])
+        return columns, iter(())
+    reader = pa.csv.open_csv(
+        storage.open(uri),
+        read_options=pa.csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),
+        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+        convert_options=pa.csv.ConvertOptions(
+            column_types={name: pa.string() for name in columns.names}, strings_can_be_null=False
+        ),
+    )
+    return columns, reader
+
+
+def _read_jsonl(
+    storage: Storage, uri: str, columns: pa.Schema | None
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Read with the columns of the first block; strings that look like times stay strings."""
+    parsing = {}
+    if columns is not None:
+        parsing = {"explicit_schema": columns, "unexpected_field_behavior": "error"}
+    reader = pa.json.open_json(
+        storage.open(uri),
+        read_options=pa.json.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),
+        parse_options=pa.json.ParseOptions(newlines_in_values=False, **parsing),
+    )
+    if columns is None:
+        columns = pa.schema([column.with_type(_json_type(column.type)) for column in reader.schema])
+    return columns, reader
+
+
+def _json_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_timestamp(kind) or pa.types.is_null(kind):
+        return pa.string()
+    if pa.types.is_list(kind):
+        return pa.list_(_json_type(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([member.with_type(_json_type(member.type)) for member in kind])
+    return kind
+
+
+def _read_parquet(
+    storage: Storage, uri: str, _columns: pa.Schema | None
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    file = pa.parquet.ParquetFile(storage.open(uri))
+    return file.schema_arrow, file.iter_batches(batch_size=ROWS_PER_TABLE, use_threads=False)
+
+
+def _locate(uri: str | None, folder: str, manifest: str, row: int) -> str:
+    """Resolve a row's uri against the manifest's folder.
+
+    Raises:
+        SpecError: it is missing, or names what cannot be read.
+    """
+    if not uri:
+        raise SpecError(f"row {row} of {manifest} has no uri")
+    if uri.startswith(("http://", "https://")):
+        raise SpecError(
+            f"row {row} of {manifest} names {uri!r}; web addresses cannot be read, "
+            "copy the images to a folder or bucket first"
+        )
+    if uri.startswith("/") or _HAS_SCHEME.match(uri):
+        try:
+            return to_uri(uri)
+        except SpecError as exc:
+            raise SpecError(f"row {row} of {manifest}: {exc}") from exc
+    return f"{folder}/{uri.removeprefix('./')}"

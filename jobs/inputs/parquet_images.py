@@ -1,0 +1,150 @@
+"""Parquet files that hold the images themselves, in a binary column."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from jobs.errors import SpecError
+from jobs.inputs.manifests import manifest_errors
+from jobs.inputs.rows import (
+    ROWS_PER_TABLE,
+    Tally,
+    carried_schema,
+    carry,
+    drop_duplicates,
+    not_empty,
+    objects_table,
+)
+from jobs.storage import Storage, StoredObject
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetSource:
+    """One row per row of Parquet files that have the image column."""
+
+    files: tuple[StoredObject, ...]
+    image_column: str
+    columns: pa.Schema
+    carried: pa.Schema
+    tally: Tally = field(default_factory=Tally, compare=False)
+    kind: ClassVar[str] = "parquet"
+
+    @property
+    def duplicates(self) -> int:
+        """Rows whose uri an earlier row had."""
+        return self.tally.duplicates
+
+    def tables(self, storage: Storage) -> Iterator[pa.Table]:
+        """Stream the rows without reading the images.
+
+        Raises:
+            SpecError: a file has other columns than the first one, or a row has an empty uri.
+            JobError: a file cannot be read.
+        """
+        every = (table for stored in self.files for table in self._file_tables(storage, stored))
+        rows = not_empty(every, f"the input ({len(self.files)} Parquet files)")
+        return drop_duplicates(rows, self.tally) if "uri" in self.columns.names else rows
+
+    def _file_tables(self, storage: Storage, stored: StoredObject) -> Iterator[pa.Table]:
+        names = [name for name in self.columns.names if name != self.image_column]
+        with manifest_errors(stored.uri), storage.open(stored.uri) as opened:
+            file = pa.parquet.ParquetFile(opened)
+            self._check(stored.uri, file.schema_arrow)
+            done = 0
+            for batch in file.iter_batches(ROWS_PER_TABLE, columns=names, use_threads=False):
+                rows = self._rows(stored, batch, done)
+                others = (batch[name] for name in names if name != "uri")
+                yield carry(rows, self.carried, others)
+                done += batch.num_rows
+
+    def _rows(self, stored: StoredObject, batch: pa.RecordBatch, first: int) -> pa.Table:
+        numbers = range(first, first + batch.num_rows)
+        uris: list[str] = [f"{stored.uri}#{number}" for number in numbers]
+        if "uri" in batch.schema.names:
+            uris = batch["uri"].cast(pa.string()).to_pylist()
+            if not all(uris):
+                number = next(first + at for at, uri in enumerate(uris, 1) if not uri)
+                raise SpecError(f"row {number} of {stored.uri} has no uri")
+        return objects_table(
+            batch.num_rows,
+            uri=uris,
+            location=[stored.uri] * batch.num_rows,
+            row=numbers,
+            etag=[stored.etag or None] * batch.num_rows,
+        )
+
+    def _check(self, uri: str, columns: pa.Schema) -> None:
+        for name in self.columns.names:
+            if name not in columns.names:
+                raise SpecError(
+                    f"{uri} has no column {name!r}, which {self.files[0].uri} has; "
+                    "all files of one input need the same columns"
+                )
+
+
+def open_parquet_images(
+    storage: Storage, files: tuple[StoredObject, ...], image_column: str | None
+) -> ParquetSource:
+    """Find the image column and what else the first file holds.
+
+    Raises:
+        SpecError: there is no such column, or more than one.
+    """
+    columns = parquet_columns(storage, files[0].uri)
+    image = find_image_column(columns, image_column, files[0].uri)
+    return ParquetSource(files, image, columns, carried_schema(columns, without=image))
+
+
+def parquet_columns(storage: Storage, uri: str) -> pa.Schema:
+    """Read a Parquet file's columns.
+
+    Raises:
+        SpecError: it is not a Parquet file.
+        JobError: it cannot be read.
+    """
+    with manifest_errors(uri), storage.open(uri) as file:
+        return pa.parquet.read_schema(file)
+
+
+def find_image_column(columns: pa.Schema, asked: str | None, uri: str) -> str:
+    """Return the column that holds images: the one asked for, or the only binary one.
+
+    Raises:
+        SpecError: there is no such column, or more than one; it names the candidates.
+    """
+    images = [column.name for column in columns if _holds_bytes(column.type)]
+    if asked is not None:
+        if asked in images:
+            return asked
+        what = "is not binary" if asked in columns.names else "does not exist"
+        raise SpecError(
+            f"column {asked!r} of {uri} {what}; binary columns are: {', '.join(images) or 'none'}"
+        )
+    if len(images) == 1:
+        return str(images[0])
+    if images:
+        raise SpecError(
+            f"{uri} has more than one binary column; choose with --image-column: "
+            f"{', '.join(images)}"
+        )
+    raise SpecError(
+        f"{uri} has neither a 'uri' column nor a binary one; its columns are "
+        f"{', '.join(columns.names)}"
+    )
+
+
+def image_leaf(columns: pa.Schema, name: str) -> str:
+    """Return the path of the bytes: the column, or `.bytes` in Hugging Face's struct."""
+    return f"{name}.bytes" if pa.types.is_struct(columns.field(name).type) else name
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        at = kind.get_field_index("bytes")
+        return at >= 0 and _holds_bytes(kind.field(at).type)
+    return bool(
+        pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+    )

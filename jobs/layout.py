@@ -1,0 +1,64 @@
+"""Where things lie in a predictions dataset."""
+
+from dataclasses import dataclass
+
+from jobs.storage import to_uri
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The uris of one predictions dataset; `root` has no slash at its end."""
+
+    root: str
+
+    @classmethod
+    def of(cls, output: str) -> "Layout":
+        """Lay out the folder or prefix that the user named."""
+        return cls(to_uri(output).rstrip("/"))
+
+    @property
+    def job(self) -> str:
+        """Return the uri of the job's record."""
+        return f"{self.root}/_labelmill/job.json"
+
+    @property
+    def success(self) -> str:
+        """Return the uri of the mark that is written last."""
+        return f"{self.root}/_SUCCESS"
+
+    @property
+    def probe(self) -> str:
+        """Return the uri of the object that shows whether the output can be written."""
+        return f"{self.root}/_labelmill/probe"
+
+    @property
+    def manifest(self) -> str:
+        """Return the folder of what was listed."""
+        return f"{self.root}/_labelmill/manifest"
+
+    @property
+    def chunks(self) -> str:
+        """Return the folder of finished chunks."""
+        return f"{self.root}/_labelmill/chunks"
+
+    def chunk(self, chunk_id: str) -> str:
+        """Return the uri of one finished chunk."""
+        return f"{self.chunks}/{chunk_id}.parquet"
+
+    def outcome(self, outcome: str) -> str:
+        """Return the folder of rows with one outcome, `ok` or `error`."""
+        return f"{self.root}/outcome={outcome}"
+
+    def part(self, outcome: str, number: int) -> str:
+        """Return the uri of one file of committed rows."""
+        return f"{self.outcome(outcome)}/part-{number:05d}.parquet"
+
+    @property
+    def everything(self) -> tuple[str, ...]:
+        """Return all that labelmill writes under the root, the mark of success first."""
+        return (
+            self.success,
+            self.outcome("ok"),
+            self.outcome("error"),
+            f"{self.root}/_labelmill",
+        )

@@ -1,0 +1,182 @@
+"""The data flow, on Ray Data: list → fetch and decode → predict → write, one row per chunk.
+
+This is the only module of jobs that knows Ray.
+"""
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.data.block import BlockMetadata
+from ray.data.datasource import Datasource, ReadTask
+from ray.exceptions import RayError
+
+from jobs.chunks import pack_table
+from jobs.errors import JobError
+from jobs.listing import list_chunks
+from jobs.plan import Plan
+from jobs.stages import ChunkLabeller, ChunkPredictor, decode_chunk
+from model_repo.inception_v3 import ModelError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What the Ray cluster has."""
+
+    cpus: int
+    gpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One chunk that is written; `total` objects were listed, if that is known yet."""
+
+    objects: int
+    errors: int
+    total: int | None
+
+
+class ChunkSource(Datasource):
+    """The chunks that have no rows yet, as one streaming read task."""
+
+    def __init__(self, plan: Plan, done: frozenset[str]) -> None:
+        super().__init__()
+        self._plan = plan
+        self._done = done
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        """Return None: nobody knows before the listing is done."""
+        return None
+
+    def get_read_tasks(self, *_: Any, **__: Any) -> list[ReadTask]:
+        """Return one task; a listing has an order."""
+        plan, done = self._plan, self._done
+
+        def read() -> Iterator[pa.Table]:
+            for chunk, total in list_chunks(plan, done):
+                row = {"id": chunk.id, "objects": pack_table(chunk.objects), "total": total or 0}
+                yield pa.Table.from_pylist([row])
+
+        metadata = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
+        return [ReadTask(read, metadata)]
+
+
+def build_dataset(plan: Plan, done: frozenset[str]) -> Dataset:
+    """Compose the stages. Lazy: nothing runs until it is iterated.
+
+    Args:
+        plan: the job.
+        done: ids of chunks that have their rows already.
+    """
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    # One row per block: a row is a whole chunk here, and each must travel as soon as it is there.
+    context.target_max_block_size = 1
+    # No CPU: the listing waits for the storage, and must not take a core from the actors.
+    chunks = ray.data.read_datasource(ChunkSource(plan, done), num_cpus=0, override_num_blocks=1)
+    actors: dict[str, Any] = {
+        "fn_constructor_kwargs": {"plan": plan},
+        "batch_size": 1,
+        "num_cpus": plan.num_cpus,
+        "num_gpus": plan.num_gpus or None,
+        "compute": ActorPoolStrategy(min_size=plan.actors[0], max_size=plan.actors[1]),
+    }
+    if not plan.separate_decode:
+        return chunks.map_batches(ChunkLabeller, **actors)
+    pixels = chunks.map_batches(decode_chunk, fn_kwargs={"plan": plan}, batch_size=1, num_cpus=1)
+    return pixels.map_batches(ChunkPredictor, zero_copy_batch=True, **actors)
+
+
+def run_dataset(dataset: Dataset) -> Iterator[Summary]:
+    """Run the job, yielding a summary for each chunk as its rows are written.
+
+    Raises:
+        JobError: a worker failed; the message is the worker's own where it has one.
+    """
+    try:
+        for row in dataset.iter_rows():
+            yield Summary(row["objects"], row["errors"], row["total"] or None)
+    except RayError as exc:
+        raise _explain(exc) from exc
+
+
+def run_parallel(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """Call `function` on each item, anywhere in the cluster; results keep the items' order.
+
+    Raises:
+        JobError: a call failed.
+    """
+    remote = ray.remote(num_cpus=1)(function)
+    try:
+        results: list[R] = ray.get([remote.remote(item) for item in items])
+    except RayError as exc:
+        raise _explain(exc) from exc
+    return results
+
+
+@contextlib.contextmanager
+def running_ray(*, verbose: bool) -> Iterator[Resources]:
+    """Join the cluster that this process belongs to, or start Ray on this machine.
+
+    Args:
+        verbose: let Ray and its workers write to the terminal.
+    """
+    _configure(verbose)
+    options: dict[str, Any] = {
+        "log_to_driver": verbose,
+        "logging_level": logging.INFO if verbose else logging.ERROR,
+    }
+    with contextlib.nullcontext() if verbose else _silenced_stderr():
+        # Not "auto": that would join whatever Ray happens to run on this machine.
+        if address := os.environ.get("RAY_ADDRESS"):
+            ray.init(address=address, **options)
+        else:
+            ray.init(address="local", include_dashboard=False, **options)
+    try:
+        total = ray.cluster_resources()
+        yield Resources(int(total.get("CPU", 1)), int(total.get("GPU", 0)))
+    finally:
+        ray.shutdown()
+
+
+def _explain(error: BaseException) -> JobError:
+    """Find what a worker wanted to say among Ray's wrappings."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, JobError | ModelError) and not isinstance(cause, RayError):
+            return JobError(str(cause))
+        cause = getattr(cause, "cause", None) or cause.__cause__
+    last_line = str(error).strip().rpartition("\n")[2]
+    return JobError(f"a worker failed: {last_line}; -v shows what it wrote")
+
+
+@contextlib.contextmanager
+def _silenced_stderr() -> Iterator[None]:
+    """Keep what Ray's C++ side writes to file descriptor 2 off the terminal."""
+    kept = os.dup(2)
+    with open(os.devnull, "w") as null:
+        os.dup2(null.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _configure(verbose: bool) -> None:
+    """Set what Ray reads from the environment when it starts."""
+    # Workers at the driver's own niceness: beside anything else they would starve at nice 15.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    if not verbose:
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        logging.getLogger("ray.data").setLevel(logging.ERROR)

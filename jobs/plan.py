@@ -1,0 +1,56 @@
+"""A plan: everything that was resolved before any work, and all that a worker needs to know."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from jobs.inputs import Source
+from jobs.layout import Layout
+from jobs.schema import Origin, output_schema, row_bytes
+from jobs.spec import JobSpec
+from model_repo.inception_v3.runtime import RuntimeOptions
+from model_repo.inception_v3.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One job, resolved.
+
+    Attributes:
+        spec: what the user asked for.
+        source: what is listed.
+        model: what predicts, and how images are prepared for it.
+        weights_sha256: of the weights that every worker must load.
+        options: how the network runs; nothing is left at `auto`.
+        batch_size: images of one forward pass.
+        actors: smallest and largest number of actors.
+        num_cpus, num_gpus: that each actor takes.
+        separate_decode: decode in tasks of their own rather than in the actors.
+    """
+
+    spec: JobSpec
+    source: Source
+    layout: Layout
+    model: ModelSpec
+    weights_sha256: str
+    options: RuntimeOptions
+    batch_size: int
+    actors: tuple[int, int]
+    num_cpus: float
+    num_gpus: float
+    separate_decode: bool
+
+    @property
+    def origin(self) -> Origin:
+        """Return what every row says of its maker."""
+        return Origin(self.model.name, self.model.version, self.weights_sha256)
+
+    @property
+    def row_bytes(self) -> int:
+        """Return how many bytes the arrays of one row take."""
+        return row_bytes(self.options.outputs)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Return every column that a row may have."""
+        return output_schema(self.options.outputs, self.source.carried)

@@ -1,0 +1,134 @@
+"""Checks before any work: what can be known to go wrong is said now, in one sentence."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+
+import pyarrow as pa
+
+from jobs.errors import FetchError, SpecError
+from jobs.fetch import fetch_images
+from jobs.inputs import Source, open_source
+from jobs.layout import Layout
+from jobs.models import find_model
+from jobs.pipeline import Resources
+from jobs.plan import Plan
+from jobs.record import check_same_job, read_record
+from jobs.spec import JobSpec
+from jobs.storage import Storage, to_uri
+from model_repo.inception_v3 import ModelError, RuntimeOptions, prepare
+
+# So many objects are tried before "may list, may not read" is said of the whole input.
+_TRIED_OBJECTS = 5
+
+
+def make_plan(spec: JobSpec, storage: Storage, start_ray: Callable[[], Resources]) -> Plan:
+    """Resolve and check everything that a job needs; nothing stays written.
+
+    What needs no cluster is checked before `start_ray` is called, since that takes seconds.
+
+    Raises:
+        SpecError: what was asked for cannot be done.
+        JobError: the storage fails.
+    """
+    spec = spec.model_copy(update={"input": to_uri(spec.input)})
+    layout = Layout.of(spec.output)
+    _check_apart(spec.input, layout)
+    source = open_source(spec.input, storage, image_column=spec.image_column)
+    _check_readable(source, storage)
+    storage.write(layout.probe, b"labelmill")
+    storage.delete([layout.probe])
+    with _as_spec_errors():
+        model, weights = find_model(spec, storage)
+    resources = start_ray()
+    num_gpus = _choose_gpus(spec, resources)
+    options = _choose_options(spec, on_gpu=num_gpus > 0)
+    with _as_spec_errors():
+        prepare(model, weights, options)
+    actors = spec.actor_range or (1, resources.gpus if num_gpus else resources.cpus)
+    return Plan(
+        spec=spec,
+        source=source,
+        layout=layout,
+        model=model.spec,
+        weights_sha256=weights.sha256,
+        options=options,
+        batch_size=spec.batch_size or model.spec.max_batch_size,
+        actors=actors,
+        # More actors than cores share them; with GPUs the cores are for decoding.
+        num_cpus=min(1.0, resources.cpus / actors[1]),
+        num_gpus=num_gpus,
+        separate_decode=num_gpus > 0,
+    )
+
+
+def check_output(plan: Plan, storage: Storage) -> None:
+    """Make sure that the output is this job's own.
+
+    Raises:
+        SpecError: it belongs to another job, or to somebody else.
+    """
+    record = read_record(storage, plan.layout)
+    if record is not None:
+        check_same_job(plan, record)
+        return
+    for outcome in ("ok", "error"):
+        folder = plan.layout.outcome(outcome)
+        if next(iter(storage.list(folder)), None) is not None:
+            raise SpecError(f"{folder} holds files of another program; choose another OUTPUT")
+
+
+def _check_apart(input_uri: str, layout: Layout) -> None:
+    """The output may not lie in the input, or its own files would be labelled."""
+    folder = input_uri.rstrip("/")
+    if layout.root == folder or layout.root.startswith(folder + "/"):
+        raise SpecError(
+            f"output {layout.root} lies inside input {input_uri}; choose an OUTPUT beside it"
+        )
+
+
+def _check_readable(source: Source, storage: Storage) -> None:
+    tables = islice(source.tables(storage), 1)
+    first = next((table.slice(0, _TRIED_OBJECTS) for table in tables), None)
+    if first is None:
+        raise SpecError("the input has no row to label")
+    denied = _access_errors(first, storage)
+    if len(denied) == first.num_rows:
+        raise SpecError(f"the input can be listed but not read: {denied[0]}")
+
+
+def _access_errors(objects: pa.Table, storage: Storage) -> list[FetchError]:
+    fetched = (result for _, result in fetch_images(storage, objects, threads=1))
+    return [x for x in fetched if isinstance(x, FetchError) and x.kind == "access_denied"]
+
+
+def _choose_gpus(spec: JobSpec, resources: Resources) -> float:
+    if spec.num_gpus is None:
+        return 1.0 if resources.gpus and spec.runtime != "openvino" else 0.0
+    if spec.num_gpus and spec.runtime == "openvino":
+        raise SpecError("--num-gpus: the openvino runtime runs on CPUs; use --runtime torch")
+    if spec.num_gpus > resources.gpus:
+        raise SpecError(
+            f"--num-gpus {spec.num_gpus:g}: the cluster has {resources.gpus} GPUs in all"
+        )
+    return spec.num_gpus
+
+
+def _choose_options(spec: JobSpec, *, on_gpu: bool) -> RuntimeOptions:
+    """Resolve `auto` for the workers, which need not be like this machine."""
+    runtime, precision = spec.runtime, spec.precision
+    if runtime == "auto":
+        runtime = "torch" if on_gpu else "openvino"
+    if precision == "auto":
+        precision = "fp16" if on_gpu else "fp32"
+    if precision == "fp16" and not on_gpu:
+        raise SpecError("--precision fp16 needs a GPU; use fp32 here")
+    return RuntimeOptions(runtime=runtime, precision=precision, outputs=spec.outputs)
+
+
+@contextmanager
+def _as_spec_errors() -> Iterator[None]:
+    try:
+        yield
+    except (ModelError, FetchError) as exc:
+        raise SpecError(str(exc)) from exc

@@ -1,0 +1,127 @@
+"""Progress on stderr: a bar on a terminal, a line every few seconds elsewhere."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
+
+_LINE_INTERVAL_S = 5.0
+
+
+class JobProgress:
+    """What a running job shows; a context manager.
+
+    The rate counts from the end of the first chunk, so that start-up does not blur it.
+    """
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._done = 0
+        self._errors = 0
+        self._total: int | None = None
+        self._base = 0
+        self._base_time: float | None = None
+        self._last_line = time.monotonic()
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            _Figures(self),
+            TimeElapsedColumn(),
+            console=self._console,
+            refresh_per_second=2,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=None)
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def say(self, step: str) -> None:
+        """Name what is being done now."""
+        self._bar.update(self._task, description=step)
+        if not self._console.is_terminal:
+            self._print(step)
+
+    def resume(self, done: int, total: int) -> None:
+        """Start from what an earlier run has done."""
+        self._done, self._total = done, total
+        if done:
+            self._print(f"{done:,} of {total:,} images were done before; continuing")
+
+    def advance(self, objects: int, errors: int, total: int | None) -> None:
+        """Count objects that are done; `total` is that of the whole job, once it is known."""
+        self._done += objects
+        self._errors += errors
+        self._total = total or self._total
+        if self._base_time is None:
+            self._base, self._base_time = self._done, time.monotonic()
+        self._bar.update(self._task, completed=self._done, total=self._total)
+        if not self._console.is_terminal:
+            self._line()
+
+    @property
+    def images_per_s(self) -> float | None:
+        """Return the rate since the first chunk, or None if there was but one."""
+        if self._base_time is None or self._done == self._base:
+            return None
+        return (self._done - self._base) / max(time.monotonic() - self._base_time, 1e-6)
+
+    def figures(self) -> str:
+        """Return images done, images/s, errors and time left."""
+        of_total = f" of {self._total:,}" if self._total else ""
+        parts = [f"{self._done:,}{of_total} images"]
+        rate = self.images_per_s
+        if rate:
+            parts.append(f"{rate:.1f} images/s")
+        parts.append(f"{self._errors:,} errors")
+        if rate and self._total:
+            parts.append(f"{_duration((self._total - self._done) / rate)} left")
+        return " · ".join(parts)
+
+    def _line(self) -> None:
+        now = time.monotonic()
+        if now - self._last_line >= _LINE_INTERVAL_S:
+            self._last_line = now
+            self._print(self.figures())
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class _Figures(ProgressColumn):
+    def __init__(self, progress: JobProgress) -> None:
+        super().__init__()
+        self._progress = progress
+
+    def render(self, task: Task) -> Text:
+        return Text(self._progress.figures() if task.completed else "")
+
+
+def _duration(seconds: float) -> str:
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {left:02d} s" if minutes else f"{left} s"

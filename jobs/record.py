@@ -1,0 +1,79 @@
+"""`_labelmill/job.json`: what was asked, with what it was done, and what came of it."""
+
+import json
+from importlib.metadata import version
+from typing import Any
+
+from jobs.errors import SpecError
+from jobs.layout import Layout
+from jobs.plan import Plan
+from jobs.spec import ROW_OPTIONS
+from jobs.storage import Storage
+
+_PACKAGES = (
+    "labelmill",
+    "openvino",
+    "pillow",
+    "pyarrow",
+    "ray",
+    "simplejpeg",
+    "torch",
+    "torchvision",
+)
+
+
+def describe_plan(plan: Plan) -> dict[str, Any]:
+    """Return the plan as JSON: the options as resolved, the model, and the versions in use."""
+    return {
+        "spec": plan.spec.model_dump(mode="json"),
+        "rows": _what_decides_rows(plan),
+        "runtime": plan.options.runtime,
+        "batch_size": plan.batch_size,
+        "actors": list(plan.actors),
+        "num_cpus": plan.num_cpus,
+        "num_gpus": plan.num_gpus,
+        "versions": {name: version(name) for name in _PACKAGES},
+    }
+
+
+def read_record(storage: Storage, layout: Layout) -> dict[str, Any] | None:
+    """Read the record of the job that an output belongs to; None if there is no job yet."""
+    if storage.head(layout.job) is None:
+        return None
+    record: dict[str, Any] = json.loads(storage.read(layout.job).data)
+    return record
+
+
+def write_record(storage: Storage, layout: Layout, record: dict[str, Any]) -> None:
+    """Write the record, replacing an earlier one."""
+    storage.write(layout.job, json.dumps(record, indent=2).encode())
+
+
+def check_same_job(plan: Plan, record: dict[str, Any]) -> None:
+    """Make sure that `plan` would give the rows that the recorded job gives.
+
+    Raises:
+        SpecError: it would not; the message says what differs.
+    """
+    before, now = record["rows"], _what_decides_rows(plan)
+    differences = [
+        f"{name.replace('_', '-')} was {before.get(name)!r} and is now {now[name]!r}"
+        for name in now
+        if before.get(name) != now[name]
+    ]
+    if differences:
+        raise SpecError(
+            f"output {plan.layout.root} belongs to another job: {'; '.join(differences)}; choose "
+            "another OUTPUT, or start over with --overwrite"
+        )
+
+
+def _what_decides_rows(plan: Plan) -> dict[str, Any]:
+    options = plan.spec.model_dump(mode="json", include=set(ROW_OPTIONS))
+    return {
+        **{name: options[name] for name in ROW_OPTIONS},
+        "model": f"{plan.model.name}:{plan.model.version}",
+        "weights_sha256": plan.weights_sha256,
+        "num_classes": plan.model.num_classes,
+        "precision": plan.options.precision,
+    }

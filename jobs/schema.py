@@ -1,0 +1,153 @@
+"""The columns of a predictions dataset, and rows made of them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from model_repo.inception_v3.postprocess import Prediction
+from model_repo.inception_v3.spec import EMBEDDING_SIZE, FEATURE_SHAPES
+
+LABEL_TYPE = pa.struct([("index", pa.int32()), ("label", pa.string()), ("score", pa.float32())])
+
+# Columns that rows under outcome=error have on top of the others.
+ERROR_COLUMNS = ("error_kind", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What said a prediction; the same on every row of a job."""
+
+    model: str
+    model_version: str
+    weights_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What became of one object: an error, or what was seen of the image.
+
+    Attributes:
+        index: its place among the chunk's objects.
+        error_kind, error: set where the object could not be labelled.
+        width, height, flags: of the decoded image.
+    """
+
+    index: int
+    etag: str | None
+    error_kind: str | None = None
+    error: str | None = None
+    width: int | None = None
+    height: int | None = None
+    flags: tuple[str, ...] | None = None
+
+
+@dataclass(slots=True)
+class Predicted:
+    """What the model said of a chunk's images, batch by batch, in the order of their rows."""
+
+    predictions: list[Prediction] = field(default_factory=list)
+    embeddings: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    features: dict[str, list[npt.NDArray[np.float32]]] = field(default_factory=dict)
+
+
+def output_schema(outputs: Sequence[str], carried: pa.Schema) -> pa.Schema:
+    """Return every column that a row may have, in order.
+
+    Args:
+        outputs: `embedding` and layers of `FEATURE_SHAPES`, as asked for.
+        carried: the manifest's further columns.
+    """
+    fields = [
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("etag", pa.string()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("flags", pa.list_(pa.string())),
+        pa.field("label", pa.string()),
+        pa.field("score", pa.float32()),
+        pa.field("labels", pa.list_(LABEL_TYPE)),
+    ]
+    fields += [pa.field(_column(name), _type(name)) for name in outputs]
+    fields += [pa.field(name, pa.string()) for name in ERROR_COLUMNS]
+    fields += [pa.field(name, pa.string()) for name in Origin.__slots__]
+    return pa.schema([*fields, *carried])
+
+
+def row_bytes(outputs: Sequence[str]) -> int:
+    """Return how many bytes the arrays of one row take."""
+    sizes = {"embedding": EMBEDDING_SIZE, **{k: math.prod(v) for k, v in FEATURE_SHAPES.items()}}
+    return 4 * sum(sizes[name] for name in outputs)
+
+
+def build_rows(
+    schema: pa.Schema, objects: pa.Table, rows: Sequence[Row], predicted: Predicted, origin: Origin
+) -> pa.Table:
+    """Make one row per object: the labelled ones first, then the errors, each in listing order.
+
+    Args:
+        schema: from `output_schema`.
+        objects: the chunk's objects; carried columns are copied from here.
+        rows: what became of each object.
+        predicted: one prediction for each row without an error.
+        origin: what said them.
+    """
+    labelled = [row for row in rows if row.error_kind is None]
+    rows = [*labelled, *(row for row in rows if row.error_kind is not None)]
+    objects = objects.take(pa.array([row.index for row in rows], pa.int64()))
+    tops = [prediction.top for prediction in predicted.predictions]
+    columns = {
+        "etag": [row.etag for row in rows],
+        "width": [row.width for row in rows],
+        "height": [row.height for row in rows],
+        "flags": [row.flags for row in rows],
+        "error_kind": [row.error_kind for row in rows],
+        "error": [row.error for row in rows],
+        "label": [top.label for top in tops],
+        "score": [top.score for top in tops],
+        "labels": [
+            [{"index": x.index, "label": x.label, "score": x.score} for x in prediction.labels]
+            for prediction in predicted.predictions
+        ],
+        **{name: [getattr(origin, name)] * len(rows) for name in Origin.__slots__},
+    }
+    arrays = {name: pa.array(values, schema.field(name).type) for name, values in columns.items()}
+    arrays["embedding"] = _embedding_array(predicted.embeddings)
+    arrays |= {_column(name): _tensor_array(name, x) for name, x in predicted.features.items()}
+    return pa.table(
+        [
+            _pad(arrays[name], len(rows)) if name in arrays else objects.column(name)
+            for name in schema.names
+        ],
+        schema=schema,
+    )
+
+
+def _column(output: str) -> str:
+    return output if output == "embedding" else f"features_{output}"
+
+
+def _type(output: str) -> pa.DataType:
+    if output == "embedding":
+        return pa.list_(pa.float32(), EMBEDDING_SIZE)
+    return pa.fixed_shape_tensor(pa.float32(), FEATURE_SHAPES[output])
+
+
+def _embedding_array(batches: Sequence[npt.NDArray[np.float32]]) -> pa.Array:
+    values = np.concatenate(batches).ravel() if batches else np.empty(0, np.float32)
+    return pa.FixedSizeListArray.from_arrays(values, EMBEDDING_SIZE)
+
+
+def _tensor_array(layer: str, batches: Sequence[npt.NDArray[np.float32]]) -> pa.Array:
+    if not batches:
+        return pa.array([], _type(layer))
+    return pa.FixedShapeTensorArray.from_numpy_ndarray(np.concatenate(batches))
+
+
+def _pad(array: pa.Array, length: int) -> pa.ChunkedArray:
+    """Fill up with nulls for the errors, which come last."""
+    missing = pa.nulls(length - len(array), array.type)
+    return pa.chunked_array([array, missing] if len(missing) else [array])

@@ -1,0 +1,123 @@
+"""What a job is asked to do: the options of `labelmill label`, as data."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
+
+from jobs.errors import SpecError
+from model_repo.inception_v3.spec import FEATURE_SHAPES
+
+# The options that decide what the rows say. An output continues only under the same ones.
+ROW_OPTIONS = ("input", "image_column", "limit", "top_k", "emit", "max_pixels")
+
+
+class JobSpec(BaseModel):
+    """One job as the user asked for it; `None` means that labelmill chooses."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: str
+    output: str
+    model: str = "inception_v3"
+    model_repository: str | None = None
+    weights: str | None = None
+    labels: str | None = None
+    runtime: Literal["auto", "torch", "openvino"] = "auto"
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    top_k: PositiveInt = 5
+    emit: tuple[str, ...] = ("classification",)
+    image_column: str | None = None
+    batch_size: PositiveInt | None = None
+    num_gpus: NonNegativeFloat | None = None
+    actors: str | None = None
+    limit: PositiveInt | None = None
+    max_pixels: PositiveInt = 100_000_000
+    max_error_rate: Annotated[float, Field(ge=0, le=1)] = 0.01
+
+    @field_validator("emit", mode="before")
+    @classmethod
+    def _split_emit(cls, value: Any) -> Any:
+        names = value.split(",") if isinstance(value, str) else value
+        for name in names:
+            if name not in ("classification", "embedding") and name not in _FEATURE_OUTPUTS:
+                raise ValueError(
+                    f"cannot emit {name!r}; there are classification, embedding, "
+                    f"{', '.join(_FEATURE_OUTPUTS)}"
+                )
+        return tuple(dict.fromkeys(names))
+
+    @field_validator("actors", mode="before")
+    @classmethod
+    def _check_actors(cls, value: Any) -> Any:
+        if value is None:
+            return value
+        smallest, _, largest = str(value).partition(":")
+        if not smallest.isdecimal() or not (largest or smallest).isdecimal():
+            raise ValueError(f"{value!r} is not MIN or MIN:MAX")
+        if not 1 <= int(smallest) <= int(largest or smallest):
+            raise ValueError(f"{value!r}: MIN must be at least 1 and no more than MAX")
+        return str(value)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Return the network's outputs that are wanted beside the logits."""
+        wanted = ("embedding",) if "embedding" in self.emit else ()
+        return wanted + tuple(
+            _FEATURE_OUTPUTS[name] for name in self.emit if name in _FEATURE_OUTPUTS
+        )
+
+    @property
+    def actor_range(self) -> tuple[int, int] | None:
+        """Return the smallest and the largest number of actors, if the user gave them."""
+        if self.actors is None:
+            return None
+        smallest, _, largest = self.actors.partition(":")
+        return int(smallest), int(largest or smallest)
+
+
+_FEATURE_OUTPUTS = {f"features:{layer}": layer for layer in FEATURE_SHAPES}
+
+
+def load_job_spec(options: dict[str, Any], config_path: Path | None = None) -> JobSpec:
+    """Merge a YAML file with the command line's options, which win, and check the result.
+
+    Args:
+        options: keys of `JobSpec`; `None` where the command line says nothing.
+        config_path: a YAML file with the same keys.
+
+    Raises:
+        SpecError: the file cannot be read, or a value is not what it must be.
+    """
+    values = _read_config(config_path) if config_path else {}
+    values |= {key: value for key, value in options.items() if value is not None}
+    try:
+        return JobSpec.model_validate(values)
+    except ValidationError as exc:
+        problems = [_describe(problem["loc"], problem["msg"]) for problem in exc.errors()]
+        raise SpecError("; ".join(problems)) from exc
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
+        raise SpecError(f"cannot read job file {path}: {exc}") from exc
+    if not isinstance(values, dict):
+        raise SpecError(f"job file {path} must hold keys and values, such as 'top_k: 5'")
+    return {str(key).replace("-", "_"): value for key, value in values.items()}
+
+
+def _describe(location: tuple[int | str, ...], message: str) -> str:
+    option = "--" + str(location[0]).replace("_", "-") if location else "job"
+    text = message.removeprefix("Value error, ")
+    return f"{option}: {text[0].lower()}{text[1:]}"

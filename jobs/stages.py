@@ -1,0 +1,162 @@
+"""What a worker does to one chunk: fetch → decode → predict → write. Plain callables, no Ray.
+
+In the dataset that runs through them a row is a chunk. `ChunkLabeller` does everything in one
+actor; `decode_chunk` and `ChunkPredictor` do the same in two steps, so that decoding scales on its
+own.
+"""
+
+import io
+import pickle
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.chunks import unpack_table
+from jobs.errors import FetchError
+from jobs.fetch import fetch_images
+from jobs.models import load_classifier
+from jobs.plan import Plan
+from jobs.schema import Predicted, Row, build_rows
+from jobs.storage import Fetched, Storage
+from model_repo.inception_v3 import Classifier, DecodeError, postprocess, preprocess
+
+Batch = dict[str, Any]
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One object after decoding; `pixels` uint8 [3, crop, crop], or None for an error row."""
+
+    row: Row
+    pixels: Pixels | None
+
+
+class ChunkLabeller:
+    """Label whole chunks in one process: for CPUs, where nothing is gained by moving pixels."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._storage = Storage()
+        self._classifier = _load(plan, self._storage)
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Take a batch of one chunk, write its rows, and return its summary."""
+        objects = unpack_table(batch["objects"][0])
+        images = read_images(self._storage, objects, self._plan)
+        rows, predicted = predict_images(self._classifier, images, self._plan)
+        return write_chunk(batch, rows, predicted, self._plan, self._storage)
+
+
+def decode_chunk(batch: Batch, plan: Plan) -> Batch:
+    """Fetch and decode a batch of one chunk; the encoded bytes end here."""
+    objects = unpack_table(batch["objects"][0])
+    images = list(read_images(Storage(), objects, plan))
+    size = plan.model.crop_size
+    decoded = [image.pixels for image in images if image.pixels is not None]
+    pixels = np.stack(decoded) if decoded else np.empty((0, 3, size, size), np.uint8)
+    rows = pickle.dumps([image.row for image in images])
+    return {**batch, "rows": [rows], "pixels": [pixels]}
+
+
+class ChunkPredictor:
+    """Predict and write chunks that `decode_chunk` has decoded."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._storage = Storage()
+        self._classifier = _load(plan, self._storage)
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Take a batch of one decoded chunk, write its rows, and return its summary."""
+        decoded = iter(batch["pixels"][0])
+        images = (
+            Image(row, None if row.error_kind else next(decoded))
+            for row in pickle.loads(batch["rows"][0])
+        )
+        rows, predicted = predict_images(self._classifier, images, self._plan)
+        return write_chunk(batch, rows, predicted, self._plan, self._storage)
+
+
+def read_images(storage: Storage, objects: pa.Table, plan: Plan) -> Iterator[Image]:
+    """Fetch and decode every object, in order; what fails is an error row."""
+    listed_etags = objects.column("etag").to_pylist()
+    for index, fetched in fetch_images(storage, objects):
+        if isinstance(fetched, FetchError):
+            row = Row(
+                index=index,
+                etag=listed_etags[index],
+                error_kind=fetched.kind,
+                error=str(fetched),
+            )
+            yield Image(row, None)
+        else:
+            yield _decode(index, fetched, plan)
+
+
+def predict_images(
+    classifier: Classifier, images: Iterable[Image], plan: Plan
+) -> tuple[list[Row], Predicted]:
+    """Run the model over the images that have pixels, in batches; rows come back in order."""
+    rows: list[Row] = []
+    pending: list[Pixels] = []
+    predicted = Predicted()
+    for image in images:
+        rows.append(image.row)
+        if image.pixels is not None:
+            pending.append(image.pixels)
+        if len(pending) == plan.batch_size:
+            _predict(classifier, pending, plan.spec.top_k, predicted)
+            pending = []
+    if pending:
+        _predict(classifier, pending, plan.spec.top_k, predicted)
+    return rows, predicted
+
+
+def write_chunk(
+    batch: Batch, rows: list[Row], predicted: Predicted, plan: Plan, storage: Storage
+) -> Batch:
+    """Write the rows of a batch of one chunk with one atomic PUT, and return its summary."""
+    objects = unpack_table(batch["objects"][0])
+    table = build_rows(plan.schema, objects, rows, predicted, plan.origin)
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    storage.write(plan.layout.chunk(batch["id"][0]), buffer.getvalue())
+    errors = sum(row.error_kind is not None for row in rows)
+    return {"objects": [len(rows)], "errors": [errors], "total": batch["total"]}
+
+
+def _load(plan: Plan, storage: Storage) -> Classifier:
+    return load_classifier(plan.spec, storage, plan.options, plan.weights_sha256)
+
+
+def _decode(index: int, fetched: Fetched, plan: Plan) -> Image:
+    try:
+        decoded = preprocess(fetched.data, plan.model, max_pixels=plan.spec.max_pixels)
+    except DecodeError as exc:
+        row = Row(index=index, etag=fetched.etag, error_kind=exc.kind, error=str(exc))
+        return Image(row, None)
+    row = Row(
+        index=index,
+        etag=fetched.etag,
+        width=decoded.width,
+        height=decoded.height,
+        flags=decoded.flags,
+    )
+    return Image(row, decoded.pixels)
+
+
+def _predict(
+    classifier: Classifier, pixels: list[Pixels], top_k: int, predicted: Predicted
+) -> None:
+    outputs = classifier.predict(np.stack(pixels))
+    predicted.predictions += postprocess(outputs.logits, classifier.spec.labels, top_k)
+    if outputs.embedding is not None:
+        predicted.embeddings.append(outputs.embedding)
+    for layer, maps in outputs.features.items():
+        predicted.features.setdefault(layer, []).append(maps)

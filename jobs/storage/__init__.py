@@ -1,0 +1,158 @@
+"""Where objects lie: one facade over local disk and S3.
+
+A uri is `s3://bucket/key` or `file:///path`. What goes wrong with one object that is read is a
+`FetchError`; what goes wrong with the storage itself is a `StorageError`.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Protocol
+
+from jobs.errors import FetchError
+from jobs.storage.local import LocalStorage
+from jobs.storage.objects import (
+    MAX_OBJECT_BYTES,
+    Fetched,
+    NoBucketError,
+    Part,
+    StoredObject,
+    check_size,
+    is_s3,
+    local_path,
+    to_uri,
+)
+from jobs.storage.ranges import StoredFile
+from jobs.storage.s3 import S3Storage
+
+__all__ = [
+    "MAX_OBJECT_BYTES",
+    "Fetched",
+    "NoBucketError",
+    "Storage",
+    "StoredFile",
+    "StoredObject",
+    "check_size",
+    "is_s3",
+    "local_path",
+    "to_uri",
+]
+
+_READ_ATTEMPTS = 3
+_PAUSE_S = 0.2
+
+
+class _Backend(Protocol):
+    def list(self, uri: str, starts_with: str = "") -> Iterator[StoredObject]: ...
+    def head(self, uri: str) -> StoredObject | None: ...
+    def read(self, uri: str, offset: int | None, length: int | None) -> Part: ...
+    def write(self, uri: str, data: bytes) -> None: ...
+    def upload(self, uri: str, path: Path) -> None: ...
+    def delete(self, uris: Iterable[str]) -> None: ...
+
+
+class Storage:
+    """Local disk and S3 behind the same six verbs; cheap to make, picklable, safe in threads."""
+
+    def list(self, uri: str, *, starts_with: str = "") -> Iterator[StoredObject]:
+        """List every object under a folder or prefix, in an order that is always the same.
+
+        `s3://b/photos` and `s3://b/photos/` mean the same folder, unless an object has exactly that
+        key: then it alone is listed. Nothing is listed where nothing is.
+
+        Args:
+            uri: a folder, a prefix or one object.
+            starts_with: only what begins so directly under the folder.
+
+        Raises:
+            StorageError: the listing failed.
+        """
+        return self._backend(uri).list(to_uri(uri), starts_with)
+
+    def head(self, uri: str) -> StoredObject | None:
+        """Look at one object without reading it; None if it is not there.
+
+        Raises:
+            StorageError: that could not be found out.
+        """
+        return self._backend(uri).head(to_uri(uri))
+
+    def read(
+        self,
+        uri: str,
+        *,
+        expected_size: int | None = None,
+        expected_etag: str | None = None,
+        offset: int | None = None,
+    ) -> Fetched:
+        """Read an object whole, or the `expected_size` bytes of it from `offset`.
+
+        A body shorter or longer than it should be never passes. An object overwritten since it was
+        listed (another etag) is read as it is now; a range of it is refused.
+
+        Raises:
+            FetchError: it cannot be read.
+        """
+        if expected_size is not None:
+            check_size(uri, expected_size)
+        if offset is not None and expected_size == 0:
+            return Fetched(b"", expected_etag or "")
+        length = None if offset is None else expected_size
+        for attempt in range(_READ_ATTEMPTS):
+            part = self._backend(uri).read(to_uri(uri), offset, length)
+            overwritten = bool(expected_etag and part.etag and part.etag != expected_etag)
+            if overwritten and offset is not None:
+                raise FetchError("storage", f"{uri} has changed since it was listed")
+            expected = part.declared
+            if expected_size is not None and not overwritten:
+                expected = expected_size
+            if len(part.data) == part.declared == expected:
+                return Fetched(part.data, part.etag)
+            time.sleep(_PAUSE_S * attempt)
+        raise FetchError(
+            "storage", f"{uri}: {expected:,} bytes expected, {len(part.data):,} received"
+        )
+
+    def open(
+        self, uri: str, *, buffer_bytes: int = 1 << 20, expected_etag: str | None = None
+    ) -> StoredFile:
+        """Open an object for seeking and reading; it is read in ranges of at least the buffer.
+
+        Raises:
+            FetchError: it is not there, may not be read, or is not the expected version; also
+                from reads of the returned file.
+        """
+        return StoredFile(self, uri, buffer_bytes, expected_etag)
+
+    def write(self, uri: str, data: bytes) -> None:
+        """Write an object, whole or not at all.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        self._backend(uri).write(to_uri(uri), data)
+
+    def upload(self, uri: str, path: Path) -> None:
+        """Write a local file as an object, whole or not at all.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        self._backend(uri).upload(to_uri(uri), path)
+
+    def delete(self, uris: Iterable[str]) -> None:
+        """Delete objects; those that are not there are fine.
+
+        Raises:
+            StorageError: one could not be deleted.
+        """
+        for on_s3, group in groupby(uris, is_s3):
+            (_S3 if on_s3 else _LOCAL).delete(map(to_uri, group))
+
+    def _backend(self, uri: str) -> _Backend:
+        return _S3 if is_s3(uri) else _LOCAL
+
+
+_LOCAL: _Backend = LocalStorage()
+_S3: _Backend = S3Storage()

@@ -1,0 +1,171 @@
+"""One resolver of S3 endpoint, region and credentials, and the two clients that are made from it.
+
+botocore resolves (environment, profiles, roles); boto3 lists and writes, obstore reads. Clients are
+made once per process and environment, and are shared by its threads.
+"""
+
+import base64
+import hashlib
+import os
+import re
+import socket
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any, TypedDict
+from urllib.parse import urlsplit
+
+import boto3
+import botocore.session
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.utils import get_environ_proxies
+from obstore.store import S3Store
+
+from jobs.errors import StorageError
+
+ATTEMPTS = 10
+_AWS_HOST = re.compile(r"s3(\.[a-z0-9-]+)?\.amazonaws\.com(\.cn)?")
+_CREDENTIALS_TTL = timedelta(minutes=5)  # botocore renews 10 minutes before they expire
+_lock = threading.Lock()
+
+
+class _Keys(TypedDict):
+    access_key_id: str
+    secret_access_key: str
+    token: str | None
+    expires_at: datetime
+
+
+class S3Clients:
+    """A boto3 client, and an obstore store per bucket, that agree about everything."""
+
+    def __init__(self) -> None:
+        core = botocore.session.get_session()
+        # a listing carries a timestamp per key; parsing it would take most of the time
+        core.get_component("response_parser_factory").set_parser_defaults(
+            timestamp_parser=lambda value: value
+        )
+        session = boto3.Session(botocore_session=core)
+        self._credentials: Any = session.get_credentials()
+        self.region: str = session.region_name or "us-east-1"
+        self.boto3: Any = session.client("s3", region_name=self.region, config=self._config())
+        self.boto3.meta.events.register("before-call.s3.DeleteObjects", _add_content_md5)
+        self.endpoint: str = self.boto3.meta.endpoint_url
+        self.is_aws = _AWS_HOST.fullmatch(urlsplit(self.endpoint).hostname or "") is not None
+        self._stores: dict[str, S3Store] = {}
+        _check_reachable(self.endpoint)
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether there are credentials at all."""
+        return self._credentials is not None
+
+    def store(self, bucket: str) -> S3Store:
+        """Return the obstore store of a bucket."""
+        with _lock:
+            if bucket not in self._stores:
+                self._stores[bucket] = self._open_store(bucket)
+            return self._stores[bucket]
+
+    def _config(self) -> Config:
+        return Config(
+            retries={"mode": "legacy", "total_max_attempts": ATTEMPTS},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            max_pool_connections=64,
+            connect_timeout=10,
+            read_timeout=60,
+            signature_version=None if self._credentials else UNSIGNED,
+        )
+
+    def _open_store(self, bucket: str) -> S3Store:
+        place: dict[str, Any] = {"endpoint": self.endpoint, "region": self.region}
+        if self.is_aws:
+            place = {"region": self._bucket_region(bucket)}
+        signing: dict[str, Any] = {"skip_signature": True}
+        if self.is_signed:
+            signing = {"credential_provider": self._keys}
+        return S3Store(
+            bucket,
+            virtual_hosted_style_request=self.is_aws and "." not in bucket,
+            client_options={
+                "allow_http": self.endpoint.startswith("http://"),
+                "connect_timeout": "10s",
+                "read_timeout": "60s",
+                "timeout": "10m",
+            },
+            retry_config={"max_retries": ATTEMPTS},
+            **place,
+            **signing,
+        )
+
+    def _bucket_region(self, bucket: str) -> str:
+        try:
+            headers = self.boto3.head_bucket(Bucket=bucket)["ResponseMetadata"]["HTTPHeaders"]
+        except ClientError as exc:
+            headers = exc.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        except BotoCoreError:
+            headers = {}
+        return str(headers.get("x-amz-bucket-region", self.region))
+
+    def _keys(self) -> _Keys:
+        frozen = self._credentials.get_frozen_credentials()
+        return {
+            "access_key_id": frozen.access_key,
+            "secret_access_key": frozen.secret_key,
+            "token": frozen.token,
+            "expires_at": datetime.now(UTC) + _CREDENTIALS_TTL,
+        }
+
+
+def s3_clients() -> S3Clients:
+    """Return this process's clients for the environment as it is now.
+
+    Raises:
+        StorageError: the endpoint cannot be reached, or the AWS configuration makes no sense.
+    """
+    settings = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
+    with _creation_lock:
+        return _create_clients(os.getpid(), settings)
+
+
+_creation_lock = threading.Lock()
+
+
+@lru_cache(maxsize=4)
+def _create_clients(_pid: int, _settings: tuple[tuple[str, str], ...]) -> S3Clients:
+    try:
+        return S3Clients()
+    except (BotoCoreError, ValueError) as exc:
+        raise StorageError(f"the AWS configuration cannot be used: {exc}") from exc
+
+
+def unreachable(endpoint: str) -> str:
+    """Say that an endpoint does not answer, and what to do."""
+    return f"the S3 endpoint {endpoint} cannot be reached; check AWS_ENDPOINT_URL and the network"
+
+
+def _check_reachable(endpoint: str) -> None:
+    """Find a wrong endpoint in seconds; the clients' own retries would take minutes."""
+    parts = urlsplit(endpoint)
+    if get_environ_proxies(endpoint):
+        return
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    for pause_s in (0.5, 1.5, None):
+        try:
+            socket.create_connection((parts.hostname or "", port), timeout=5).close()
+        except OSError as exc:
+            if pause_s is None:
+                raise StorageError(unreachable(endpoint)) from exc
+            time.sleep(pause_s)
+        else:
+            return
+
+
+def _add_content_md5(params: dict[str, Any], **_: object) -> None:
+    """Older servers (Ceph 16) want this header on DeleteObjects; boto3 no longer sends it."""
+    digest = hashlib.md5(params["body"], usedforsecurity=False).digest()
+    params["headers"]["Content-MD5"] = base64.b64encode(digest).decode()

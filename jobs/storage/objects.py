@@ -1,0 +1,105 @@
+"""The words that every kind of storage shares: what is stored, what was read, how it is named."""
+
+import os
+import re
+from dataclasses import dataclass
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from jobs.errors import FetchError, SpecError, StorageError
+
+MAX_OBJECT_BYTES = 256 * 1024 * 1024
+
+_FILE = "file://"
+_S3 = "s3://"
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+class NoBucketError(StorageError):
+    """The bucket does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One object as a listing or a HEAD tells it.
+
+    Attributes:
+        uri: `s3://bucket/key` or `file:///path`, the key raw, not percent-encoded.
+        size: bytes.
+        etag: changes when the bytes change; `""` when unknown (a broken symlink), and then
+            `size` says nothing either. Local files: `<size>-<mtime in ns>`.
+    """
+
+    uri: str
+    size: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Bytes that were read, and the etag of the object they came from."""
+
+    data: bytes
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one request gave: the bytes, how many the answer had declared, and the etag."""
+
+    data: bytes
+    declared: int
+    etag: str
+
+
+def to_uri(text: str) -> str:
+    """Turn what the user wrote, a path or a uri, into a uri.
+
+    Raises:
+        SpecError: a scheme that is not supported.
+    """
+    if text.startswith(_S3) or text.startswith(_FILE):
+        return text
+    scheme = _SCHEME.match(text)
+    if scheme:
+        raise SpecError(
+            f"unsupported scheme {scheme[0]!r} in {text!r}; supported are s3://, file:// and "
+            "plain local paths"
+        )
+    path = os.path.abspath(text)
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        path = quote_from_bytes(os.fsencode(path))
+    return _FILE + path
+
+
+def is_s3(uri: str) -> bool:
+    """Say whether the uri names something on S3."""
+    return uri.startswith(_S3)
+
+
+def local_path(uri: str) -> str:
+    """Return the path that a `file://` uri names: the raw one, or the percent-decoded one."""
+    raw = uri.removeprefix(_FILE)
+    if "%" not in raw or os.path.lexists(raw):
+        return raw
+    decoded = os.fsdecode(unquote_to_bytes(raw))
+    return decoded if "\0" not in decoded and os.path.lexists(decoded) else raw
+
+
+def split_s3(uri: str) -> tuple[str, str]:
+    """Split `s3://bucket/key` into bucket and raw key."""
+    bucket, _, key = uri.removeprefix(_S3).partition("/")
+    return bucket, key
+
+
+def check_size(uri: str, size: int) -> None:
+    """Refuse to read what is too large to be an image.
+
+    Raises:
+        FetchError: `too_large`.
+    """
+    if size > MAX_OBJECT_BYTES:
+        raise FetchError(
+            "too_large", f"{uri} has {size:,} bytes; the limit is {MAX_OBJECT_BYTES:,}"
+        )

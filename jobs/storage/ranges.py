@@ -1,0 +1,80 @@
+"""A seekable file over ranged reads of one object."""
+
+import io
+from typing import TYPE_CHECKING
+
+from jobs.errors import FetchError, StorageError
+from jobs.storage.objects import MAX_OBJECT_BYTES, StoredObject
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+    from jobs.storage import Storage
+
+
+class StoredFile(io.BufferedReader):
+    """A file that reads one version of an object, in ranges of at least its buffer.
+
+    Attributes:
+        etag: the version.
+
+    Raises:
+        FetchError: the object is not there, may not be read, or changes while it is read.
+    """
+
+    def __init__(
+        self, storage: "Storage", uri: str, buffer_bytes: int, expected_etag: str | None
+    ) -> None:
+        found = _look(storage, uri)
+        if expected_etag and found.etag and found.etag != expected_etag:
+            raise FetchError("storage", f"{uri} has changed since it was listed")
+        self.etag = found.etag
+        super().__init__(_RangeReader(storage, found), buffer_bytes)
+
+
+class _RangeReader(io.RawIOBase):
+    """Reads ranges; what an `io.BufferedReader` wants."""
+
+    def __init__(self, storage: "Storage", stored: StoredObject) -> None:
+        super().__init__()
+        self._storage = storage
+        self._object = stored
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = (0, self._position, self._object.size)[whence]
+        self._position = max(start + offset, 0)
+        return self._position
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        view = memoryview(buffer).cast("B")
+        size = min(len(view), max(self._object.size - self._position, 0), MAX_OBJECT_BYTES)
+        if size == 0:
+            return 0
+        view[:size] = self._storage.read(
+            self._object.uri,
+            expected_size=size,
+            expected_etag=self._object.etag,
+            offset=self._position,
+        ).data
+        self._position += size
+        return size
+
+
+def _look(storage: "Storage", uri: str) -> StoredObject:
+    try:
+        found = storage.head(uri)
+    except StorageError as exc:
+        raise FetchError("storage", str(exc)) from exc
+    if found is None:
+        raise FetchError("not_found", f"{uri} does not exist")
+    return found

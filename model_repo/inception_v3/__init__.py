@@ -1,0 +1,67 @@
+"""One Inception V3: encoded bytes → pixels → outputs → predictions.
+
+    pixels = preprocess(data).pixels                     # uint8 [3, 299, 299]
+    outputs = classifier.predict(np.stack([pixels]))     # logits, embedding, features
+    predictions = postprocess(outputs.logits, classifier.spec.labels, top_k=5)
+
+Jobs, the service and Triton make these three calls and no others. What needs torch is imported on
+first use: much of a job (its listing, its commit) runs where no network does.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from model_repo.inception_v3.errors import (
+    DecodeError,
+    InputError,
+    ModelError,
+    RepositoryError,
+    WeightsError,
+)
+from model_repo.inception_v3.postprocess import Label, Prediction, postprocess
+from model_repo.inception_v3.preprocess import Preprocessed, preprocess
+from model_repo.inception_v3.repository import Model, load_model
+from model_repo.inception_v3.runtime import RuntimeOptions
+from model_repo.inception_v3.spec import INCEPTION_V3, ModelSpec
+
+if TYPE_CHECKING:
+    from model_repo.inception_v3.classifier import Classifier, Outputs, prepare
+    from model_repo.inception_v3.weights import Weights, find_weights
+
+__all__ = [
+    "INCEPTION_V3",
+    "Classifier",
+    "DecodeError",
+    "InputError",
+    "Label",
+    "Model",
+    "ModelError",
+    "ModelSpec",
+    "Outputs",
+    "Prediction",
+    "Preprocessed",
+    "RepositoryError",
+    "RuntimeOptions",
+    "Weights",
+    "WeightsError",
+    "find_weights",
+    "load_model",
+    "postprocess",
+    "prepare",
+    "preprocess",
+]
+
+_NEEDS_TORCH = {
+    "Classifier": "classifier",
+    "Outputs": "classifier",
+    "Weights": "weights",
+    "find_weights": "weights",
+    "prepare": "classifier",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import `name` from the module that defines it."""
+    if name not in _NEEDS_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_NEEDS_TORCH[name]}"), name)

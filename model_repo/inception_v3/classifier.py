@@ -1,0 +1,95 @@
+"""Pixels → outputs: one classifier, whichever runtime computes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from model_repo.inception_v3.errors import InputError
+from model_repo.inception_v3.openvino_runtime import build_openvino_runtime, ensure_converted
+from model_repo.inception_v3.repository import Model
+from model_repo.inception_v3.runtime import Runtime, RuntimeOptions
+from model_repo.inception_v3.spec import FEATURE_SHAPES, ModelSpec
+from model_repo.inception_v3.torch_runtime import build_torch_runtime
+from model_repo.inception_v3.weights import Weights, load_state_dict
+
+_RUNTIMES = {"openvino": build_openvino_runtime, "torch": build_torch_runtime}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """What the network says of N images, in their order.
+
+    Attributes:
+        logits: float32 [N, classes].
+        embedding: float32 [N, 2048], after global average pooling; None unless asked for.
+        features: layer → float32 [N, channels, height, width], the layers asked for.
+    """
+
+    logits: npt.NDArray[np.float32]
+    embedding: npt.NDArray[np.float32] | None = None
+    features: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+
+
+class Classifier:
+    """A loaded model.
+
+    Attributes:
+        spec: what it predicts and how.
+        weights_sha256: of the checkpoint, or `untrained:<seed>`.
+        options: how it runs, with nothing left at `auto`.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, weights_sha256: str, options: RuntimeOptions, run: Runtime
+    ) -> None:
+        self.spec = spec
+        self.weights_sha256 = weights_sha256
+        self.options = options
+        self._run = run
+
+    @classmethod
+    def load(
+        cls, model: Model, weights: Weights, options: RuntimeOptions | None = None
+    ) -> "Classifier":
+        """Load `weights`, found by `find_weights`, into the runtime that `options` name.
+
+        Raises:
+            WeightsError: the weights do not fit.
+            ModelError: the precision is not to be had on this machine.
+        """
+        options = (options or RuntimeOptions()).resolve()
+        run = _RUNTIMES[options.runtime](model.spec, weights, options)
+        return cls(model.spec, weights.sha256, options, run)
+
+    def predict(self, pixels: npt.NDArray[np.uint8]) -> Outputs:
+        """Run the network on uint8 [N, 3, crop, crop] RGB, N ≥ 1.
+
+        Raises:
+            InputError: `pixels` has another shape or dtype.
+        """
+        shape = (3, self.spec.crop_size, self.spec.crop_size)
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != shape or not len(pixels):
+            raise InputError(
+                f"pixels must be uint8 [N, {shape[0]}, {shape[1]}, {shape[2]}] with N of at least "
+                f"1, got {pixels.dtype} {list(pixels.shape)}"
+            )
+        outputs = self._run(pixels)
+        return Outputs(
+            logits=outputs["logits"],
+            embedding=outputs.get("embedding"),
+            features={name: outputs[name] for name in FEATURE_SHAPES if name in outputs},
+        )
+
+
+def prepare(model: Model, weights: Weights, options: RuntimeOptions) -> None:
+    """Check that `weights` fit, and do what loading needs only once per machine.
+
+    Raises:
+        WeightsError: they do not fit.
+    """
+    if options.runtime == "openvino":
+        ensure_converted(model.spec, weights)  # what is converted has been checked
+    else:
+        load_state_dict(weights, model.spec)

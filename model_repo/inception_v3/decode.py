@@ -1,0 +1,265 @@
+"""Encoded bytes → upright 8-bit RGB, or a `DecodeError`; never anything else, whatever the bytes.
+
+JPEG goes through simplejpeg, strictly: damage inside the stream is an error, not a grey area in the
+picture. The other formats go through Pillow. First stage of `preprocess`; knows no torch.
+"""
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
+
+from model_repo.inception_v3.errors import DecodeError
+from model_repo.inception_v3.headers import (
+    check_png_checksums,
+    exif_orientation,
+    image_format,
+    jpeg_orientation,
+    webp_size,
+)
+
+Pixels = npt.NDArray[np.uint8]
+
+MAX_PIXELS = 100_000_000
+TINY_SIDE = 64
+EXTREME_ASPECT = 4
+
+_BITS_PER_SAMPLE, _PHOTOMETRIC_INTERPRETATION, _ORIENTATION = 258, 262, 274  # TIFF tags
+
+# What a row's `flags` can hold, in this order.
+FLAGS = (
+    "exif_rotated",  # the file's orientation was not 1, and was applied
+    "alpha",  # has an alpha channel or a transparent colour, composed on white
+    "cmyk",
+    "sixteen_bit",  # more than 8 bits per channel, reduced to the upper 8
+    "animated",  # more than one frame or page; the first counts
+    "blank",  # the crop is practically one colour
+    "tiny",  # shorter side below TINY_SIDE
+    "extreme_aspect",  # longer side above EXTREME_ASPECT times the shorter
+)
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# What the decoders raise on damaged input; UserWarning where a program turns warnings into errors.
+_DECODER_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    SyntaxError,
+    EOFError,
+    BufferError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    UserWarning,
+)
+
+# At import, because both belong to the process and no call could change them thread-safely:
+# `max_pixels` replaces Pillow's own limit, and odd metadata is no news among millions of images.
+Image.MAX_IMAGE_PIXELS = None
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """One decoded image.
+
+    Attributes:
+        array: uint8 [H, W, 3], RGB, upright, C-contiguous, writable; smaller than the original
+            where a JPEG was decoded at 1/2, 1/4 or 1/8.
+        width, height: of the original, upright, pixels.
+        flags: from FLAGS, in its order.
+    """
+
+    array: Pixels
+    width: int
+    height: int
+    flags: tuple[str, ...]
+
+
+def decode_image(
+    data: bytes, *, max_pixels: int = MAX_PIXELS, min_side: int | None = None
+) -> Decoded:
+    """Decode one encoded image to upright RGB.
+
+    Args:
+        data: JPEG, PNG, WebP, GIF, BMP or TIFF, told by its first bytes.
+        max_pixels: refuse, before decoding, what has more.
+        min_side: a JPEG may be decoded at 1/2, 1/4 or 1/8 while its shorter side keeps this many
+            pixels; None decodes at full size.
+
+    Raises:
+        DecodeError: `unreadable` or `too_large`.
+    """
+    kind = image_format(data)
+    try:
+        if kind == "JPEG":
+            return _decode_jpeg(data, max_pixels, min_side)
+        return _decode_with_pillow(data, kind, max_pixels)
+    except _DECODER_ERRORS as exc:
+        raise DecodeError("unreadable", f"{kind} cannot be decoded: {_reason(exc)}") from exc
+
+
+def sort_flags(flags: Collection[str]) -> tuple[str, ...]:
+    """Return `flags` in the order of FLAGS."""
+    return tuple(flag for flag in FLAGS if flag in flags)
+
+
+def _reason(exc: BaseException) -> str:
+    if isinstance(exc, UnidentifiedImageError):
+        return "damaged header, or a pixel layout that is not read; convert to RGB of 8 or 16 bits"
+    if isinstance(exc, MemoryError):
+        return "out of memory"
+    text = str(exc).strip() or type(exc).__name__
+    return text.splitlines()[0][:200].rstrip(".")
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width < 1 or height < 1:
+        raise DecodeError("unreadable", f"image of {width} x {height} pixels")
+    if width * height > max_pixels:
+        message = f"{width} x {height} pixels exceed the limit of {max_pixels}"
+        raise DecodeError("too_large", f"{message}; raise it with --max-pixels")
+
+
+def _finish(array: Pixels, width: int, height: int, flags: set[str]) -> Decoded:
+    short, long = sorted((width, height))
+    if short < TINY_SIDE:
+        flags.add("tiny")
+    if long > EXTREME_ASPECT * short:
+        flags.add("extreme_aspect")
+    return Decoded(np.require(array, requirements=["C", "W"]), width, height, sort_flags(flags))
+
+
+def _decode_jpeg(data: bytes, max_pixels: int, min_side: int | None) -> Decoded:
+    try:
+        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError as exc:
+        message = "JPEG cannot be decoded: damaged header, or a chroma subsampling that is not read"
+        raise DecodeError("unreadable", message) from exc
+    _check_size(width, height, max_pixels)
+    orientation = jpeg_orientation(data)
+    factor = 1
+    while min_side and factor < 8 and min(width, height) >= 2 * factor * min_side:
+        factor *= 2
+    cmyk = colorspace in ("CMYK", "YCCK")
+    array: Pixels = simplejpeg.decode_jpeg(
+        data,
+        "CMYK" if cmyk else "RGB",
+        # The smallest size that holds these is exactly 1/factor.
+        min_height=-(-height // factor) if factor > 1 else 0,
+        min_width=-(-width // factor) if factor > 1 else 0,
+    )
+    flags: set[str] = set()
+    if cmyk:
+        flags.add("cmyk")
+        size = (array.shape[1], array.shape[0])
+        # Inverted, as Adobe writes it and every reader assumes.
+        image = Image.frombuffer("CMYK", size, array, "raw", "CMYK;I", 0, 1)
+        array = np.asarray(image.convert("RGB"))
+    if orientation != 1:
+        flags.add("exif_rotated")
+        array = _turn_upright(array, orientation)
+        width, height = (height, width) if orientation >= 5 else (width, height)
+    return _finish(array, width, height, flags)
+
+
+def _turn_upright(array: Pixels, orientation: int) -> Pixels:
+    # Pillow turns three times faster than numpy copies a turned view.
+    return np.asarray(Image.fromarray(array).transpose(_UPRIGHT[orientation]))
+
+
+def _decode_with_pillow(data: bytes, kind: str, max_pixels: int) -> Decoded:
+    if kind == "WEBP":  # Pillow's decoder allocates the canvas before anyone can ask for its size
+        _check_size(*webp_size(data), max_pixels)
+    flags: set[str] = set()
+    bits, white_is_zero, orientation = 8, False, 1
+    with Image.open(io.BytesIO(data), formats=(kind,)) as image:
+        _check_size(*image.size, max_pixels)
+        if kind == "PNG":
+            check_png_checksums(data)
+            bits = data[24]
+        elif isinstance(image, TiffImageFile):
+            bits = max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
+            white_is_zero = image.tag_v2.get(_PHOTOMETRIC_INTERPRETATION) == 0
+            if image.tag_v2.get(_ORIENTATION) in range(2, 9):
+                flags.add("exif_rotated")  # Pillow turns a TIFF by itself while it loads it
+        image.load()
+        if image.mode == "CMYK":
+            flags.add("cmyk")
+        if bits > 8:
+            flags.add("sixteen_bit")
+        if image.has_transparency_data:
+            flags.add("alpha")
+        array = _to_rgb(image, bits, white_is_zero)
+        if kind in ("PNG", "WEBP"):
+            orientation = exif_orientation(image.info.get("exif", b""))
+        if _has_more_frames(image):
+            flags.add("animated")
+    if orientation != 1:
+        flags.add("exif_rotated")
+        array = _turn_upright(array, orientation)
+    return _finish(array, array.shape[1], array.shape[0], flags)
+
+
+def _has_more_frames(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except _DECODER_ERRORS:
+        return True  # there is a second frame, a damaged one; only the first counts
+
+
+def _to_rgb(image: Image.Image, bits: int, white_is_zero: bool) -> Pixels:
+    """Reduce any mode to uint8 [H, W, 3], alpha composed on white."""
+    if image.mode.startswith("I;16"):
+        return _reduce_wide_gray(image, bits, white_is_zero)
+    if image.mode in ("I", "F"):
+        found = f"pixels of mode {image.mode} ({bits} bits) have no defined range"
+        raise DecodeError("unreadable", f"{found}; convert to 8 or 16 bits")
+    if not image.has_transparency_data:
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    key = image.info.get("transparency")
+    if image.mode == "RGB" and bits == 16 and isinstance(key, tuple):
+        image.info["transparency"] = tuple(value >> 8 for value in key)
+    elif image.mode == "L" and bits < 8 and isinstance(key, int):
+        image.info["transparency"] = key * 255 // (2**bits - 1)
+    if image.mode == "La":
+        image = image.convert("LA")
+    layer = image if image.mode == "RGBA" else image.convert("RGBA")
+    canvas = Image.new("RGB", layer.size, "white")
+    canvas.paste(layer, mask=layer)
+    return np.asarray(canvas)
+
+
+def _reduce_wide_gray(image: Image.Image, bits: int, white_is_zero: bool) -> Pixels:
+    # The upper 8 bits, as Pillow does for RGB: the same picture stored either way labels the same.
+    wide = np.asarray(image)
+    gray = (wide >> (bits - 8)).astype(np.uint8)
+    if white_is_zero:
+        gray = ~gray
+    key = image.info.get("transparency")
+    if isinstance(key, int):
+        gray[wide == key] = 255
+    return np.repeat(gray[:, :, None], 3, axis=2)

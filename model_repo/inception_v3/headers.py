@@ -1,0 +1,127 @@
+"""What an image's bytes tell without decoding them: format, orientation, size, damage."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+
+from model_repo.inception_v3.errors import DecodeError
+
+MAX_SCANS = 1_000  # a progressive JPEG has about ten; thousands only keep a decoder busy
+
+_MAGIC = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"BM", "BMP"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+)
+_KNOWN_BUT_UNREAD = (
+    (4, (b"ftypavif", b"ftypavis"), "AVIF"),
+    (4, (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1"), "HEIC"),
+    (4, (b"ftyp",), "MP4 or QuickTime"),
+    (0, (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"), "JPEG 2000"),
+    (0, (b"\0\0\0\x0cJXL ", b"\xff\x0a"), "JPEG XL"),
+    (0, (b"8BPS",), "Photoshop"),
+    (0, (b"%PDF",), "PDF"),
+)
+
+
+def image_format(data: bytes) -> str:
+    """Return the format that the first bytes tell, as Pillow names it, or raise `DecodeError`."""
+    if not data:
+        raise DecodeError("unreadable", "empty object")
+    for magic, kind in _MAGIC:
+        if data.startswith(magic):
+            return kind
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "WEBP"
+    found = f"starts with {data[:16]!r}"
+    for offset, magics, name in _KNOWN_BUT_UNREAD:
+        if data.startswith(magics, offset):
+            found = f"looks like {name}; convert it first"
+            break
+    else:
+        if b"<svg" in data[:1024]:
+            found = "looks like SVG; convert it first"
+    raise DecodeError("unreadable", f"not a JPEG, PNG, WebP, GIF, BMP or TIFF image: {found}")
+
+
+def jpeg_orientation(data: bytes) -> int:
+    """Return the orientation, 1 to 8; refuse a progressive stream of absurdly many scans."""
+    orientation = 1
+    for marker, start, end in _jpeg_segments(data):
+        if marker == 0xE1 and data.startswith(b"Exif\0\0", start):
+            orientation = exif_orientation(data[start:end])
+        elif marker in (0xC2, 0xCA):
+            scans = data.count(b"\xff\xda", end)
+            if scans > MAX_SCANS:
+                raise DecodeError("unreadable", f"JPEG of {scans} scans; the limit is {MAX_SCANS}")
+    return orientation
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield marker, start and end of the segments before the first scan."""
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:  # fill byte
+            position += 1
+            continue
+        if marker == 0xDA:
+            return
+        end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        yield marker, position + 4, end
+        position = end
+
+
+def exif_orientation(exif: bytes) -> int:
+    """Return the orientation that an EXIF block tells, 1 where it tells none or is damaged."""
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
+    if order is None:
+        return 1
+    try:
+        (offset,) = struct.unpack_from(order + "I", tiff, 4)
+        (count,) = struct.unpack_from(order + "H", tiff, offset)
+        for entry in range(offset + 2, offset + 2 + 12 * count, 12):
+            tag, kind = struct.unpack_from(order + "HH", tiff, entry)
+            if tag == 0x0112:
+                layout = order + ("I" if kind == 4 else "H")
+                (value,) = struct.unpack_from(layout, tiff, entry + 8)
+                return int(value) if 1 <= value <= 8 else 1
+    except struct.error:
+        pass  # the block ends early: the picture itself may be sound
+    return 1
+
+
+def webp_size(data: bytes) -> tuple[int, int]:
+    """Return the width and height of a WebP's canvas."""
+    chunk = data[12:16]
+    if chunk == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    if chunk == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if chunk == b"VP8X":
+        width, height = data[24:27], data[27:30]
+        return int.from_bytes(width, "little") + 1, int.from_bytes(height, "little") + 1
+    raise DecodeError("unreadable", f"WebP starts with an unknown chunk {chunk!r}")
+
+
+def check_png_checksums(data: bytes) -> None:
+    """Refuse damaged pixels: Pillow checks the sums of all chunks but those that hold the image."""
+    position, view = 8, memoryview(data)
+    while position + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, position)
+        end = position + 8 + length
+        if data.startswith(b"IDAT", position + 4) and end + 4 <= len(data):
+            (stated,) = struct.unpack_from(">I", data, end)
+            if zlib.crc32(view[position + 4 : end]) != stated:
+                message = f"PNG checksum mismatch in the chunk at byte {position}"
+                raise DecodeError("unreadable", message)
+        position = end + 4

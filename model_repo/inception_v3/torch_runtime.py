@@ -1,0 +1,36 @@
+"""The torch runtime: CUDA where there is a device, and the reference on CPUs."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from model_repo.inception_v3.network import Network
+from model_repo.inception_v3.runtime import Runtime, RuntimeOptions
+from model_repo.inception_v3.spec import OUTPUT_NAMES, ModelSpec
+from model_repo.inception_v3.weights import Weights, load_state_dict
+
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def build_torch_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOptions) -> Runtime:
+    """Load the network onto the CUDA device if there is one, else onto the CPU.
+
+    Raises:
+        WeightsError: the weights do not fit.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.set_num_threads(options.threads)
+    network = Network(spec, load_state_dict(weights, spec)).to(device)
+    network.stages.to(dtype=_DTYPES[options.precision])
+    network.to(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def run(pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
+        # A copy, since pixels that come through Ray's object store are read-only.
+        batch = torch.tensor(pixels).to(device).contiguous(memory_format=torch.channels_last)
+        outputs = dict(zip(OUTPUT_NAMES, network(batch), strict=True))
+        return {
+            name: outputs[name].float().contiguous().cpu().numpy() for name in options.output_names
+        }
+
+    return run
