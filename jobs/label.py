@@ -80,6 +80,8 @@ def run_job(plan: Plan, storage: Storage, progress: JobProgress) -> Result:
         write_record(storage, plan.layout, record)
     if storage.head(plan.layout.success) is None:
         record = _run(plan, storage, progress, record)
+    else:
+        progress.say("this job was done before; nothing is left to do")
     storage.delete(item.uri for item in storage.list(plan.layout.chunks))
     return Result(record, _exit_code(plan, record))
 

@@ -115,6 +115,9 @@ def run_parallel(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     Raises:
         JobError: a call failed.
     """
+    items = list(items)
+    if len(items) == 1:  # not worth starting a worker
+        return [function(items[0])]
     remote = ray.remote(num_cpus=1)(function)
     try:
         results: list[R] = ray.get([remote.remote(item) for item in items])

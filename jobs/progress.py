@@ -56,7 +56,8 @@ class JobProgress:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._bar.stop()
 
     def say(self, step: str) -> None:
         """Name what is being done now."""

@@ -118,6 +118,8 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _describe(location: tuple[int | str, ...], message: str) -> str:
-    option = "--" + str(location[0]).replace("_", "-") if location else "job"
+    name = str(location[0]) if location else "job"
+    if name in ("input", "output") and message == "Field required":
+        return f"{name.upper()} is missing; labelmill label INPUT OUTPUT"
     text = message.removeprefix("Value error, ")
-    return f"{option}: {text[0].lower()}{text[1:]}"
+    return f"--{name.replace('_', '-')}: {text[0].lower()}{text[1:]}"

@@ -13,7 +13,8 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, TypedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
 from urllib.parse import urlsplit
 
 import boto3
@@ -26,10 +27,23 @@ from obstore.store import S3Store
 
 from jobs.errors import StorageError
 
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
+
 ATTEMPTS = 10
 _AWS_HOST = re.compile(r"s3(\.[a-z0-9-]+)?\.amazonaws\.com(\.cn)?")
 _CREDENTIALS_TTL = timedelta(minutes=5)  # botocore renews 10 minutes before they expire
-_lock = threading.Lock()
+# its waits are drawn between the first and `base` times the last: 12 of them take about 45 s
+_OBSTORE_RETRIES: "RetryConfig" = {
+    "max_retries": 12,
+    "backoff": {
+        "init_backoff": timedelta(milliseconds=100),
+        "max_backoff": timedelta(seconds=15),
+        "base": 3,
+    },
+}
+_store_lock = threading.Lock()
+_creation_lock = threading.Lock()
 
 
 class _Keys(TypedDict):
@@ -50,6 +64,7 @@ class S3Clients:
         )
         session = boto3.Session(botocore_session=core)
         self._credentials: Any = session.get_credentials()
+        self._ca_bundle: str | None = core.get_config_variable("ca_bundle")
         self.region: str = session.region_name or "us-east-1"
         self.boto3: Any = session.client("s3", region_name=self.region, config=self._config())
         self.boto3.meta.events.register("before-call.s3.DeleteObjects", _add_content_md5)
@@ -65,7 +80,7 @@ class S3Clients:
 
     def store(self, bucket: str) -> S3Store:
         """Return the obstore store of a bucket."""
-        with _lock:
+        with _store_lock:
             if bucket not in self._stores:
                 self._stores[bucket] = self._open_store(bucket)
             return self._stores[bucket]
@@ -85,19 +100,22 @@ class S3Clients:
         place: dict[str, Any] = {"endpoint": self.endpoint, "region": self.region}
         if self.is_aws:
             place = {"region": self._bucket_region(bucket)}
+        options: ClientConfig = {
+            "allow_http": self.endpoint.startswith("http://"),
+            "connect_timeout": "10s",
+            "read_timeout": "60s",
+            "timeout": "10m",
+        }
+        if self._ca_bundle:
+            options["root_certificate"] = Path(self._ca_bundle).read_bytes()
         signing: dict[str, Any] = {"skip_signature": True}
         if self.is_signed:
             signing = {"credential_provider": self._keys}
         return S3Store(
             bucket,
             virtual_hosted_style_request=self.is_aws and "." not in bucket,
-            client_options={
-                "allow_http": self.endpoint.startswith("http://"),
-                "connect_timeout": "10s",
-                "read_timeout": "60s",
-                "timeout": "10m",
-            },
-            retry_config={"max_retries": ATTEMPTS},
+            client_options=options,
+            retry_config=_OBSTORE_RETRIES,
             **place,
             **signing,
         )
@@ -130,9 +148,6 @@ def s3_clients() -> S3Clients:
     settings = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
     with _creation_lock:
         return _create_clients(os.getpid(), settings)
-
-
-_creation_lock = threading.Lock()
 
 
 @lru_cache(maxsize=4)

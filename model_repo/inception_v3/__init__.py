@@ -4,13 +4,11 @@
     outputs = classifier.predict(np.stack([pixels]))     # logits, embedding, features
     predictions = postprocess(outputs.logits, classifier.spec.labels, top_k=5)
 
-Jobs, the service and Triton make these three calls and no others. What needs torch is imported on
-first use: much of a job (its listing, its commit) runs where no network does.
+Jobs, the service and Triton make these three calls and no others. Importing this is cheap: torch is
+imported by what needs it, since much of a job (its listing, its commit) runs where no network does.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+from model_repo.inception_v3.classifier import Classifier, Outputs, prepare
 from model_repo.inception_v3.errors import (
     DecodeError,
     InputError,
@@ -23,10 +21,7 @@ from model_repo.inception_v3.preprocess import Preprocessed, preprocess
 from model_repo.inception_v3.repository import Model, load_model
 from model_repo.inception_v3.runtime import RuntimeOptions
 from model_repo.inception_v3.spec import INCEPTION_V3, ModelSpec
-
-if TYPE_CHECKING:
-    from model_repo.inception_v3.classifier import Classifier, Outputs, prepare
-    from model_repo.inception_v3.weights import Weights, find_weights
+from model_repo.inception_v3.weights import Weights, find_weights
 
 __all__ = [
     "INCEPTION_V3",
@@ -50,18 +45,3 @@ __all__ = [
     "prepare",
     "preprocess",
 ]
-
-_NEEDS_TORCH = {
-    "Classifier": "classifier",
-    "Outputs": "classifier",
-    "Weights": "weights",
-    "find_weights": "weights",
-    "prepare": "classifier",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import `name` from the module that defines it."""
-    if name not in _NEEDS_TORCH:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_NEEDS_TORCH[name]}"), name)

@@ -7,14 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from model_repo.inception_v3.errors import InputError
-from model_repo.inception_v3.openvino_runtime import build_openvino_runtime, ensure_converted
 from model_repo.inception_v3.repository import Model
 from model_repo.inception_v3.runtime import Runtime, RuntimeOptions
 from model_repo.inception_v3.spec import FEATURE_SHAPES, ModelSpec
-from model_repo.inception_v3.torch_runtime import build_torch_runtime
-from model_repo.inception_v3.weights import Weights, load_state_dict
-
-_RUNTIMES = {"openvino": build_openvino_runtime, "torch": build_torch_runtime}
+from model_repo.inception_v3.weights import Weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +56,7 @@ class Classifier:
             ModelError: the precision is not to be had on this machine.
         """
         options = (options or RuntimeOptions()).resolve()
-        run = _RUNTIMES[options.runtime](model.spec, weights, options)
+        run = _build_runtime(model.spec, weights, options)
         return cls(model.spec, weights.sha256, options, run)
 
     def predict(self, pixels: npt.NDArray[np.uint8]) -> Outputs:
@@ -90,6 +86,21 @@ def prepare(model: Model, weights: Weights, options: RuntimeOptions) -> None:
         WeightsError: they do not fit.
     """
     if options.runtime == "openvino":
+        from model_repo.inception_v3.openvino_runtime import ensure_converted  # noqa: PLC0415
+
         ensure_converted(model.spec, weights)  # what is converted has been checked
     else:
+        from model_repo.inception_v3.checkpoint import load_state_dict  # noqa: PLC0415
+
         load_state_dict(weights, model.spec)
+
+
+def _build_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOptions) -> Runtime:
+    # A runtime is imported when it is used: each takes seconds, and there may be no other use.
+    if options.runtime == "openvino":
+        from model_repo.inception_v3.openvino_runtime import build_openvino_runtime  # noqa: PLC0415
+
+        return build_openvino_runtime(spec, weights, options)
+    from model_repo.inception_v3.torch_runtime import build_torch_runtime  # noqa: PLC0415
+
+    return build_torch_runtime(spec, weights, options)

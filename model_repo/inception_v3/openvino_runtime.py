@@ -16,17 +16,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import openvino
-import torch
 
-from model_repo.inception_v3.network import Network
 from model_repo.inception_v3.runtime import Runtime, RuntimeOptions
 from model_repo.inception_v3.spec import OUTPUT_NAMES, ModelSpec
-from model_repo.inception_v3.weights import Weights, load_state_dict
+from model_repo.inception_v3.weights import Weights
 
 # Larger tiles gain nothing on CPUs and take more memory; what is left over runs one by one.
 _TILE = 8
 _PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
-_CONVERTER = "1"  # raise it when the converted network changes
+_CONVERTER = "1"  # raise it when the converted network, or what a seed gives, changes
 
 
 def build_openvino_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOptions) -> Runtime:
@@ -85,6 +83,12 @@ def ensure_converted(spec: ModelSpec, weights: Weights) -> Path:
 
 
 def _convert(spec: ModelSpec, weights: Weights, folder: Path) -> None:
+    # Here, because whoever finds the network converted is spared torchvision's slow import.
+    import torch  # noqa: PLC0415
+
+    from model_repo.inception_v3.checkpoint import load_state_dict  # noqa: PLC0415
+    from model_repo.inception_v3.network import Network  # noqa: PLC0415
+
     network = Network(spec, load_state_dict(weights, spec)).eval()
     example = torch.zeros(2, 3, spec.crop_size, spec.crop_size, dtype=torch.uint8)
     with warnings.catch_warnings():

@@ -50,9 +50,7 @@ class RuntimeOptions:
         Raises:
             ModelError: the precision is not to be had on this machine.
         """
-        import torch  # noqa: PLC0415 - options are also made where no network runs
-
-        has_cuda = torch.cuda.is_available()
+        has_cuda = self.runtime != "openvino" and _has_cuda()
         runtime = self.runtime
         if runtime == "auto":
             runtime = "torch" if has_cuda else "openvino"
@@ -65,3 +63,9 @@ class RuntimeOptions:
                 "precision fp16 needs a CUDA device and the torch runtime; use fp32 here"
             )
         return replace(self, runtime=runtime, precision=precision)
+
+
+def _has_cuda() -> bool:
+    import torch  # noqa: PLC0415 - options are also made where no network runs
+
+    return torch.cuda.is_available()

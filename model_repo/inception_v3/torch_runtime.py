@@ -4,10 +4,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from model_repo.inception_v3.checkpoint import load_state_dict
 from model_repo.inception_v3.network import Network
 from model_repo.inception_v3.runtime import Runtime, RuntimeOptions
 from model_repo.inception_v3.spec import OUTPUT_NAMES, ModelSpec
-from model_repo.inception_v3.weights import Weights, load_state_dict
+from model_repo.inception_v3.weights import Weights
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 

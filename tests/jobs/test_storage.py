@@ -252,6 +252,12 @@ def test_local_delete_takes_missing_files_and_emptied_folders(tmp_path, storage)
     assert [path.name for path in tmp_path.iterdir()] == ["keep"]
 
 
+def test_local_folder_can_be_deleted_while_it_is_listed(tmp_path, storage):
+    put_files(tmp_path, "d/a", "d/b", "d/e/c", "d/f")
+    storage.delete(stored.uri for stored in storage.list(f"{tmp_path}/d"))
+    assert list(tmp_path.iterdir()) == []
+
+
 # S3
 
 
@@ -385,7 +391,7 @@ def test_wrong_keys_are_named(s3_bucket, storage, monkeypatch):
     assert caught.value.kind == "access_denied"
 
 
-def test_missing_credentials_are_named_and_nothing_else_is_asked(s3_bucket, storage, monkeypatch):
+def test_missing_credentials_are_named(s3_bucket, storage, monkeypatch):
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -502,7 +508,9 @@ def test_truncated_listing_is_asked_for_again(s3_bucket, storage, behind_proxy, 
     assert len(asked) > 1
 
 
-def test_listing_of_many_pages_is_whole_and_in_order(s3_bucket, s3_client, storage, monkeypatch):
+def test_listing_of_many_pages_is_whole_and_can_be_deleted_meanwhile(
+    s3_bucket, s3_client, storage, monkeypatch
+):
     keys = [f"photos/{number:04}" for number in range(25)]
     for key in keys:
         s3_client.put_object(Bucket=s3_bucket, Key=key, Body=b"x")
@@ -510,3 +518,5 @@ def test_listing_of_many_pages_is_whole_and_in_order(s3_bucket, s3_client, stora
     monkeypatch.setattr(client, "list_objects_v2", partial(client.list_objects_v2, MaxKeys=10))
     listed = storage.list(f"s3://{s3_bucket}/photos")
     assert names(listed, f"s3://{s3_bucket}") == keys
+    storage.delete(stored.uri for stored in storage.list(f"s3://{s3_bucket}/photos"))
+    assert list(storage.list(f"s3://{s3_bucket}")) == []

@@ -43,25 +43,19 @@ def test_reference_is_the_preset():
 
 
 @pytest.mark.parametrize(
-    "size", [(500, 375), (375, 500), (400, 400), (683, 800), (1200, 900), (342, 500), (299, 299)]
+    "size",
+    [
+        *[(500, 375), (375, 500), (400, 400), (683, 800), (1200, 900), (342, 500), (299, 299)],
+        # Simple ratios, where sums end on .5 and rounding shows.
+        *[(640, 427), (427, 640), (640, 480), (480, 360), (360, 640), (1024, 683), (608, 608)],
+        *[(1020, 722), (1254, 1254), (1280, 720), (180, 180)],
+    ],
 )
 def test_preprocess_equals_the_preset_on_jpeg_that_needs_no_scaling(size):
     mean, largest = difference(encode(photo(*size), "JPEG", quality=90))
 
     assert mean <= 0.01
     assert largest <= 2
-
-
-@pytest.mark.parametrize("size", [(640, 427), (427, 640), (1024, 683), (360, 480), (343, 1371)])
-def test_preprocess_stays_within_rounding_of_the_preset_at_awkward_ratios(size):
-    # Where weights are simple fractions, sums end on .5: torch's 16-bit weights and Pillow's 22-bit
-    # ones then round apart, either way equally often.
-    data = encode(photo(*size), "PNG")
-    distance = preprocess(data).pixels.astype(int) - reference(Image.open(io.BytesIO(data)))
-
-    assert np.abs(distance).max() <= 2
-    assert np.abs(distance).mean() <= 0.3
-    assert abs(distance.mean()) <= 0.01
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 1), (3, 4), (20, 30), (100, 75), (298, 300)])
