@@ -13,6 +13,7 @@ import click
 
 from jobs.errors import JobError
 
+EXIT_OVER_ERROR_RATE = 3
 EXIT_INTERRUPTED = 130
 
 
@@ -76,7 +77,10 @@ def label(
     else:
         result = run_label(spec, overwrite=overwrite, verbose=verbose)
     click.echo(json.dumps(result.record) if as_json else describe(result.record))
-    return result.exit_code
+    if not result.over_error_rate:
+        return 0
+    click.echo(f"labelmill: more errors than --max-error-rate {spec.max_error_rate}", err=True)
+    return EXIT_OVER_ERROR_RATE
 
 
 @cli.command()

@@ -31,7 +31,6 @@ from jobs.seaweedfs import S3Server, run_seaweedfs
 
 SAMPLES = Path(__file__).parent / "samples"
 BUCKET = "demo"
-EXIT_OVER_ERROR_RATE = 3
 UNTRAINED_NOTICE = (
     "no pretrained weights could be fetched, so this runs an untrained network: "
     "the labels below are meaningless"
@@ -161,7 +160,7 @@ def _label(console: Console, server: S3Server, options: list[str]) -> None:
         JobError: it failed.
     """
     places = [f"s3://{BUCKET}/photos/", f"s3://{BUCKET}/labels/"]
-    options = ["--actors", "1", "--max-error-rate", "1", *options]
+    options = ["--max-error-rate", "1", *options]
     console.print("labelmill label", *places, *options, soft_wrap=True, highlight=False)
     # A session of its own: a terminal's Ctrl-C reaches only us, and we pass it on, once.
     # A Ray of its own too: another one's workers would not know of the server.
@@ -174,7 +173,7 @@ def _label(console: Console, server: S3Server, options: list[str]) -> None:
         exit_code = child.wait()
     finally:
         _end(child)
-    if exit_code not in (0, EXIT_OVER_ERROR_RATE):
+    if exit_code != 0:
         raise JobError(
             f"labelmill label ended with exit code {exit_code}; its own messages are above"
         )

@@ -21,16 +21,13 @@ from jobs.record import describe_plan, read_record, write_record
 from jobs.spec import JobSpec
 from jobs.storage import Storage
 
-EXIT_DONE = 0
-EXIT_OVER_ERROR_RATE = 3
-
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """How a job ended; `record` is what job.json says."""
 
     record: dict[str, Any]
-    exit_code: int
+    over_error_rate: bool
 
 
 def label(spec: JobSpec, *, overwrite: bool = False, verbose: bool = False) -> Result:
@@ -63,7 +60,8 @@ def dry_run(spec: JobSpec, *, verbose: bool = False) -> Result:
     with ExitStack() as stack:
         plan = make_plan(spec, storage, lambda: stack.enter_context(running_ray(verbose=verbose)))
         objects, size = measure_input(plan, storage)
-    return Result({**describe_plan(plan), "state": "planned", "objects": objects, "bytes": size}, 0)
+    planned = {**describe_plan(plan), "state": "planned", "objects": objects, "bytes": size}
+    return Result(planned, over_error_rate=False)
 
 
 def run_job(plan: Plan, storage: Storage, progress: JobProgress) -> Result:
@@ -83,7 +81,9 @@ def run_job(plan: Plan, storage: Storage, progress: JobProgress) -> Result:
     else:
         progress.say("this job was done before; nothing is left to do")
     storage.delete(item.uri for item in storage.list(plan.layout.chunks))
-    return Result(record, _exit_code(plan, record))
+    counts = record["counts"]
+    over = counts["error"] > plan.spec.max_error_rate * counts["listed"]
+    return Result(record, over_error_rate=over)
 
 
 def start_over(layout: Layout, storage: Storage) -> None:
@@ -167,12 +167,6 @@ def _commit(plan: Plan, storage: Storage, progress: JobProgress) -> dict[str, An
         "errors": counts.errors,
         "duplicates": totals.duplicates if totals else 0,
     }
-
-
-def _exit_code(plan: Plan, record: dict[str, Any]) -> int:
-    counts = record["counts"]
-    over = counts["error"] > plan.spec.max_error_rate * counts["listed"]
-    return EXIT_OVER_ERROR_RATE if over else EXIT_DONE
 
 
 def _now() -> str:

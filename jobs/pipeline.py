@@ -6,6 +6,8 @@ This is the only module of jobs that knows Ray.
 import contextlib
 import logging
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -138,7 +140,7 @@ def running_ray(*, verbose: bool) -> Iterator[Resources]:
         "log_to_driver": verbose,
         "logging_level": logging.INFO if verbose else logging.ERROR,
     }
-    with contextlib.nullcontext() if verbose else _silenced_stderr():
+    with _kept_sigterm(), contextlib.nullcontext() if verbose else _silenced_stderr():
         # Not "auto": that would join whatever Ray happens to run on this machine.
         if address := os.environ.get("RAY_ADDRESS"):
             ray.init(address=address, **options)
@@ -160,6 +162,15 @@ def _explain(error: BaseException) -> JobError:
         cause = getattr(cause, "cause", None) or cause.__cause__
     last_line = str(error).strip().rpartition("\n")[2]
     return JobError(f"a worker failed: {last_line}; -v shows what it wrote")
+
+
+@contextlib.contextmanager
+def _kept_sigterm() -> Iterator[None]:
+    """Undo what Ray makes of SIGTERM when it starts: it would abort the process."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 @contextlib.contextmanager

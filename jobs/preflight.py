@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 
-import pyarrow as pa
-
 from jobs.errors import FetchError, SpecError
 from jobs.fetch import fetch_images
 from jobs.inputs import Source, open_source
@@ -35,7 +33,7 @@ def make_plan(spec: JobSpec, storage: Storage, start_ray: Callable[[], Resources
     layout = Layout.of(spec.output)
     _check_apart(spec.input, layout)
     source = open_source(spec.input, storage, image_column=spec.image_column)
-    _check_readable(source, storage)
+    _check_readable(spec, source, storage)
     storage.write(layout.probe, b"labelmill")
     storage.delete([layout.probe])
     with _as_spec_errors():
@@ -87,19 +85,16 @@ def _check_apart(input_uri: str, layout: Layout) -> None:
         )
 
 
-def _check_readable(source: Source, storage: Storage) -> None:
+def _check_readable(spec: JobSpec, source: Source, storage: Storage) -> None:
     tables = islice(source.tables(storage), 1)
     first = next((table.slice(0, _TRIED_OBJECTS) for table in tables), None)
     if first is None:
         raise SpecError("the input has no row to label")
-    denied = _access_errors(first, storage)
+    fetched = fetch_images(storage, first, threads=1, image_column=spec.image_column)
+    errors = [result for _, result in fetched if isinstance(result, FetchError)]
+    denied = [error for error in errors if error.kind == "access_denied"]
     if len(denied) == first.num_rows:
         raise SpecError(f"the input can be listed but not read: {denied[0]}")
-
-
-def _access_errors(objects: pa.Table, storage: Storage) -> list[FetchError]:
-    fetched = (result for _, result in fetch_images(storage, objects, threads=1))
-    return [x for x in fetched if isinstance(x, FetchError) and x.kind == "access_denied"]
 
 
 def _choose_gpus(spec: JobSpec, resources: Resources) -> float:

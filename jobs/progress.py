@@ -9,10 +9,8 @@ from rich.progress import (
     BarColumn,
     Progress,
     ProgressColumn,
-    SpinnerColumn,
     Task,
     TextColumn,
-    TimeElapsedColumn,
 )
 from rich.text import Text
 
@@ -34,11 +32,9 @@ class JobProgress:
         self._base_time: float | None = None
         self._last_line = time.monotonic()
         self._bar = Progress(
-            SpinnerColumn(),
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=20),
             _Figures(self),
-            TimeElapsedColumn(),
             console=self._console,
             refresh_per_second=2,
             transient=True,
@@ -77,6 +73,7 @@ class JobProgress:
         self._errors += errors
         self._total = total or self._total
         if self._base_time is None:
+            self._bar.update(self._task, description="labelling")
             self._base, self._base_time = self._done, time.monotonic()
         self._bar.update(self._task, completed=self._done, total=self._total)
         if not self._console.is_terminal:
@@ -117,7 +114,8 @@ class _Figures(ProgressColumn):
         self._progress = progress
 
     def render(self, task: Task) -> Text:
-        return Text(self._progress.figures() if task.completed else "")
+        figures = self._progress.figures() if task.completed else ""
+        return Text(figures, no_wrap=True, overflow="ellipsis")
 
 
 def _duration(seconds: float) -> str:

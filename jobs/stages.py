@@ -86,7 +86,7 @@ class ChunkPredictor:
 def read_images(storage: Storage, objects: pa.Table, plan: Plan) -> Iterator[Image]:
     """Fetch and decode every object, in order; what fails is an error row."""
     listed_etags = objects.column("etag").to_pylist()
-    for index, fetched in fetch_images(storage, objects):
+    for index, fetched in fetch_images(storage, objects, image_column=plan.spec.image_column):
         if isinstance(fetched, FetchError):
             row = Row(
                 index=index,

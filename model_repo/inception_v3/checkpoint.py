@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors.torch import load_file
@@ -31,9 +32,10 @@ def load_state_dict(weights: Weights, spec: ModelSpec) -> dict[str, Tensor]:
     """
     if weights.path is None:
         return _untrained(spec, weights.seed)
-    state_dict = _read(weights.path)
-    _check(state_dict, spec, weights.path)
-    kept = {name: value for name, value in state_dict.items() if not name.startswith(_AUXILIARY)}
+    kept = _read(weights.path)
+    # Only training uses the auxiliary head; many who train a new head leave it as it was.
+    kept = {name: value for name, value in kept.items() if not name.startswith(_AUXILIARY)}
+    _check(kept, spec, weights.path)
     for name, value in kept.items():
         if value.is_floating_point():
             kept[name] = value.float()
@@ -46,13 +48,16 @@ def download_imagenet() -> Path:
     """Return torchvision's ImageNet checkpoint, downloading it unless it is cached.
 
     Raises:
-        OSError, RuntimeError: it cannot be downloaded, or came damaged.
+        OSError, RuntimeError, HTTPException: it cannot be downloaded, or came damaged.
     """
     weights = Inception_V3_Weights.IMAGENET1K_V1
+    path = Path(torch.hub.get_dir(), "checkpoints", weights.url.rsplit("/", 1)[1])
+    if path.exists():
+        return path
     # torch.hub announces each download on stdout; the caller says what matters.
     with _network_timeout(_DOWNLOAD_TIMEOUT_S), redirect_stdout(io.StringIO()):
         weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    return Path(torch.hub.get_dir(), "checkpoints", weights.url.rsplit("/", 1)[1])
+    return path
 
 
 @contextmanager
@@ -72,15 +77,20 @@ def _read(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as exc:  # torch.load raises a dozen unrelated classes on damaged files
+        reason = str(exc).partition("\n")[0]
+        if isinstance(exc, UnpicklingError):  # torch's own words advise to run what is pickled
+            reason = "it is damaged or holds more than tensors"
         raise WeightsError(
-            f"cannot load weights {path}: {exc}; it must be a safetensors file or a checkpoint of "
-            "tensors alone (torch.save of a state_dict)"
+            f"cannot load weights {path}: {reason}; it must be a safetensors file or a checkpoint "
+            "of tensors alone (torch.save of a state_dict)"
         ) from exc
     # Training scripts save the state dict beside the optimizer's, under one of these names.
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
-    if not isinstance(content, Mapping) or not all(torch.is_tensor(v) for v in content.values()):
+    if not isinstance(content, Mapping) or not all(
+        isinstance(name, str) and torch.is_tensor(value) for name, value in content.items()
+    ):
         raise WeightsError(f"{path} holds no state dict; save model.state_dict()")
     return dict(content)
 
@@ -95,8 +105,7 @@ def _check(state_dict: Mapping[str, Tensor], spec: ModelSpec, path: Path) -> Non
             "model's labels.txt)"
         )
     with torch.device("meta"):
-        has_auxiliary = any(name.startswith(_AUXILIARY) for name in state_dict)
-        expected = build_inception(spec.num_classes, aux_logits=has_auxiliary).state_dict()
+        expected = build_inception(spec.num_classes).state_dict()
     problems = [
         f"{name!r} is missing"
         for name in expected

@@ -65,17 +65,26 @@ class Classifier:
         Raises:
             InputError: `pixels` has another shape or dtype.
         """
-        shape = (3, self.spec.crop_size, self.spec.crop_size)
-        if pixels.dtype != np.uint8 or pixels.shape[1:] != shape or not len(pixels):
-            raise InputError(
-                f"pixels must be uint8 [N, {shape[0]}, {shape[1]}, {shape[2]}] with N of at least "
-                f"1, got {pixels.dtype} {list(pixels.shape)}"
-            )
+        check_pixels(pixels, self.spec)
         outputs = self._run(pixels)
         return Outputs(
             logits=outputs["logits"],
             embedding=outputs.get("embedding"),
             features={name: outputs[name] for name in FEATURE_SHAPES if name in outputs},
+        )
+
+
+def check_pixels(pixels: npt.NDArray[np.uint8], spec: ModelSpec) -> None:
+    """Check that `pixels` are uint8 [N, 3, crop, crop], N ≥ 1.
+
+    Raises:
+        InputError: they have another shape or dtype.
+    """
+    shape = (3, spec.crop_size, spec.crop_size)
+    if pixels.dtype != np.uint8 or pixels.shape[1:] != shape or not len(pixels):
+        raise InputError(
+            f"pixels must be uint8 [N, {shape[0]}, {shape[1]}, {shape[2]}] with N of at least "
+            f"1, got {pixels.dtype} {list(pixels.shape)}"
         )
 
 

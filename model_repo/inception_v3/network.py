@@ -30,8 +30,9 @@ class Network(nn.Module):
     def __init__(self, spec: ModelSpec, state_dict: Mapping[str, Tensor]) -> None:
         """Build it with torchvision's tensor names, without the auxiliary head."""
         super().__init__()
-        inception = build_inception(spec.num_classes)
-        inception.load_state_dict(state_dict)
+        with torch.device("meta"):  # its own initialisation would be thrown away
+            inception = build_inception(spec.num_classes)
+        inception.load_state_dict(state_dict, assign=True)
         self.stages = _fold_batch_norm(inception.eval())
         scale, shift = input_affine(spec)
         self.register_buffer("scale", scale.view(1, 3, 1, 1))
@@ -53,12 +54,12 @@ class Network(nn.Module):
         return tuple(outputs[name] for name in OUTPUT_NAMES)
 
 
-def build_inception(num_classes: int, *, aux_logits: bool = False) -> Inception3:
+def build_inception(num_classes: int) -> Inception3:
     """Build torchvision's network, uninitialised; the input is normalised outside of it."""
     return inception_v3(
         weights=None,
         num_classes=num_classes,
-        aux_logits=aux_logits,
+        aux_logits=False,
         transform_input=False,
         init_weights=False,
     )

@@ -72,14 +72,19 @@ def ensure_converted(spec: ModelSpec, weights: Weights) -> Path:
     """
     folder = _cache_folder() / _cache_key(spec, weights)
     path = folder / "model.xml"
-    if path.exists():
+    if _is_complete(path):
         return path
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
+        if not _is_complete(path):
             _convert(spec, weights, folder)
     return path
+
+
+def _is_complete(path: Path) -> bool:
+    # Whatever cleans caches may have taken one file of the two.
+    return path.exists() and path.with_suffix(".bin").exists()
 
 
 def _convert(spec: ModelSpec, weights: Weights, folder: Path) -> None:
@@ -90,16 +95,19 @@ def _convert(spec: ModelSpec, weights: Weights, folder: Path) -> None:
     from model_repo.inception_v3.network import Network  # noqa: PLC0415
 
     network = Network(spec, load_state_dict(weights, spec)).eval()
-    example = torch.zeros(2, 3, spec.crop_size, spec.crop_size, dtype=torch.uint8)
-    with warnings.catch_warnings():
-        # OpenVINO's converter still traces; torch announces that tracing will go.
+    shape = [1, 3, spec.crop_size, spec.crop_size]
+    with warnings.catch_warnings(), torch.no_grad():
+        # OpenVINO's converter wants a traced module; torch announces that tracing will go.
         warnings.simplefilter("ignore")
-        model = openvino.convert_model(network, example_input=example)
+        example = torch.zeros(shape, dtype=torch.uint8)
+        traced = torch.jit.trace(network, example, check_trace=False)  # type: ignore[no-untyped-call]
+        model = openvino.convert_model(traced, input=(shape, openvino.Type.u8))
     for output, name in zip(model.outputs, OUTPUT_NAMES, strict=True):
         output.get_tensor().set_names({name})
     temporary = Path(tempfile.mkdtemp(dir=folder.parent))
     try:
         openvino.save_model(model, temporary / "model.xml", compress_to_fp16=False)
+        shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -4,8 +4,12 @@ A model is a folder laid out as Triton lays it out: `<model>/config.pbtxt`, `<mo
 `<model>/<version>/model.safetensors`. Only data is read; nothing in it is run.
 """
 
+import math
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
@@ -14,6 +18,9 @@ from model_repo.inception_v3.errors import RepositoryError
 from model_repo.inception_v3.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 
 BUILTIN_REPOSITORY = Path(__file__).resolve().parent.parent
+
+_VERSION = re.compile("[1-9][0-9]*")  # what Triton takes for a version folder's name
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +58,7 @@ def load_model(
             "make them equal"
         )
     version = version or _newest_version(folder)
-    if not (folder / version).is_dir():
+    if version not in _versions(folder):
         known = ", ".join(_versions(folder)) or "none"
         raise RepositoryError(f"model {name!r} has no version {version!r}; it has {known}")
     labels = read_labels(labels_path or folder / _label_filename(config))
@@ -72,7 +79,7 @@ def parse_config(path: Path) -> model_config_pb2.ModelConfig:
         RepositoryError: the file cannot be read or is not a valid ModelConfig.
     """
     try:
-        return text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+        return text_format.Parse(path.read_text("utf-8"), model_config_pb2.ModelConfig())
     except (OSError, UnicodeDecodeError, text_format.ParseError) as exc:
         raise RepositoryError(f"cannot read {path}: {exc}") from exc
 
@@ -84,7 +91,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
         RepositoryError: the file is missing, empty, or has an empty line among the names.
     """
     try:
-        labels = tuple(line.strip() for line in path.read_text("utf-8").rstrip().split("\n"))
+        labels = tuple(line.strip() for line in path.read_text("utf-8-sig").rstrip().split("\n"))
     except (OSError, UnicodeDecodeError) as exc:
         raise RepositoryError(
             f"cannot read labels file {path}: {exc}; it holds one class name per line"
@@ -97,17 +104,24 @@ def read_labels(path: Path) -> tuple[str, ...]:
 def _to_spec(
     config: model_config_pb2.ModelConfig, name: str, version: str, labels: tuple[str, ...]
 ) -> ModelSpec:
-    values = {key: value.string_value for key, value in config.parameters.items()}
+    def read(key: str, default: _Value, parse: Callable[[str], _Value]) -> _Value:
+        if key not in config.parameters:
+            return default
+        try:
+            return parse(config.parameters[key].string_value)
+        except ValueError as exc:
+            raise ValueError(f"{key}: {exc}") from exc
+
     try:
         spec = ModelSpec(
             name=name,
             version=version,
-            architecture=values.get("architecture", "inception_v3"),
-            resize_size=int(values.get("resize_size", 342)),
-            crop_size=int(values.get("crop_size", 299)),
-            mean=_triple(values.get("mean"), IMAGENET_MEAN),
-            std=_triple(values.get("std"), IMAGENET_STD),
-            transform_input=_boolean(values.get("transform_input", "true")),
+            architecture=read("architecture", "inception_v3", str),
+            resize_size=read("resize_size", 342, int),
+            crop_size=read("crop_size", 299, int),
+            mean=read("mean", IMAGENET_MEAN, _triple),
+            std=read("std", IMAGENET_STD, _triple),
+            transform_input=read("transform_input", True, _boolean),
             labels=labels,
             max_batch_size=config.max_batch_size or 1,
         )
@@ -120,11 +134,11 @@ def _to_spec(
     return spec
 
 
-def _triple(text: str | None, default: tuple[float, float, float]) -> tuple[float, float, float]:
-    if text is None:
-        return default
-    red, green, blue = (float(part) for part in text.split(","))
-    return (red, green, blue)
+def _triple(text: str) -> tuple[float, float, float]:
+    values = [float(part) for part in text.split(",")]
+    if len(values) != 3 or not all(map(math.isfinite, values)):
+        raise ValueError(f"{text!r} is not three numbers with commas between them")
+    return (values[0], values[1], values[2])
 
 
 def _boolean(text: str) -> bool:
@@ -135,8 +149,8 @@ def _boolean(text: str) -> bool:
 
 def _versions(folder: Path) -> list[str]:
     """Return the version folders' names, oldest first."""
-    numbers = [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
-    return [str(number) for number in sorted(numbers)]
+    names = [path.name for path in folder.iterdir() if path.is_dir()]
+    return sorted((name for name in names if _VERSION.fullmatch(name)), key=int)
 
 
 def _newest_version(folder: Path) -> str:

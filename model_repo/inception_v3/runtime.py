@@ -41,8 +41,8 @@ class RuntimeOptions:
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """Return what a runtime returns: the logits, then `outputs`."""
-        return ("logits", *self.outputs)
+        """Return what a runtime returns: the logits, then `outputs`, each once."""
+        return tuple(dict.fromkeys(("logits", *self.outputs)))
 
     def resolve(self) -> "RuntimeOptions":
         """Replace `auto` by what this machine has.

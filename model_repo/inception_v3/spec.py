@@ -49,6 +49,8 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if self.crop_size > self.resize_size:
             raise ValueError(f"crop_size {self.crop_size} exceeds resize_size {self.resize_size}")
+        if min(self.std) <= 0:
+            raise ValueError(f"std {self.std} must be above 0")
 
     @property
     def num_classes(self) -> int:

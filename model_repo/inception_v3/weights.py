@@ -6,6 +6,7 @@ Sources, in the words of `--weights`: a checkpoint file, a folder that holds one
 
 import hashlib
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 from model_repo.inception_v3.errors import WeightsError
@@ -45,8 +46,10 @@ def find_weights(model: Model, source: str | None = None) -> Weights:
     """
     if source is not None and source.partition(":")[0] == UNTRAINED:
         seed = source.partition(":")[2] or "0"
-        if not seed.isdecimal():
-            raise WeightsError(f"{source!r}: the seed of untrained weights must be a whole number")
+        if not seed.isdecimal() or int(seed) >= 2**63:
+            raise WeightsError(
+                f"{source!r}: the seed of untrained weights must be a whole number below 2**63"
+            )
         return Weights(None, f"{UNTRAINED}:{int(seed)}")
     path = _find_checkpoint(Path(source)) if source else _find_own(model)
     with path.open("rb") as file:
@@ -81,7 +84,7 @@ def _find_own(model: Model) -> Path:
 
     try:
         return download_imagenet()
-    except (OSError, RuntimeError) as exc:
+    except (OSError, RuntimeError, HTTPException) as exc:
         raise WeightsError(
             f"no weights for model {model.spec.name!r}: {model.folder} holds none and "
             f"torchvision's download failed ({exc}); either run once where that download works, "

@@ -1,0 +1,234 @@
+"""CPU time per image of a real `labelmill label` job, against the bare torchvision loop.
+
+    python -m tests.benchmarks.job [--images 400] [--repeat 3] [--json PATH]
+
+CPU time, because on shared machines it is what repeats; both sides in one run, because only their
+ratio holds from one machine to the next. The job may cost at most half of the bare loop.
+
+The job is the command itself, on JPEGs of 500 x 375 as ImageNet's. Its CPU time is that of every
+process it starts: Ray's daemons and workers are found as descendants of this process, which adopts
+orphans (PR_SET_CHILD_SUBREAPER), and what each has used is read from /proc until all have ended.
+
+Start-up is excluded by running the job twice, on one chunk for each actor and on `--images` more;
+the difference is what those images cost, with everything that Ray and the storage do meanwhile. The
+pool has a fixed size, so that both runs start the same processes. The bare loop is what a user
+would write: PIL, torchvision's preset, `inception_v3` in eager fp32, batches of 8, torch's own
+choice of threads; it is timed after a warm-up.
+
+Decoding and the forward pass are timed alone, in one thread. What the job costs beside them is Ray,
+I/O, and that its processes share caches and memory bandwidth.
+"""
+
+import argparse
+import ctypes
+import io
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.models import Inception_V3_Weights, inception_v3
+
+from model_repo.inception_v3 import (
+    Classifier,
+    RuntimeOptions,
+    find_weights,
+    load_model,
+    preprocess,
+)
+from tests.images import encode, photo
+
+TARGET_RATIO = 0.5
+CHUNK = 32  # objects in each of a job's first chunks
+BARE_BATCH = 8
+JOB_TIMEOUT_S = 900
+
+Figures = dict[str, float]
+ROWS = {
+    "ratio": f"job ÷ bare loop (target: at most {TARGET_RATIO})",
+    "job_cpu_ms": "job, CPU ms per image",
+    "bare_cpu_ms": "bare loop, CPU ms per image",
+    "decode_cpu_ms": "decode alone, CPU ms per image",
+    "forward_cpu_ms": "forward pass alone, CPU ms per image",
+    "overhead_cpu_ms": "Ray and I/O: job less decode and forward, CPU ms per image",
+    "startup_cpu_s": "job, CPU s of start-up",
+    "startup_wall_s": "job, s of start-up",
+    "images_per_s": "job, images/s as job.json says",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write every figure there")
+    arguments = parser.parse_args()
+    adopt_orphans()
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory(prefix="labelmill-bench-") as folder:
+        measure = build_benchmark(Path(folder), arguments.images)
+        runs = [measure(number) for number in range(arguments.repeat)]
+    medians = {name: statistics.median(run[name] for run in runs) for name in ROWS}
+    print(f"{arguments.images} images, {os.cpu_count()} cores, load {load:.1f} before")
+    print_table(medians, runs)
+    if arguments.json:
+        facts = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "load_before": load}
+        facts |= {"images": arguments.images, "cores": os.cpu_count(), "torch": torch.__version__}
+        arguments.json.write_text(json.dumps({**facts, "medians": medians, "runs": runs}, indent=2))
+
+
+def build_benchmark(folder: Path, count: int) -> Callable[[int], Figures]:
+    """Return what measures everything once."""
+    cores = os.cpu_count() or 1
+    few = CHUNK * cores
+    photos = [make_photo(seed) for seed in range(few + count)]
+    write_photos(folder / "few", photos[:few])
+    write_photos(folder / "many", photos)
+    # Without batches the list of images is cut short: each of them costs the same.
+    bare_batches = batches(photos[: max(count // 4, 2 * BARE_BATCH)], BARE_BATCH)
+    bare = build_bare_loop()
+    model = load_model()
+    classifier = Classifier.load(model, find_weights(model, "untrained"), RuntimeOptions())
+    threads = torch.get_num_threads()
+
+    def measure(number: int) -> Figures:
+        started = time.monotonic()
+        few_cpu_s, _ = run_job(folder / "few", folder / f"few-{number}", cores)
+        startup_s = time.monotonic() - started
+        torch.set_num_threads(threads)
+        bare_ms = cpu_ms(bare, bare_batches) / BARE_BATCH
+        many_cpu_s, record = run_job(folder / "many", folder / f"many-{number}", cores)
+        torch.set_num_threads(1)
+        decode_ms = cpu_ms(preprocess, photos[:96])
+        pixels = [preprocess(data).pixels for data in photos[:64]]
+        stacked = [np.stack(batch) for batch in batches(pixels, model.spec.max_batch_size)]
+        forward_ms = cpu_ms(classifier.predict, stacked) / len(stacked[0])
+        job_ms = (many_cpu_s - few_cpu_s) / count * 1000
+        startup_cpu_s = few_cpu_s - few * job_ms / 1000
+        return {
+            "ratio": job_ms / bare_ms,
+            "job_cpu_ms": job_ms,
+            "bare_cpu_ms": bare_ms,
+            "decode_cpu_ms": decode_ms,
+            "forward_cpu_ms": forward_ms,
+            "overhead_cpu_ms": job_ms - decode_ms - forward_ms,
+            "startup_cpu_s": startup_cpu_s,
+            "startup_wall_s": startup_s,
+            "images_per_s": record["timings"]["images_per_s"],
+        }
+
+    return measure
+
+
+def make_photo(seed: int) -> bytes:
+    """Return a JPEG of 500 x 375 with a photo's texture, about 110 KB."""
+    grain = np.random.default_rng(seed).normal(0, 24, (375, 500, 1))
+    pixels = np.clip(photo(500, 375, seed) + grain, 0, 255).astype(np.uint8)
+    return encode(pixels, "JPEG", quality=90)
+
+
+def write_photos(folder: Path, photos: Iterable[bytes]) -> None:
+    folder.mkdir()
+    for number, data in enumerate(photos):
+        (folder / f"{number:05d}.jpg").write_bytes(data)
+
+
+def batches(items: list[Any], size: int) -> list[list[Any]]:
+    """Cut `items` into whole batches; what is left over is dropped."""
+    return [items[start : start + size] for start in range(0, len(items) - size + 1, size)]
+
+
+def build_bare_loop() -> Callable[[list[bytes]], Any]:
+    transform = Inception_V3_Weights.IMAGENET1K_V1.transforms()
+    network = inception_v3(weights=None, transform_input=True, init_weights=False).eval()
+
+    @torch.inference_mode()
+    def predict(images: list[bytes]) -> Any:
+        decoded = [Image.open(io.BytesIO(data)).convert("RGB") for data in images]
+        batch = torch.stack([transform(image) for image in decoded])
+        return network(batch).softmax(dim=1).topk(5)
+
+    return predict
+
+
+def cpu_ms(function: Callable[[Any], Any], items: list[Any]) -> float:
+    """CPU ms of one call, in all threads of this process, after a warm-up."""
+    function(items[0])
+    started = time.process_time()
+    for item in items:
+        function(item)
+    return (time.process_time() - started) / len(items) * 1000
+
+
+def run_job(images: Path, output: Path, actors: int) -> tuple[float, dict[str, Any]]:
+    """Run a job and return its CPU seconds and its job.json."""
+    command = [sys.executable, "-m", "jobs", "label", str(images), str(output), "--json"]
+    command += ["--weights", "untrained", "--actors", f"{actors}:{actors}"]
+    ticks: dict[tuple[int, int], int] = {}
+    deadline = time.monotonic() + JOB_TIMEOUT_S
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as job:
+        while sample_descendants(ticks):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{' '.join(command)} still runs after {JOB_TIMEOUT_S} s")
+            time.sleep(0.2)
+        report = job.communicate()[0]
+    reap()
+    if job.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed: {report.decode()}")
+    return sum(ticks.values()) / os.sysconf("SC_CLK_TCK"), json.loads(report)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent ends, so that none gets out of sight."""
+    set_child_subreaper = 36
+    if ctypes.CDLL(None, use_errno=True).prctl(set_child_subreaper, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def sample_descendants(ticks: dict[tuple[int, int], int]) -> bool:
+    """Note what each descendant has used so far; say whether any is still running."""
+    processes: dict[int, list[str]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            processes[int(path.parent.name)] = path.read_text().rpartition(")")[2].split()
+        except OSError:  # it ended meanwhile
+            continue
+    family = {os.getpid()}
+    while more := {pid for pid, stat in processes.items() if int(stat[1]) in family} - family:
+        family |= more
+    running = False
+    for pid in family - {os.getpid()}:
+        state, user, system, started = (processes[pid][field] for field in (0, 11, 12, 19))
+        ticks[pid, int(started)] = int(user) + int(system)
+        running |= state not in "ZX"
+    return running
+
+
+def reap() -> None:
+    """Take leave of adopted processes that have ended."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:  # there is none left
+        return
+
+
+def print_table(medians: Figures, runs: list[Figures]) -> None:
+    print("\n| | median | every run |\n|---|---:|---|")
+    for name, title in ROWS.items():
+        every = ", ".join(f"{run[name]:.2f}" for run in runs)
+        print(f"| {title} | {medians[name]:.2f} | {every} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""Chunks through the stages, from every kind of input, without Ray."""
+
+import io
+import json
+import tarfile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.chunks import pack_table
+from jobs.listing import list_chunks
+from jobs.models import load_classifier
+from jobs.stages import ChunkLabeller, ChunkPredictor, decode_chunk
+from jobs.storage import Storage
+from model_repo.inception_v3 import postprocess, preprocess
+from tests.jobs.conftest import GOOD, ODD, read_rows
+
+
+def by_name(rows):
+    return {row["uri"].rpartition("photos/")[2]: row for row in rows}
+
+
+def test_each_object_gives_one_row_with_the_right_outcome(photos, tmp_path, run_inline):
+    rows = by_name(run_inline(photos, tmp_path / "out"))
+
+    assert set(rows) == {*GOOD, *ODD}
+    assert {name for name, row in rows.items() if row["outcome"] == "ok"} == set(GOOD)
+    for name, (kind, _) in ODD.items():
+        assert (rows[name]["outcome"], rows[name]["error_kind"]) == ("error", kind)
+        assert rows[name]["error"]
+
+
+def test_rows_say_what_the_model_says_of_the_image_alone(photos, tmp_path, run_inline, plan_job):
+    rows = by_name(run_inline(photos, tmp_path / "out", emit="embedding,features:Mixed_7c"))
+    plan = plan_job(photos, tmp_path / "out", emit="embedding,features:Mixed_7c")
+    classifier = load_classifier(plan.spec, Storage(), plan.options, plan.weights_sha256)
+
+    for name in GOOD:
+        seen = preprocess((photos / name).read_bytes())
+        outputs = classifier.predict(seen.pixels[np.newaxis])
+        (prediction,) = postprocess(outputs.logits, plan.model.labels)
+        row = rows[name]
+        assert [x["label"] for x in row["labels"]] == [x.label for x in prediction.labels]
+        assert row["score"] == pytest.approx(prediction.top.score, abs=1e-4)
+        assert (row["width"], row["height"]) == (seen.width, seen.height)
+        assert tuple(row["flags"]) == seen.flags
+        np.testing.assert_allclose(row["embedding"], outputs.embedding[0], atol=1e-3)
+        assert np.shape(row["features_Mixed_7c"]) == (2048 * 8 * 8,)
+
+
+def test_the_maker_of_a_row_is_on_it(photos, tmp_path, run_inline):
+    rows = run_inline(photos, tmp_path / "out", top_k=2)
+
+    assert {(r["model"], r["model_version"], r["weights_sha256"]) for r in rows} == {
+        ("inception_v3", "1", "untrained:0")
+    }
+    assert {len(row["labels"]) for row in rows if row["outcome"] == "ok"} == {2}
+
+
+def test_etags_are_those_of_the_labelled_bytes(photos, tmp_path, run_inline):
+    rows = by_name(run_inline(photos, tmp_path / "out"))
+
+    stat = (photos / GOOD[0]).stat()
+    assert rows[GOOD[0]]["etag"] == f"{stat.st_size}-{stat.st_mtime_ns}"
+
+
+def test_limit_takes_the_first_objects(photos, tmp_path, run_inline):
+    rows = run_inline(photos, tmp_path / "out", limit=3)
+
+    assert set(by_name(rows)) == {"a good one.jpg", "bomb.png", "empty.jpg"}
+
+
+def test_a_manifest_carries_its_columns_and_its_uris(photos, tmp_path, run_inline):
+    manifest = tmp_path / "list.csv"
+    manifest.write_text(f"uri,shop,label\n{photos}/rotated.jpg,007,cat\nphotos/gone.jpg,8,dog\n")
+
+    rows = {row["uri"]: row for row in run_inline(manifest, tmp_path / "out")}
+
+    assert rows[f"{photos}/rotated.jpg"]["shop"] == "007"
+    assert rows[f"{photos}/rotated.jpg"]["input_label"] == "cat"
+    assert rows["photos/gone.jpg"]["error_kind"] == "not_found"
+    assert rows["photos/gone.jpg"]["shop"] == "8"
+
+
+def test_jsonl_and_parquet_manifests_keep_their_types(photos, tmp_path, run_inline):
+    lines = tmp_path / "list.jsonl"
+    lines.write_text(json.dumps({"uri": str(photos / GOOD[0]), "weight": 1.5, "n": 3}) + "\n")
+    table = tmp_path / "list.parquet"
+    pq.write_table(pa.table({"uri": [str(photos / GOOD[0])], "n": pa.array([3], "int16")}), table)
+
+    (from_lines,) = run_inline(lines, tmp_path / "out1")
+    (from_table,) = run_inline(table, tmp_path / "out2")
+
+    assert (from_lines["weight"], from_lines["n"], from_table["n"]) == (1.5, 3, 3)
+    assert from_lines["score"] == from_table["score"]
+
+
+def test_tar_shards_and_image_columns_give_the_rows_of_the_files(photos, zoo, tmp_path, run_inline):
+    shard, table = tmp_path / "shard.tar", tmp_path / "images.parquet"
+    with tarfile.open(shard, "w") as tar:
+        for name in GOOD:
+            member = tarfile.TarInfo(name)
+            member.size = len(zoo[name])
+            tar.addfile(member, io.BytesIO(zoo[name]))
+    pq.write_table(pa.table({"image": [zoo[name] for name in GOOD], "n": range(4)}), table)
+
+    expected = {
+        name: row["score"] for name, row in by_name(run_inline(photos, tmp_path / "a")).items()
+    }
+    from_tar = run_inline(shard, tmp_path / "b")
+    from_table = run_inline(table, tmp_path / "c")
+
+    assert {row["uri"].partition("#")[2]: row["score"] for row in from_tar} == {
+        name: pytest.approx(expected[name], abs=1e-5) for name in GOOD
+    }
+    assert [row["score"] for row in sorted(from_table, key=lambda row: row["n"])] == [
+        pytest.approx(expected[name], abs=1e-5) for name in GOOD
+    ]
+
+
+def test_decoding_apart_gives_the_same_chunk(photos, tmp_path, plan_job):
+    tables = []
+    for output in ("one", "two"):
+        plan = plan_job(photos, tmp_path / output)
+        ((chunk, total),) = list_chunks(plan, frozenset())
+        batch = {"id": [chunk.id], "objects": [pack_table(chunk.objects)], "total": [total]}
+        if output == "one":
+            summary = ChunkLabeller(plan)(batch)
+        else:
+            summary = ChunkPredictor(plan)(decode_chunk(batch, plan))
+        assert summary == {"objects": [8], "errors": [4], "total": [8]}
+        (path,) = (tmp_path / output / "_labelmill" / "chunks").iterdir()
+        tables.append(pq.read_table(path))
+
+    assert tables[0].equals(tables[1])
+
+
+def test_a_chunk_without_one_good_image_is_written(photos, tmp_path, run_inline):
+    for name in GOOD:
+        (photos / name).unlink()
+
+    rows = run_inline(photos, tmp_path / "out", emit="embedding")
+
+    assert {row["outcome"] for row in rows} == {"error"}
+    assert len(rows) == len(ODD) == len(read_rows(tmp_path / "out"))
