@@ -10,7 +10,22 @@ from jobs.spec import JobSpec
 from jobs.storage import Storage, StoredObject, is_s3
 from model_repo.inception_v3 import Classifier, Model, RuntimeOptions, Weights, WeightsError
 from model_repo.inception_v3.repository import BUILTIN_REPOSITORY, load_model
-from model_repo.inception_v3.weights import CHECKPOINT_NAMES, find_weights
+from model_repo.inception_v3.weights import CHECKPOINT_NAMES, UNTRAINED, find_weights
+
+
+def with_absolute_paths(spec: JobSpec) -> JobSpec:
+    """Make local paths mean the same in every process, whatever its current folder."""
+    names = ["model_repository", "labels"]
+    if spec.weights is not None and spec.weights.partition(":")[0] != UNTRAINED:
+        names.append("weights")
+    values = {name: getattr(spec, name) for name in names}
+    return spec.model_copy(
+        update={
+            name: os.path.abspath(value)
+            for name, value in values.items()
+            if value is not None and not is_s3(value)
+        }
+    )
 
 
 def find_model(spec: JobSpec, storage: Storage) -> tuple[Model, Weights]:

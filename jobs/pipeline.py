@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -140,7 +141,10 @@ def running_ray(*, verbose: bool) -> Iterator[Resources]:
         "log_to_driver": verbose,
         "logging_level": logging.INFO if verbose else logging.ERROR,
     }
-    with _kept_sigterm(), contextlib.nullcontext() if verbose else _silenced_stderr():
+    # Ray puts the current folder on its workers' path, where a folder of the user's that is called
+    # "jobs" would hide ours; so it is started from a folder that has none.
+    quietly = contextlib.nullcontext() if verbose else _silenced_stderr()
+    with _kept_sigterm(), contextlib.chdir(sys.prefix), quietly:
         # Not "auto": that would join whatever Ray happens to run on this machine.
         if address := os.environ.get("RAY_ADDRESS"):
             ray.init(address=address, **options)

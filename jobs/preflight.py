@@ -8,7 +8,7 @@ from jobs.errors import FetchError, SpecError
 from jobs.fetch import fetch_images
 from jobs.inputs import Source, open_source
 from jobs.layout import Layout
-from jobs.models import find_model
+from jobs.models import find_model, with_absolute_paths
 from jobs.pipeline import Resources
 from jobs.plan import Plan
 from jobs.record import check_same_job, read_record
@@ -29,7 +29,7 @@ def make_plan(spec: JobSpec, storage: Storage, start_ray: Callable[[], Resources
         SpecError: what was asked for cannot be done.
         JobError: the storage fails.
     """
-    spec = spec.model_copy(update={"input": to_uri(spec.input)})
+    spec = with_absolute_paths(spec).model_copy(update={"input": to_uri(spec.input)})
     layout = Layout.of(spec.output)
     _check_apart(spec.input, layout)
     source = open_source(spec.input, storage, image_column=spec.image_column)

@@ -87,7 +87,7 @@ def test_missing_tensor_is_named(load, small_state_dict, name):
 
 
 def test_extra_tensor_is_named(load, small_state_dict):
-    with pytest.raises(WeightsError, match="'head.weight' does not belong"):
+    with pytest.raises(WeightsError, match=r"'head.weight' does not belong"):
         load(small_state_dict | {"head.weight": torch.zeros(3)})
 
 
@@ -110,12 +110,14 @@ def test_tensor_that_is_not_finite_is_named(load, small_state_dict, value):
 def test_head_of_other_classes_points_to_the_labels(load, small_state_dict):
     head = {"fc.weight": torch.zeros(4, 2048), "fc.bias": torch.zeros(4)}
 
-    with pytest.raises(WeightsError, match="a head of 4 classes, but there are 3 labels; .*labels"):
+    with pytest.raises(
+        WeightsError, match=r"a head of 4 classes, but there are 3 labels; .*labels"
+    ):
         load(small_state_dict | head)
 
 
 def test_another_networks_state_dict_is_refused_in_one_short_line(load):
-    with pytest.raises(WeightsError, match="and .* more; torchvision's") as caught:
+    with pytest.raises(WeightsError, match=r"and .* more; torchvision's") as caught:
         load(torch.nn.Sequential(torch.nn.Linear(3, 3)).state_dict())
 
     assert len(str(caught.value)) < 500
@@ -152,9 +154,10 @@ def test_pickled_code_is_refused_and_not_run(small_model, tmp_path, save):
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "weights.pt"])
 @pytest.mark.parametrize("kept", [0, 100, -100])
-def test_truncated_file_is_refused(small_model, small_state_dict, load, tmp_path, name, kept):
-    load(small_state_dict, name)
+def test_truncated_file_is_refused(small_model, tmp_path, name, kept):
     path = tmp_path / name
+    tensors = {"fc.weight": torch.zeros(3, 2048)}
+    save_file(tensors, path) if path.suffix == ".safetensors" else torch.save(tensors, path)
     path.write_bytes(path.read_bytes()[:kept])
 
     with pytest.raises(WeightsError, match=f"cannot load weights {path}: "):

@@ -20,6 +20,8 @@ def test_import_loads_neither_torch_nor_openvino_nor_ray():
     heavy = "{'torch', 'torchvision', 'openvino', 'ray'}"
     code = f"import sys, model_repo.inception_v3; print(sorted({heavy} & set(sys.modules)))"
 
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
 
     assert (result.stdout, result.stderr) == ("[]\n", "")

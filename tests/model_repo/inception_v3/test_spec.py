@@ -25,7 +25,7 @@ def test_spec_refuses_a_crop_larger_than_the_resize():
 
 
 def test_spec_refuses_a_std_of_zero():
-    with pytest.raises(ValueError, match="std .* must be above 0"):
+    with pytest.raises(ValueError, match=r"std .* must be above 0"):
         replace(INCEPTION_V3, std=(0.2, 0.0, 0.2))
 
 
@@ -34,7 +34,7 @@ def test_spec_counts_its_labels():
 
 
 def test_output_names_are_the_logits_the_embedding_and_every_layer():
-    assert OUTPUT_NAMES == ("logits", "embedding", *FEATURE_SHAPES)
+    assert ("logits", "embedding", *FEATURE_SHAPES) == OUTPUT_NAMES
     assert FEATURE_SHAPES["Mixed_7c"][0] == EMBEDDING_SIZE
 
 

@@ -92,7 +92,7 @@ def test_weights_that_are_not_there_stop_the_model(folder, tmp_path):
     config = tmp_path / "inception_v3" / "config.pbtxt"
     config.write_text(config.read_text().replace('"untrained"', '"/gone.safetensors"'))
 
-    with pytest.raises(WeightsError, match="'/gone.safetensors' do not exist"):
+    with pytest.raises(WeightsError, match=r"'/gone.safetensors' do not exist"):
         run_model(config.parent).__enter__()
 
 

@@ -76,7 +76,7 @@ def test_missing_path_is_named_with_the_remedy(small_model, tmp_path):
 
 
 def test_folder_without_a_checkpoint_says_what_it_should_hold(small_model, checkpoint):
-    with pytest.raises(WeightsError, match="folder holds none of model.safetensors, model.pt"):
+    with pytest.raises(WeightsError, match=r"folder holds none of model.safetensors, model.pt"):
         find_weights(small_model, str(checkpoint.parent))
 
 
@@ -126,7 +126,7 @@ def test_version_folder_wins_over_torchvisions_checkpoint(imagenet_model, torch_
 def test_model_of_other_classes_never_takes_imagenets_weights(small_model, monkeypatch):
     fail_downloads(monkeypatch, AssertionError("tried to download"))
 
-    with pytest.raises(WeightsError, match="model 'small' has no weights: .*--weights PATH"):
+    with pytest.raises(WeightsError, match=r"model 'small' has no weights: .*--weights PATH"):
         find_weights(small_model)
 
 
