@@ -46,6 +46,11 @@ def cut_chunks(tables: Iterable[pa.Table], *, row_bytes: int = 0) -> Iterator[Ch
         yield _name(index, pa.concat_tables(pending))
 
 
+def count_chunks(rows: int) -> int:
+    """Return into how many chunks so many rows are cut at most."""
+    return -(-rows // _SMALLEST)
+
+
 def pack_table(table: pa.Table) -> bytes:
     """Serialise a table for a cell of the dataset."""
     sink = pa.BufferOutputStream()

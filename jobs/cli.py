@@ -41,7 +41,9 @@ def cli() -> None:
 @click.option("--image-column", metavar="NAME", help="Parquet column that holds the images.")
 @click.option("--batch-size", type=int, help="Images of one forward pass.  [default: the model's]")
 @click.option("--num-gpus", type=float, help="GPUs per actor.  [default: 1 where there are any]")
-@click.option("--actors", metavar="MIN[:MAX]", help="Size of the actor pool.  [default: 1:cores]")
+@click.option(
+    "--actors", metavar="MIN[:MAX]", help="Size of the actor pool.  [default: up to the cores]"
+)
 @click.option("--limit", type=int, help="Label the first N objects only.")
 @click.option("--max-pixels", type=int, help="Larger images are errors.  [default: 100000000]")
 @click.option("--max-error-rate", type=float, help="More errors mean exit 3.  [default: 0.01]")

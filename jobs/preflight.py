@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 
+from jobs.chunks import count_chunks
 from jobs.errors import FetchError, SpecError
 from jobs.fetch import fetch_images
 from jobs.inputs import Source, open_source
 from jobs.layout import Layout
+from jobs.listing import limit_rows
 from jobs.models import find_model, with_absolute_paths
 from jobs.pipeline import Resources
 from jobs.plan import Plan
@@ -33,7 +34,7 @@ def make_plan(spec: JobSpec, storage: Storage, start_ray: Callable[[], Resources
     layout = Layout.of(spec.output)
     _check_apart(spec.input, layout)
     source = open_source(spec.input, storage, image_column=spec.image_column)
-    _check_readable(spec, source, storage)
+    first_rows = _check_readable(spec, source, storage)
     storage.write(layout.probe, b"labelmill")
     storage.delete([layout.probe])
     with _as_spec_errors():
@@ -43,7 +44,9 @@ def make_plan(spec: JobSpec, storage: Storage, start_ray: Callable[[], Resources
     options = _choose_options(spec, on_gpu=num_gpus > 0)
     with _as_spec_errors():
         prepare(model, weights, options)
-    actors = spec.actor_range or (1, resources.gpus if num_gpus else resources.cpus)
+    largest = int(resources.gpus / num_gpus) if num_gpus else resources.cpus
+    # As many from the start as the first page of the listing keeps busy; the pool grows by itself.
+    actors = spec.actor_range or (min(largest, count_chunks(first_rows)), largest)
     return Plan(
         spec=spec,
         source=source,
@@ -85,16 +88,19 @@ def _check_apart(input_uri: str, layout: Layout) -> None:
         )
 
 
-def _check_readable(spec: JobSpec, source: Source, storage: Storage) -> None:
-    tables = islice(source.tables(storage), 1)
-    first = next((table.slice(0, _TRIED_OBJECTS) for table in tables), None)
-    if first is None:
+def _check_readable(spec: JobSpec, source: Source, storage: Storage) -> int:
+    """Try to read the first objects; return how many rows the listing's first page has."""
+    page = next(limit_rows(source.tables(storage), spec.limit), None)
+    if page is None:
         raise SpecError("the input has no row to label")
-    fetched = fetch_images(storage, first, threads=1, image_column=spec.image_column)
-    errors = [result for _, result in fetched if isinstance(result, FetchError)]
-    denied = [error for error in errors if error.kind == "access_denied"]
-    if len(denied) == first.num_rows:
+    fetched = fetch_images(
+        storage, page.slice(0, _TRIED_OBJECTS), threads=1, image_column=spec.image_column
+    )
+    results = [result for _, result in fetched]
+    denied = [x for x in results if isinstance(x, FetchError) and x.kind == "access_denied"]
+    if len(denied) == len(results):
         raise SpecError(f"the input can be listed but not read: {denied[0]}")
+    return int(page.num_rows)
 
 
 def _choose_gpus(spec: JobSpec, resources: Resources) -> float:
