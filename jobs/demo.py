@@ -53,7 +53,7 @@ def run_demo(*, output: Path, pretrained: Callable[[], bool]) -> int:
     Raises:
         JobError: `output` holds something else, the server does not start, or labelling fails.
     """
-    console = Console()
+    console = Console(highlight=False)
     _require_replaceable(output)
     with tempfile.TemporaryDirectory(prefix="labelmill-demo-") as folder:
         console.print("starting an S3 server (SeaweedFS) on loopback")
@@ -138,7 +138,7 @@ def _show_how_to_open(console: Console, output: Path) -> None:
         f"  DuckDB{missing}: {python} -c {shlex.quote(duckdb)}",
     ]
     for line in lines:
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        console.print(line, soft_wrap=True, markup=False)
 
 
 def _python() -> str:
@@ -161,7 +161,7 @@ def _label(console: Console, server: S3Server, options: list[str]) -> None:
     """
     places = [f"s3://{BUCKET}/photos/", f"s3://{BUCKET}/labels/"]
     options = ["--max-error-rate", "1", *options]
-    console.print("labelmill label", *places, *options, soft_wrap=True, highlight=False)
+    console.print("labelmill label", *places, *options, soft_wrap=True)
     # A session of its own: a terminal's Ctrl-C reaches only us, and we pass it on, once.
     # A Ray of its own too: another one's workers would not know of the server.
     child = subprocess.Popen(

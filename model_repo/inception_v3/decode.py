@@ -140,7 +140,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width < 1 or height < 1:
         raise DecodeError("unreadable", f"image of {width} x {height} pixels")
     if width * height > max_pixels:
-        message = f"{width} x {height} pixels exceed the limit of {max_pixels}"
+        message = f"{width} x {height} pixels exceed the limit of {max_pixels:,}"
         raise DecodeError("too_large", f"{message}; raise it with --max-pixels")
 
 
