@@ -26,6 +26,23 @@ class Chunk:
     objects: pa.Table
 
 
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What came of one chunk.
+
+    Attributes:
+        objects: of the chunk.
+        errors: how many of them could not be labelled.
+        seconds: that the worker took for it.
+        total: objects in the whole listing, once that is known.
+    """
+
+    objects: int
+    errors: int
+    seconds: float
+    total: int | None
+
+
 def cut_chunks(tables: Iterable[pa.Table], *, row_bytes: int = 0) -> Iterator[Chunk]:
     """Cut a listing into chunks.
 

@@ -140,7 +140,7 @@ def _label(plan: Plan, storage: Storage, progress: JobProgress) -> None:
         if finished == totals.objects:
             return
     for summary in run_dataset(build_dataset(plan, done)):
-        progress.advance(summary.objects, summary.errors, summary.total)
+        progress.advance(summary)
 
 
 def _commit(plan: Plan, storage: Storage, progress: JobProgress) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 from ray.exceptions import RayError
 
-from jobs.chunks import pack_table
+from jobs.chunks import Summary, pack_table
 from jobs.errors import JobError
 from jobs.listing import list_chunks
 from jobs.plan import Plan
@@ -37,15 +37,6 @@ class Resources:
 
     cpus: int
     gpus: int
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """One chunk that is written; `total` objects were listed, if that is known yet."""
-
-    objects: int
-    errors: int
-    total: int | None
 
 
 class ChunkSource(Datasource):
@@ -107,7 +98,7 @@ def run_dataset(dataset: Dataset) -> Iterator[Summary]:
     """
     try:
         for row in dataset.iter_rows():
-            yield Summary(row["objects"], row["errors"], row["total"] or None)
+            yield Summary(**{**row, "total": row["total"] or None})
     except RayError as exc:
         raise _explain(exc) from exc
 

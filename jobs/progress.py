@@ -14,13 +14,16 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from jobs.chunks import Summary
+
 _LINE_INTERVAL_S = 5.0
 
 
 class JobProgress:
     """What a running job shows; a context manager.
 
-    The rate counts from the end of the first chunk, so that start-up does not blur it.
+    The rate counts from when a worker began its first chunk, so start-up does not blur it, and to
+    the last chunk that was finished.
     """
 
     def __init__(self) -> None:
@@ -29,7 +32,7 @@ class JobProgress:
         self._errors = 0
         self._total: int | None = None
         self._base = 0
-        self._base_time: float | None = None
+        self._began_at = self._advanced_at = 0.0
         self._last_line = time.monotonic()
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -63,28 +66,30 @@ class JobProgress:
 
     def resume(self, done: int, total: int) -> None:
         """Start from what an earlier run has done."""
-        self._done, self._total = done, total
+        self._base = self._done = done
+        self._total = total
         if done:
             self._print(f"{done:,} of {total:,} images were done before; continuing")
 
-    def advance(self, objects: int, errors: int, total: int | None) -> None:
-        """Count objects that are done; `total` is that of the whole job, once it is known."""
-        self._done += objects
-        self._errors += errors
-        self._total = total or self._total
-        if self._base_time is None:
+    def advance(self, summary: Summary) -> None:
+        """Count the objects of a chunk that is done."""
+        self._advanced_at = time.monotonic()
+        if not self._began_at:
+            self._began_at = self._advanced_at - summary.seconds
             self._bar.update(self._task, description="labelling")
-            self._base, self._base_time = self._done, time.monotonic()
+        self._done += summary.objects
+        self._errors += summary.errors
+        self._total = summary.total or self._total
         self._bar.update(self._task, completed=self._done, total=self._total)
         if not self._console.is_terminal:
             self._line()
 
     @property
     def images_per_s(self) -> float | None:
-        """Return the rate since the first chunk, or None if there was but one."""
-        if self._base_time is None or self._done == self._base:
+        """Return the rate of this run, or None before its first chunk is done."""
+        if self._done == self._base:
             return None
-        return (self._done - self._base) / max(time.monotonic() - self._base_time, 1e-6)
+        return (self._done - self._base) / max(self._advanced_at - self._began_at, 1e-6)
 
     def figures(self) -> str:
         """Return images done, images/s, errors and time left."""

@@ -7,6 +7,7 @@ own.
 
 import io
 import pickle
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -42,21 +43,19 @@ class ChunkLabeller:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._storage = Storage()
-        self._classifier = _load(plan, self._storage)
+        self._classifier = _load(plan)
 
     def __call__(self, batch: Batch) -> Batch:
         """Take a batch of one chunk, write its rows, and return its summary."""
         objects = unpack_table(batch["objects"][0])
-        images = read_images(self._storage, objects, self._plan)
-        rows, predicted = predict_images(self._classifier, images, self._plan)
-        return write_chunk(batch, rows, predicted, self._plan, self._storage)
+        images = read_images(objects, self._plan)
+        return label_images(images, batch, self._classifier, self._plan)
 
 
 def decode_chunk(batch: Batch, plan: Plan) -> Batch:
     """Fetch and decode a batch of one chunk; the encoded bytes end here."""
     objects = unpack_table(batch["objects"][0])
-    images = list(read_images(Storage(), objects, plan))
+    images = list(read_images(objects, plan))
     size = plan.model.crop_size
     decoded = [image.pixels for image in images if image.pixels is not None]
     pixels = np.stack(decoded) if decoded else np.empty((0, 3, size, size), np.uint8)
@@ -69,8 +68,7 @@ class ChunkPredictor:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._storage = Storage()
-        self._classifier = _load(plan, self._storage)
+        self._classifier = _load(plan)
 
     def __call__(self, batch: Batch) -> Batch:
         """Take a batch of one decoded chunk, write its rows, and return its summary."""
@@ -79,14 +77,14 @@ class ChunkPredictor:
             Image(row, None if row.error_kind else next(decoded))
             for row in pickle.loads(batch["rows"][0])
         )
-        rows, predicted = predict_images(self._classifier, images, self._plan)
-        return write_chunk(batch, rows, predicted, self._plan, self._storage)
+        return label_images(images, batch, self._classifier, self._plan)
 
 
-def read_images(storage: Storage, objects: pa.Table, plan: Plan) -> Iterator[Image]:
+def read_images(objects: pa.Table, plan: Plan) -> Iterator[Image]:
     """Fetch and decode every object, in order; what fails is an error row."""
     listed_etags = objects.column("etag").to_pylist()
-    for index, fetched in fetch_images(storage, objects, image_column=plan.spec.image_column):
+    column = plan.spec.image_column
+    for index, fetched in fetch_images(Storage(), objects, image_column=column):
         if isinstance(fetched, FetchError):
             row = Row(
                 index=index,
@@ -97,6 +95,21 @@ def read_images(storage: Storage, objects: pa.Table, plan: Plan) -> Iterator[Ima
             yield Image(row, None)
         else:
             yield _decode(index, fetched, plan)
+
+
+def label_images(
+    images: Iterable[Image], batch: Batch, classifier: Classifier, plan: Plan
+) -> Batch:
+    """Predict and write a batch of one chunk; return its summary, as columns."""
+    started = time.monotonic()
+    rows, predicted = predict_images(classifier, images, plan)
+    write_chunk(batch, rows, predicted, plan)
+    return {
+        "objects": [len(rows)],
+        "errors": [sum(row.error_kind is not None for row in rows)],
+        "seconds": [time.monotonic() - started],
+        "total": batch["total"],
+    }
 
 
 def predict_images(
@@ -118,21 +131,17 @@ def predict_images(
     return rows, predicted
 
 
-def write_chunk(
-    batch: Batch, rows: list[Row], predicted: Predicted, plan: Plan, storage: Storage
-) -> Batch:
-    """Write the rows of a batch of one chunk with one atomic PUT, and return its summary."""
+def write_chunk(batch: Batch, rows: list[Row], predicted: Predicted, plan: Plan) -> None:
+    """Write the rows of a batch of one chunk with one atomic PUT."""
     objects = unpack_table(batch["objects"][0])
     table = build_rows(plan.schema, objects, rows, predicted, plan.origin)
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
-    storage.write(plan.layout.chunk(batch["id"][0]), buffer.getvalue())
-    errors = sum(row.error_kind is not None for row in rows)
-    return {"objects": [len(rows)], "errors": [errors], "total": batch["total"]}
+    Storage().write(plan.layout.chunk(batch["id"][0]), buffer.getvalue())
 
 
-def _load(plan: Plan, storage: Storage) -> Classifier:
-    return load_classifier(plan.spec, storage, plan.options, plan.weights_sha256)
+def _load(plan: Plan) -> Classifier:
+    return load_classifier(plan.spec, Storage(), plan.options, plan.weights_sha256)
 
 
 def _decode(index: int, fetched: Fetched, plan: Plan) -> Image:

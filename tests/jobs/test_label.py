@@ -128,6 +128,22 @@ def test_other_tools_read_the_dataset(on_s3):
     assert duckdb.sql(query).fetchall() == [("error", 4), ("ok", 4)]
 
 
+def test_the_queries_of_the_readme_work(on_s3, tmp_path, monkeypatch):
+    _, folder = on_s3
+    (tmp_path / "labels").symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    queries = readme.partition("```sql\n")[2].partition("```")[0].split(";\n")
+
+    counted, failed, doubtful = (duckdb.sql(query).fetchall() for query in queries if query.strip())
+
+    assert sum(images for _, images, _ in counted) == 4
+    assert {(kind, count) for kind, count, _ in failed} == {("unreadable", 3), ("too_large", 1)}
+    assert any("exif_rotated" in flags for *_, flags in doubtful)
+    outcomes = pd.read_parquet("labels").groupby(["outcome", "label"], dropna=False).size()
+    assert outcomes.loc["error"].sum() == 4
+
+
 def test_an_interrupted_job_ends_soon_and_the_same_command_continues(tmp_path):
     photos, out = tmp_path / "photos", tmp_path / "out"
     photos.mkdir()

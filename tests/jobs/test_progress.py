@@ -1,0 +1,50 @@
+import pytest
+
+from jobs.chunks import Summary
+from jobs.progress import JobProgress
+
+
+def chunk(objects: int, errors: int = 0, seconds: float = 1.0, total: int | None = None) -> Summary:
+    return Summary(objects, errors, seconds, total)
+
+
+def test_figures_grow_with_what_is_known():
+    with JobProgress() as progress:
+        assert progress.images_per_s is None
+        progress.advance(chunk(32, errors=1, seconds=2.0))
+        assert "32 images" in progress.figures()
+        assert "1 errors" in progress.figures()
+        assert "left" not in progress.figures()
+
+        progress.advance(chunk(32, total=1000))
+        assert "64 of 1,000 images" in progress.figures()
+        assert "left" in progress.figures()
+
+
+def test_rate_counts_from_the_beginning_of_the_first_chunk():
+    with JobProgress() as progress:
+        progress.advance(chunk(100, seconds=4.0))
+
+    assert progress.images_per_s == pytest.approx(25, rel=0.05)
+
+
+def test_rate_leaves_out_what_an_earlier_run_did(capsys):
+    with JobProgress() as progress:
+        progress.resume(900, 1000)
+        progress.advance(chunk(100, seconds=4.0))
+
+    assert progress.images_per_s == pytest.approx(25, rel=0.05)
+    assert "1,000 of 1,000 images" in progress.figures()
+    assert "900 of 1,000 images were done before; continuing" in capsys.readouterr().err
+
+
+def test_without_a_terminal_there_are_plain_lines(capsys):
+    with JobProgress() as progress:
+        progress.say("checking")
+        progress._last_line = -10.0
+        progress.advance(chunk(32, total=64))
+
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "checking"
+    assert lines[1].startswith("32 of 64 images · ")
+    assert "\x1b" not in "".join(lines)
