@@ -36,8 +36,8 @@ clean:
 	rm -rf build dist demo-output .mypy_cache .pytest_cache .ruff_cache
 	find . -path ./$(VENV) -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
-# uv, because some pip set-ups pick a CPU build of torch that torchvision does not fit. Compiling once
-# here spares every process of a job seconds of it.
+# uv, since it picks builds of torch and torchvision that fit each other. Compiling once here spares
+# every process of a job seconds of it.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "labelmill needs Python 3.11 or newer; '$(PY)' is: $$($(PY) --version 2>&1);" \

@@ -15,7 +15,9 @@ import pyarrow as pa
 # ones are large, so that there are few files. All are multiples of common batch sizes.
 _SMALLEST, _LARGEST = 32, 512
 _CHUNKS_PER_SIZE = 32
-_CHUNK_BYTES = 256 * 1024 * 1024
+# What a chunk's arrays may take in a worker, and its rows of the listing on their way there.
+_CHUNK_BYTES = 128 * 1024 * 1024
+_LISTING_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,11 @@ def cut_chunks(tables: Iterable[pa.Table], *, row_bytes: int = 0) -> Iterator[Ch
         tables: the listing, in order.
         row_bytes: of one row's arrays (embedding, features); bounds a chunk's memory.
     """
-    largest = max(1, min(_LARGEST, _CHUNK_BYTES // max(row_bytes, 1)))
     index, pending, count = 0, [], 0
     for table in tables:
         pending.append(table)
         count += table.num_rows
-        while count >= (size := _chunk_size(index, largest)):
+        while count and count >= (size := _chunk_size(index, row_bytes, pending)):
             joined = pa.concat_tables(pending)
             yield _name(index, joined.slice(0, size))
             pending, count, index = [joined.slice(size)], count - size, index + 1
@@ -83,8 +84,17 @@ def unpack_table(packed: bytes) -> pa.Table:
         return reader.read_all()
 
 
-def _chunk_size(index: int, largest: int) -> int:
-    return min(largest, _SMALLEST << min(index // _CHUNKS_PER_SIZE, 10))
+def _chunk_size(index: int, row_bytes: int, pending: list[pa.Table]) -> int:
+    listed_bytes = int(sum(x.nbytes for x in pending) / sum(x.num_rows for x in pending))
+    return max(
+        1,
+        min(
+            _SMALLEST << min(index // _CHUNKS_PER_SIZE, 10),
+            _LARGEST,
+            _CHUNK_BYTES // max(row_bytes, 1),
+            _LISTING_BYTES // max(listed_bytes, 1),
+        ),
+    )
 
 
 def _name(index: int, objects: pa.Table) -> Chunk:

@@ -104,6 +104,8 @@ def main() -> None:
         _fail(exc.format_message(), exc.exit_code, as_json=as_json)
     except JobError as exc:
         _fail(str(exc), exc.exit_code, as_json=as_json)
+    except OSError as exc:  # a full disk, say
+        _fail(str(exc), JobError.exit_code, as_json=as_json)
     except (KeyboardInterrupt, click.Abort):
         _fail("interrupted; the same command continues", EXIT_INTERRUPTED, as_json=as_json)
 
@@ -126,7 +128,7 @@ def _planned(record: dict[str, Any]) -> dict[str, str]:
     return {
         "input": f"{spec['input']} ({record['objects']:,} objects, {record['bytes']:,} bytes)",
         "output": spec["output"],
-        "model": f"{rows['model']}, {rows['num_classes']:,} classes",
+        "model": f"{rows['model']}, {record['num_classes']:,} classes",
         "weights": rows["weights_sha256"],
         "runtime": f"{record['runtime']}, {rows['precision']}",
         "actors": f"{smallest} to {largest}, {device} each",

@@ -98,13 +98,16 @@ def merge_part(part: Part) -> Counts:
             errors.update(table.column("error_kind").drop_null().to_pylist())
             ok += table.num_rows - pc.sum(failed).as_py()
         for outcome, file in files.items():
+            uri = part.layout.part(outcome, part.number)
             if file.close():
-                storage.upload(part.layout.part(outcome, part.number), file.path)
+                storage.upload(uri, file.path)
+            else:
+                storage.delete([uri])  # of a commit that did not end, when there were such rows
     return Counts(ok, dict(errors))
 
 
 def delete_stale_files(storage: Storage, layout: Layout, part_count: int) -> None:
-    """Delete what a commit that did not end has written and this one has not."""
+    """Delete parts that a commit that did not end has written beyond this one's."""
     for outcome in ("ok", "error"):
         current = {layout.part(outcome, number) for number in range(part_count)}
         written = list(storage.list(layout.outcome(outcome)))

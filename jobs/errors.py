@@ -2,8 +2,8 @@
 
 JobError (exit 1)
 ├── SpecError (exit 2)     what was asked for cannot be: a wrong option, a missing input
-└── StorageError           the storage failed after every retry
-FetchError                 one object could not be read; it becomes an error row
+├── StorageError           the storage failed after every retry
+└── FetchError             one object could not be read; an image's becomes an error row
 """
 
 from typing import Literal
@@ -27,8 +27,8 @@ class StorageError(JobError):
     """The storage failed after every retry."""
 
 
-class FetchError(Exception):
-    """One object could not be read; the job goes on.
+class FetchError(JobError):
+    """One object could not be read. Where it was to be labelled, the job goes on.
 
     Attributes:
         kind: what goes into the row's `error_kind`.

@@ -59,6 +59,7 @@ def dry_run(spec: JobSpec, *, verbose: bool = False) -> Result:
     storage = Storage()
     with ExitStack() as stack:
         plan = make_plan(spec, storage, lambda: stack.enter_context(running_ray(verbose=verbose)))
+        check_output(plan, storage)
         objects, size = measure_input(plan, storage)
     planned = {**describe_plan(plan), "state": "planned", "objects": objects, "bytes": size}
     return Result(planned, over_error_rate=False)
@@ -74,6 +75,8 @@ def run_job(plan: Plan, storage: Storage, progress: JobProgress) -> Result:
     check_output(plan, storage)
     record = read_record(storage, plan.layout)
     if record is None:
+        for folder in (plan.layout.chunks, plan.layout.manifest):  # of a job without a record
+            storage.delete([item.uri for item in storage.list(folder)])
         record = {**describe_plan(plan), "state": "running", "started_at": _now()}
         write_record(storage, plan.layout, record)
     if storage.head(plan.layout.success) is None:

@@ -55,10 +55,15 @@ class Layout:
 
     @property
     def everything(self) -> tuple[str, ...]:
-        """Return all that labelmill writes under the root, the mark of success first."""
+        """Return all that labelmill writes under the root, in the order in which it is to go.
+
+        The record is last: as long as it is there, what is left is known to be ours.
+        """
         return (
             self.success,
             self.outcome("ok"),
             self.outcome("error"),
-            f"{self.root}/_labelmill",
+            self.chunks,
+            self.manifest,
+            self.job,
         )

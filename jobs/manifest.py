@@ -71,6 +71,9 @@ class Manifest:
         if pending:
             self._write_part(parts, pending)
             parts += 1
+        current = {self._part(number) for number in range(parts)}
+        stale = [x.uri for x in self._storage.list(self._folder) if x.uri not in current]
+        self._storage.delete(stale)  # of a longer listing that did not end
         totals = Totals(objects, count, parts, size, count_duplicates())
         self._storage.write(self._complete, json.dumps(asdict(totals)).encode())
 

@@ -8,22 +8,31 @@ from pathlib import Path
 
 from jobs.spec import JobSpec
 from jobs.storage import Storage, StoredObject, is_s3
-from model_repo.inception_v3 import Classifier, Model, RuntimeOptions, Weights, WeightsError
-from model_repo.inception_v3.repository import BUILTIN_REPOSITORY, load_model
-from model_repo.inception_v3.weights import CHECKPOINT_NAMES, UNTRAINED, find_weights
+from model_repo.inception_v3 import (
+    Classifier,
+    Model,
+    ModelSpec,
+    RepositoryError,
+    RuntimeOptions,
+    Weights,
+    WeightsError,
+    find_weights,
+    load_model,
+)
+from model_repo.inception_v3.repository import BUILTIN_REPOSITORY
+from model_repo.inception_v3.weights import is_untrained
+
+_COPY_BYTES = 8 * 1024 * 1024
 
 
 def with_absolute_paths(spec: JobSpec) -> JobSpec:
     """Make local paths mean the same in every process, whatever its current folder."""
-    names = ["model_repository", "labels"]
-    if spec.weights is not None and spec.weights.partition(":")[0] != UNTRAINED:
-        names.append("weights")
-    values = {name: getattr(spec, name) for name in names}
+    values = {name: getattr(spec, name) for name in ("model_repository", "labels", "weights")}
     return spec.model_copy(
         update={
             name: os.path.abspath(value)
             for name, value in values.items()
-            if value is not None and not is_s3(value)
+            if value is not None and not is_s3(value) and not is_untrained(value)
         }
     )
 
@@ -34,34 +43,41 @@ def find_model(spec: JobSpec, storage: Storage) -> tuple[Model, Weights]:
     Raises:
         RepositoryError: there is no such model, or its files are wrong.
         WeightsError: there are no such weights.
-        FetchError, StorageError: they cannot be read.
+        JobError: they cannot be read.
     """
     repository = BUILTIN_REPOSITORY
     if spec.model_repository is not None:
         name = spec.model.partition(":")[0]
-        repository = _bring(spec.model_repository, storage, only=name)
-    weights = spec.weights and _bring_weights(spec.weights, storage)
-    labels = spec.labels and str(_bring_file(spec.labels, storage))
-    if labels is None and weights is not None:
-        labels = _labels_beside(Path(weights))
-    model = load_model(repository, spec.model, labels_path=Path(labels) if labels else None)
+        repository = _bring(f"{spec.model_repository.rstrip('/')}/{name}", storage).parent
+    weights, labels = spec.weights, spec.labels
+    if weights is not None and not is_untrained(weights):
+        labels = labels or _labels_beside(weights.rstrip("/"), storage)
+        weights = str(_bring(weights.rstrip("/"), storage))
+    labels_path = _bring(labels, storage) if labels else None
+    model = load_model(repository, spec.model, labels_path=labels_path)
     return model, find_weights(model, weights)
 
 
 def load_classifier(
-    spec: JobSpec, storage: Storage, options: RuntimeOptions, weights_sha256: str
+    spec: JobSpec, storage: Storage, options: RuntimeOptions, origin: tuple[ModelSpec, str]
 ) -> Classifier:
     """Load the model of `spec`, making sure that it is the one the job was started with.
 
+    Args:
+        spec: the job's.
+        storage: where the model may lie.
+        options: how to run it.
+        origin: the model and the hash of the weights that the job was started with.
+
     Raises:
-        WeightsError: this machine has other weights under the same name.
+        WeightsError: this machine has another model or other weights under the same name.
         ModelError: as `find_model` and `Classifier.load`.
     """
     model, weights = find_model(spec, storage)
-    if weights.sha256 != weights_sha256:
+    if (model.spec, weights.sha256) != origin:
         raise WeightsError(
-            f"weights of {spec.model!r} have sha256 {weights.sha256} on this machine, but the job "
-            f"was started with {weights_sha256}; give every node the same file"
+            f"model {spec.model!r} is not the same on this machine as where the job was started "
+            f"(weights {weights.sha256} here, {origin[1]} there); give every node the same files"
         )
     return Classifier.load(model, weights, options)
 
@@ -75,53 +91,44 @@ def weights_available() -> bool:
     return True
 
 
-def _bring_weights(source: str, storage: Storage) -> str:
-    if not is_s3(source):
-        return source
-    if source.endswith(tuple(Path(name).suffix for name in CHECKPOINT_NAMES)):
-        return str(_bring_file(source, storage))
-    return str(_bring(source, storage))
+def _labels_beside(weights: str, storage: Storage) -> str | None:
+    """Return a labels.txt that lies with the weights, or above their version folder."""
+    folder = weights if storage.head(weights) is None else weights.rpartition("/")[0]
+    candidates = [f"{folder}/labels.txt"]
+    above, _, version = folder.rpartition("/")
+    if version.isdecimal():
+        candidates.append(f"{above}/labels.txt")
+    return next((uri for uri in candidates if storage.head(uri) is not None), None)
 
 
-def _labels_beside(checkpoint: Path) -> str | None:
-    """Return a labels.txt that lies with the checkpoint, or above its version folder."""
-    folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
-    for candidate in (folder / "labels.txt", folder.parent / "labels.txt"):
-        if candidate.is_file() and (folder.name.isdigit() or candidate.parent == folder):
-            return str(candidate)
-    return None
+def _bring(uri: str, storage: Storage) -> Path:
+    """Return a local path to a file or folder, copying it from S3 to the user's cache.
 
+    A copy's place is made of what is there, so another content is another copy.
 
-def _bring_file(uri: str, storage: Storage) -> Path:
-    if not is_s3(uri):
-        return Path(uri)
-    folder, _, name = uri.rpartition("/")
-    return _bring(folder, storage, only=name) / name
-
-
-def _bring(uri: str, storage: Storage, *, only: str = "") -> Path:
-    """Copy a folder of S3, or what of it begins with `only`, to the user's cache.
-
-    The copy's name is made of what is there, so another content is another copy. A local folder
-    stays where it is.
+    Raises:
+        RepositoryError: there is nothing.
     """
     if not is_s3(uri):
         return Path(uri)
-    root = uri.rstrip("/") + "/"
-    objects = list(storage.list(root, starts_with=only))
-    target = _cache_folder() / _digest(root, objects)
+    objects = list(storage.list(uri))
+    if not objects:
+        raise RepositoryError(f"{uri} does not exist")
+    above, _, name = uri.rpartition("/")
+    target = _cache_folder() / _digest(objects)
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=target.parent))
         for item in objects:
-            path = temporary / item.uri.removeprefix(root)
+            path = temporary / item.uri.removeprefix(f"{above}/")
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(storage.read(item.uri, expected_size=item.size).data)
+            with storage.open(item.uri) as source, path.open("wb") as copy:
+                shutil.copyfileobj(source, copy, _COPY_BYTES)
         try:
             temporary.rename(target)
         except OSError:  # another process was quicker
             shutil.rmtree(temporary)
-    return target
+    return target / name
 
 
 def _cache_folder() -> Path:
@@ -129,6 +136,6 @@ def _cache_folder() -> Path:
     return Path(base) / "labelmill" / "models"
 
 
-def _digest(root: str, objects: list[StoredObject]) -> str:
-    text = repr([root, *((item.uri, item.size, item.etag) for item in objects)])
+def _digest(objects: list[StoredObject]) -> str:
+    text = repr([(item.uri, item.size, item.etag) for item in objects])
     return hashlib.sha256(text.encode()).hexdigest()[:32]

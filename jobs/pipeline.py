@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +22,7 @@ from ray.data.datasource import Datasource, ReadTask
 from ray.exceptions import RayError
 
 from jobs.chunks import Summary, pack_table
-from jobs.errors import JobError
+from jobs.errors import JobError, SpecError
 from jobs.listing import list_chunks
 from jobs.plan import Plan
 from jobs.stages import ChunkLabeller, ChunkPredictor, decode_chunk
@@ -29,6 +30,8 @@ from model_repo.inception_v3 import ModelError
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_ANSWER_TIMEOUT_S = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,7 @@ def running_ray(*, verbose: bool) -> Iterator[Resources]:
     with _kept_sigterm(), contextlib.chdir(sys.prefix), quietly:
         # Not "auto": that would join whatever Ray happens to run on this machine.
         if address := os.environ.get("RAY_ADDRESS"):
+            _check_reachable(address)
             ray.init(address=address, **options)
         else:
             ray.init(address="local", include_dashboard=False, **options)
@@ -148,12 +152,30 @@ def running_ray(*, verbose: bool) -> Iterator[Resources]:
         ray.shutdown()
 
 
+def _check_reachable(address: str) -> None:
+    """Say soon what Ray would say after minutes.
+
+    Raises:
+        SpecError: nobody answers there.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), _ANSWER_TIMEOUT_S).close()
+    except OSError as exc:
+        raise SpecError(
+            f"no Ray cluster answers at RAY_ADDRESS {address!r} ({exc}); correct it, or unset it "
+            "to run on this machine"
+        ) from exc
+
+
 def _explain(error: BaseException) -> JobError:
     """Find what a worker wanted to say among Ray's wrappings."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, JobError | ModelError) and not isinstance(cause, RayError):
-            return JobError(str(cause))
+            return (SpecError if isinstance(cause, SpecError) else JobError)(str(cause))
         cause = getattr(cause, "cause", None) or cause.__cause__
     last_line = str(error).strip().rpartition("\n")[2]
     return JobError(f"a worker failed: {last_line}; -v shows what it wrote")

@@ -7,6 +7,7 @@ from jobs.chunks import count_chunks
 from jobs.errors import FetchError, SpecError
 from jobs.fetch import fetch_images
 from jobs.inputs import Source, open_source
+from jobs.inputs.listing import has_glob, matches_glob
 from jobs.layout import Layout
 from jobs.listing import limit_rows
 from jobs.models import find_model, with_absolute_paths
@@ -41,8 +42,13 @@ def make_plan(spec: JobSpec, storage: Storage, start_ray: Callable[[], Resources
         model, weights = find_model(spec, storage)
     resources = start_ray()
     num_gpus = _choose_gpus(spec, resources)
-    options = _choose_options(spec, on_gpu=num_gpus > 0)
     with _as_spec_errors():
+        options = RuntimeOptions(
+            device="cuda" if num_gpus else "cpu",
+            runtime=spec.runtime,
+            precision=spec.precision,
+            outputs=spec.outputs,
+        ).resolve()
         prepare(model, weights, options)
     largest = int(resources.gpus / num_gpus) if num_gpus else resources.cpus
     # As many from the start as the first page of the listing keeps busy; the pool grows by itself.
@@ -57,7 +63,7 @@ def make_plan(spec: JobSpec, storage: Storage, start_ray: Callable[[], Resources
         batch_size=spec.batch_size or model.spec.max_batch_size,
         actors=actors,
         # More actors than cores share them; with GPUs the cores are for decoding.
-        num_cpus=min(1.0, resources.cpus / actors[1]),
+        num_cpus=0.0 if num_gpus else min(1.0, resources.cpus / actors[1]),
         num_gpus=num_gpus,
         separate_decode=num_gpus > 0,
     )
@@ -82,7 +88,8 @@ def check_output(plan: Plan, storage: Storage) -> None:
 def _check_apart(input_uri: str, layout: Layout) -> None:
     """The output may not lie in the input, or its own files would be labelled."""
     folder = input_uri.rstrip("/")
-    if layout.root == folder or layout.root.startswith(folder + "/"):
+    inside = layout.root == folder or layout.root.startswith(folder + "/")
+    if inside or (has_glob(input_uri) and matches_glob(layout.job, input_uri)):
         raise SpecError(
             f"output {layout.root} lies inside input {input_uri}; choose an OUTPUT beside it"
         )
@@ -113,18 +120,6 @@ def _choose_gpus(spec: JobSpec, resources: Resources) -> float:
             f"--num-gpus {spec.num_gpus:g}: the cluster has {resources.gpus} GPUs in all"
         )
     return spec.num_gpus
-
-
-def _choose_options(spec: JobSpec, *, on_gpu: bool) -> RuntimeOptions:
-    """Resolve `auto` for the workers, which need not be like this machine."""
-    runtime, precision = spec.runtime, spec.precision
-    if runtime == "auto":
-        runtime = "torch" if on_gpu else "openvino"
-    if precision == "auto":
-        precision = "fp16" if on_gpu else "fp32"
-    if precision == "fp16" and not on_gpu:
-        raise SpecError("--precision fp16 needs a GPU; use fp32 here")
-    return RuntimeOptions(runtime=runtime, precision=precision, outputs=spec.outputs)
 
 
 @contextmanager

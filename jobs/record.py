@@ -27,6 +27,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
     return {
         "spec": plan.spec.model_dump(mode="json"),
         "rows": _what_decides_rows(plan),
+        "num_classes": plan.model.num_classes,
         "runtime": plan.options.runtime,
         "batch_size": plan.batch_size,
         "actors": list(plan.actors),
@@ -74,6 +75,6 @@ def _what_decides_rows(plan: Plan) -> dict[str, Any]:
         **{name: options[name] for name in ROW_OPTIONS},
         "model": f"{plan.model.name}:{plan.model.version}",
         "weights_sha256": plan.weights_sha256,
-        "num_classes": plan.model.num_classes,
+        "labels_and_config": plan.model.fingerprint,
         "precision": plan.options.precision,
     }

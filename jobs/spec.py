@@ -48,7 +48,7 @@ class JobSpec(BaseModel):
     @classmethod
     def _split_emit(cls, value: Any) -> Any:
         names = value.split(",") if isinstance(value, str) else value
-        for name in names:
+        for name in names if isinstance(names, list | tuple) else [names]:
             if name not in ("classification", "embedding") and name not in _FEATURE_OUTPUTS:
                 raise ValueError(
                     f"cannot emit {name!r}; there are classification, embedding, "
@@ -67,6 +67,13 @@ class JobSpec(BaseModel):
         if not 1 <= int(smallest) <= int(largest or smallest):
             raise ValueError(f"{value!r}: MIN must be at least 1 and no more than MAX")
         return str(value)
+
+    @field_validator("num_gpus")
+    @classmethod
+    def _check_num_gpus(cls, value: float | None) -> float | None:
+        if value is not None and value > 1 and not value.is_integer():
+            raise ValueError(f"{value:g} is neither a share of one GPU nor a whole number")
+        return value
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -109,12 +116,13 @@ def load_job_spec(options: dict[str, Any], config_path: Path | None = None) -> J
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text())
+        # No types but text: YAML would read 2:4 as a number of base 60.
+        values = yaml.load(path.read_text(), yaml.BaseLoader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
         raise SpecError(f"cannot read job file {path}: {exc}") from exc
     if not isinstance(values, dict):
         raise SpecError(f"job file {path} must hold keys and values, such as 'top_k: 5'")
-    return {str(key).replace("-", "_"): value for key, value in values.items()}
+    return {key.replace("-", "_"): value for key, value in values.items() if value != ""}
 
 
 def _describe(location: tuple[int | str, ...], message: str) -> str:

@@ -8,7 +8,9 @@ own.
 import io
 import pickle
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +30,8 @@ from model_repo.inception_v3 import Classifier, DecodeError, postprocess, prepro
 
 Batch = dict[str, Any]
 Pixels = npt.NDArray[np.uint8]
+
+_DECODED_AHEAD = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +85,20 @@ class ChunkPredictor:
 
 
 def read_images(objects: pa.Table, plan: Plan) -> Iterator[Image]:
-    """Fetch and decode every object, in order; what fails is an error row."""
+    """Fetch and decode every object, in order; what fails is an error row.
+
+    A thread decodes ahead of the consumer, so that decoding goes on beside the forward pass.
+    """
     listed_etags = objects.column("etag").to_pylist()
-    column = plan.spec.image_column
-    for index, fetched in fetch_images(Storage(), objects, image_column=column):
-        if isinstance(fetched, FetchError):
-            row = Row(
-                index=index,
-                etag=listed_etags[index],
-                error_kind=fetched.kind,
-                error=str(fetched),
-            )
-            yield Image(row, None)
-        else:
-            yield _decode(index, fetched, plan)
+    fetched = fetch_images(Storage(), objects, image_column=plan.spec.image_column)
+    decoding: deque[Future[Image]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="decode") as decoder:
+        for index, result in fetched:
+            decoding.append(decoder.submit(_decode, index, result, listed_etags[index], plan))
+            if len(decoding) > _DECODED_AHEAD:
+                yield decoding.popleft().result()
+        while decoding:
+            yield decoding.popleft().result()
 
 
 def label_images(
@@ -141,15 +145,19 @@ def write_chunk(batch: Batch, rows: list[Row], predicted: Predicted, plan: Plan)
 
 
 def _load(plan: Plan) -> Classifier:
-    return load_classifier(plan.spec, Storage(), plan.options, plan.weights_sha256)
+    origin = (plan.model, plan.weights_sha256)
+    return load_classifier(plan.spec, Storage(), plan.options, origin)
 
 
-def _decode(index: int, fetched: Fetched, plan: Plan) -> Image:
+def _decode(
+    index: int, fetched: Fetched | FetchError, listed_etag: str | None, plan: Plan
+) -> Image:
+    if isinstance(fetched, FetchError):
+        return _failed(index, listed_etag, fetched)
     try:
         decoded = preprocess(fetched.data, plan.model, max_pixels=plan.spec.max_pixels)
     except DecodeError as exc:
-        row = Row(index=index, etag=fetched.etag, error_kind=exc.kind, error=str(exc))
-        return Image(row, None)
+        return _failed(index, fetched.etag, exc)
     row = Row(
         index=index,
         etag=fetched.etag,
@@ -158,6 +166,11 @@ def _decode(index: int, fetched: Fetched, plan: Plan) -> Image:
         flags=decoded.flags,
     )
     return Image(row, decoded.pixels)
+
+
+def _failed(index: int, etag: str | None, error: FetchError | DecodeError) -> Image:
+    row = Row(index=index, etag=etag, error_kind=error.kind, error=str(error))
+    return Image(row, None)
 
 
 def _predict(

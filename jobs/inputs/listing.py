@@ -79,6 +79,11 @@ def glob_listing(uri: str) -> Listing:
     return Listing(f"{folder}/", starts_with, translate_glob(uri))
 
 
+def matches_glob(uri: str, glob: str) -> bool:
+    """Say whether a glob takes a uri."""
+    return re.fullmatch(translate_glob(glob), uri, re.DOTALL) is not None
+
+
 def translate_glob(glob: str) -> str:
     """Write a glob as a regular expression: `**` crosses folders, `*` and `?` don't."""
     pattern, position = "", 0

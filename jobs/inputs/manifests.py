@@ -148,6 +148,8 @@ def _json_type(kind: pa.DataType) -> pa.DataType:
         return pa.string()
     if pa.types.is_list(kind):
         return pa.list_(_json_type(kind.value_type))
+    if pa.types.is_struct(kind) and kind.num_fields == 0:
+        raise pa.ArrowTypeError("a column of empty objects ({}) cannot be carried; drop it")
     if pa.types.is_struct(kind):
         return pa.struct([member.with_type(_json_type(member.type)) for member in kind])
     return kind

@@ -154,8 +154,15 @@ def carried_schema(columns: pa.Schema, *, without: str) -> pa.Schema:
         ):
             free = f"input_{free}"
         taken.add(free)
-        fields.append(pa.field(free, columns.field(name).type))
+        fields.append(pa.field(free, _plain_type(columns.field(name).type)))
     return pa.schema(fields)
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    """Replace the views that Arrow's own functions do not all understand."""
+    if pa.types.is_string_view(kind):
+        return pa.string()
+    return pa.binary() if pa.types.is_binary_view(kind) else kind
 
 
 def carry(objects: pa.Table, carried: pa.Schema, columns: Iterable[pa.Array]) -> pa.Table:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from model_repo.inception_v3.errors import ModelError
 from model_repo.inception_v3.spec import OUTPUT_NAMES
 
+Device = Literal["auto", "cpu", "cuda"]
 RuntimeName = Literal["auto", "torch", "openvino"]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 Runtime = Callable[[npt.NDArray[np.uint8]], dict[str, npt.NDArray[np.float32]]]
@@ -23,12 +24,14 @@ class RuntimeOptions:
     """How to run a network.
 
     Attributes:
-        runtime: `auto` is torch where there is a CUDA device, openvino elsewhere.
-        precision: `auto` is fp16 on CUDA and fp32 on CPUs.
+        device: `auto` is cuda where there is such a device, unless openvino is asked for.
+        runtime: `auto` is torch on cuda, openvino on cpu.
+        precision: `auto` is fp16 on cuda, fp32 on cpu.
         outputs: wanted beside the logits: `embedding` or layers of `FEATURE_SHAPES`.
         threads: CPU threads of one forward pass.
     """
 
+    device: Device = "auto"
     runtime: RuntimeName = "auto"
     precision: Precision = "auto"
     outputs: tuple[str, ...] = ()
@@ -45,24 +48,23 @@ class RuntimeOptions:
         return tuple(dict.fromkeys(("logits", *self.outputs)))
 
     def resolve(self) -> "RuntimeOptions":
-        """Replace `auto` by what this machine has.
+        """Replace each `auto`; only `device` depends on the machine.
 
         Raises:
-            ModelError: the precision is not to be had on this machine.
+            ModelError: the runtime or the precision does not go with the device.
         """
-        has_cuda = self.runtime != "openvino" and _has_cuda()
-        runtime = self.runtime
+        device, runtime, precision = self.device, self.runtime, self.precision
+        if device == "auto":
+            device = "cuda" if runtime != "openvino" and _has_cuda() else "cpu"
         if runtime == "auto":
-            runtime = "torch" if has_cuda else "openvino"
-        on_gpu = runtime == "torch" and has_cuda
-        precision = self.precision
+            runtime = "torch" if device == "cuda" else "openvino"
         if precision == "auto":
-            precision = "fp16" if on_gpu else "fp32"
-        if precision == "fp16" and not on_gpu:
-            raise ModelError(
-                "precision fp16 needs a CUDA device and the torch runtime; use fp32 here"
-            )
-        return replace(self, runtime=runtime, precision=precision)
+            precision = "fp16" if device == "cuda" else "fp32"
+        if runtime == "openvino" and device == "cuda":
+            raise ModelError("the openvino runtime runs on CPUs; use the torch runtime on GPUs")
+        if precision == "fp16" and device == "cpu":
+            raise ModelError("precision fp16 needs a CUDA device and the torch runtime; use fp32")
+        return replace(self, device=device, runtime=runtime, precision=precision)
 
 
 def _has_cuda() -> bool:

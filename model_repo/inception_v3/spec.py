@@ -1,6 +1,7 @@
 """What decides a prediction, as data: no torch, no files, no network."""
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -51,6 +52,12 @@ class ModelSpec:
             raise ValueError(f"crop_size {self.crop_size} exceeds resize_size {self.resize_size}")
         if min(self.std) <= 0:
             raise ValueError(f"std {self.std} must be above 0")
+
+    @property
+    def fingerprint(self) -> str:
+        """Return a hash of all that decides predictions; what only decides speed is left out."""
+        content = repr(replace(self, max_batch_size=1))
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property
     def num_classes(self) -> int:

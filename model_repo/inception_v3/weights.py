@@ -34,6 +34,11 @@ class Weights:
         return int(self.sha256.partition(":")[2])
 
 
+def is_untrained(source: str) -> bool:
+    """Say whether `source` asks for seeded weights rather than a checkpoint."""
+    return source.partition(":")[0] == UNTRAINED
+
+
 def find_weights(model: Model, source: str | None = None) -> Weights:
     """Find what `source` names and hash it; nothing is loaded yet.
 
@@ -44,7 +49,7 @@ def find_weights(model: Model, source: str | None = None) -> Weights:
     Raises:
         WeightsError: there are no such weights; the message says how to get some.
     """
-    if source is not None and source.partition(":")[0] == UNTRAINED:
+    if source is not None and is_untrained(source):
         seed = source.partition(":")[2] or "0"
         if not seed.isdecimal() or int(seed) >= 2**63:
             raise WeightsError(

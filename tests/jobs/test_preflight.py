@@ -18,7 +18,7 @@ from jobs.storage import Storage
         ({"model_repository": "/nowhere"}, "model repository /nowhere does not exist"),
         ({"weights": "/nowhere.pt"}, "weights '/nowhere.pt' do not exist; give a checkpoint file"),
         ({"labels": "/nowhere.txt"}, "cannot read labels file /nowhere.txt"),
-        ({"precision": "fp16"}, "--precision fp16 needs a GPU"),
+        ({"precision": "fp16"}, "precision fp16 needs a CUDA device"),
         ({"num_gpus": 1}, "--num-gpus 1: the cluster has 0 GPUs"),
         ({"num_gpus": 1, "runtime": "openvino"}, "--num-gpus: the openvino runtime runs on CPUs"),
         ({"image_column": "image"}, "--image-column is for Parquet files"),
@@ -43,6 +43,12 @@ def test_an_output_inside_the_input_is_refused(photos, plan_job):
     for output in (photos, photos / "labels"):
         with pytest.raises(SpecError, match="lies inside input"):
             plan_job(photos, output)
+
+
+def test_an_output_that_a_glob_takes_in_is_refused(photos, plan_job):
+    with pytest.raises(SpecError, match="lies inside input"):
+        plan_job(f"{photos}/**", photos / "labels")
+    assert plan_job(f"{photos}/*.jpg", photos / "labels")
 
 
 def test_an_output_beside_the_input_may_share_its_name(photos, plan_job):
@@ -102,3 +108,5 @@ def test_gpus_are_used_where_there_are_any(photos, tmp_path):
 
     assert (plan.options.runtime, plan.options.precision) == ("torch", "fp16")
     assert (plan.num_gpus, plan.actors, plan.separate_decode) == (1.0, (1, 4), True)
+    assert plan.num_cpus == 0  # all cores are for decoding
+    assert plan.options.device == "cuda"

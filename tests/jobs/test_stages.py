@@ -35,7 +35,8 @@ def test_each_object_gives_one_row_with_the_right_outcome(photos, tmp_path, run_
 def test_rows_say_what_the_model_says_of_the_image_alone(photos, tmp_path, run_inline, plan_job):
     rows = by_name(run_inline(photos, tmp_path / "out", emit="embedding,features:Mixed_7c"))
     plan = plan_job(photos, tmp_path / "out", emit="embedding,features:Mixed_7c")
-    classifier = load_classifier(plan.spec, Storage(), plan.options, plan.weights_sha256)
+    origin = (plan.model, plan.weights_sha256)
+    classifier = load_classifier(plan.spec, Storage(), plan.options, origin)
 
     for name in GOOD:
         seen = preprocess((photos / name).read_bytes())

@@ -1,0 +1,62 @@
+"""The stages on a real Ray, decoding apart from the model as it is with GPUs."""
+
+from dataclasses import replace
+
+import pytest
+
+from jobs.errors import JobError, SpecError
+from jobs.pipeline import build_dataset, run_dataset, run_parallel, running_ray
+from jobs.storage import Storage
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+]
+
+
+@pytest.fixture(scope="module")
+def ray():
+    with running_ray(verbose=False) as resources:
+        yield resources
+
+
+def test_decoding_in_tasks_of_its_own_labels_everything(ray, photos, tmp_path, plan_job):
+    plan = plan_job(photos, tmp_path / "out")
+    apart = replace(plan, separate_decode=True, num_cpus=0.0, actors=(1, 1))
+
+    summaries = list(run_dataset(build_dataset(apart, frozenset())))
+
+    assert [(x.objects, x.errors, x.total) for x in summaries] == [(8, 4, 8)]
+    assert len(list(Storage().list(plan.layout.chunks))) == 1
+
+
+def test_what_a_worker_has_to_say_arrives_as_it_was_said(ray, photos, tmp_path, plan_job):
+    manifest = tmp_path / "list.csv"
+    first = [f"{photos}/{number}.jpg" for number in range(1500)]
+    manifest.write_text("uri,n\n" + "".join(f"{uri},1\n" for uri in first) + '"",2\n')
+    plan = plan_job(manifest, tmp_path / "out")
+
+    with pytest.raises(SpecError, match=r"row 1501 of .*list.csv has no uri"):
+        list(run_dataset(build_dataset(plan, frozenset())))
+
+
+def _square_or_fail(number: int) -> int:
+    if number == 13:
+        raise JobError("thirteen is not for squaring")
+    return number * number
+
+
+def test_parallel_calls_keep_their_order_and_their_errors(ray):
+    assert run_parallel(_square_or_fail, range(4)) == [0, 1, 4, 9]
+    assert run_parallel(_square_or_fail, [5]) == [25]
+    with pytest.raises(JobError, match="thirteen is not for squaring"):
+        run_parallel(_square_or_fail, [1, 13])
+
+
+def test_a_cluster_that_does_not_answer_is_named(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+
+    with pytest.raises(SpecError, match=r"no Ray cluster answers at RAY_ADDRESS '127\.0\.0\.1:1'"):
+        running_ray(verbose=False).__enter__()
