@@ -53,10 +53,21 @@ def test_ids_differ_where_the_objects_differ():
 def test_large_rows_make_small_chunks():
     chunks = list(cut_chunks(listing(100), row_bytes=64 * 1024 * 1024))
 
-    assert {chunk.objects.num_rows for chunk in chunks} == {4}
+    assert {chunk.objects.num_rows for chunk in chunks} == {2}
 
 
 def test_packed_tables_come_back_as_they_were():
     table = listing(10)[0]
 
     assert unpack_table(pack_table(table)).equals(table)
+
+
+def test_large_carried_columns_make_small_chunks():
+    heavy = [
+        table.append_column("mask", pa.array(["x" * 200_000] * table.num_rows))
+        for table in listing(100)
+    ]
+
+    sizes = {chunk.objects.num_rows for chunk in cut_chunks(heavy)}
+
+    assert sizes == {5}
