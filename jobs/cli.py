@@ -74,10 +74,8 @@ def label(
     from jobs.spec import load_job_spec  # noqa: PLC0415
 
     spec = load_job_spec(options, config)
-    if dry_run:
-        result = run_dry(spec, verbose=verbose)
-    else:
-        result = run_label(spec, overwrite=overwrite, verbose=verbose)
+    run = run_dry if dry_run else run_label
+    result = run(spec, overwrite=overwrite, verbose=verbose)
     click.echo(json.dumps(result.record) if as_json else describe(result.record))
     if not result.over_error_rate:
         return 0

@@ -50,8 +50,8 @@ def label(spec: JobSpec, *, overwrite: bool = False, verbose: bool = False) -> R
         return run_job(plan, storage, progress)
 
 
-def dry_run(spec: JobSpec, *, verbose: bool = False) -> Result:
-    """Check everything, write nothing, and say what `label` would do.
+def dry_run(spec: JobSpec, *, overwrite: bool = False, verbose: bool = False) -> Result:
+    """Check everything, write nothing, and say what `label` would do with the same arguments.
 
     Raises:
         JobError: it could not be done; the message says why.
@@ -59,7 +59,8 @@ def dry_run(spec: JobSpec, *, verbose: bool = False) -> Result:
     storage = Storage()
     with ExitStack() as stack:
         plan = make_plan(spec, storage, lambda: stack.enter_context(running_ray(verbose=verbose)))
-        check_output(plan, storage)
+        if not overwrite:
+            check_output(plan, storage)
         objects, size = measure_input(plan, storage)
     planned = {**describe_plan(plan), "state": "planned", "objects": objects, "bytes": size}
     return Result(planned, over_error_rate=False)
@@ -157,18 +158,18 @@ def _commit(plan: Plan, storage: Storage, progress: JobProgress) -> dict[str, An
     counts = add_up(run_parallel(merge_part, parts))
     delete_stale_files(storage, plan.layout, len(parts))
     totals = Manifest(storage, plan.layout.manifest).totals()
-    listed = totals.objects if totals else 0
-    if listed != counts.ok + counts.error:
+    if totals is None or totals.objects != counts.ok + counts.error:
+        listed = "not all" if totals is None else totals.objects
         raise JobError(
             f"{listed} objects were listed, but there are {counts.ok} rows labelled and "
             f"{counts.error} errors; run the same command again"
         )
     return {
-        "listed": listed,
+        "listed": totals.objects,
         "ok": counts.ok,
         "error": counts.error,
         "errors": counts.errors,
-        "duplicates": totals.duplicates if totals else 0,
+        "duplicates": totals.duplicates,
     }
 
 

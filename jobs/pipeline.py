@@ -129,6 +129,10 @@ def running_ray(*, verbose: bool) -> Iterator[Resources]:
 
     Args:
         verbose: let Ray and its workers write to the terminal.
+
+    Raises:
+        SpecError: nobody answers at RAY_ADDRESS.
+        JobError: Ray did not start.
     """
     _configure(verbose)
     options: dict[str, Any] = {
@@ -139,12 +143,7 @@ def running_ray(*, verbose: bool) -> Iterator[Resources]:
     # "jobs" would hide ours; so it is started from a folder that has none.
     quietly = contextlib.nullcontext() if verbose else _silenced_stderr()
     with _kept_sigterm(), contextlib.chdir(sys.prefix), quietly:
-        # Not "auto": that would join whatever Ray happens to run on this machine.
-        if address := os.environ.get("RAY_ADDRESS"):
-            _check_reachable(address)
-            ray.init(address=address, **options)
-        else:
-            ray.init(address="local", include_dashboard=False, **options)
+        _start(options)
     try:
         total = ray.cluster_resources()
         yield Resources(int(total.get("CPU", 1)), int(total.get("GPU", 0)))
@@ -179,6 +178,18 @@ def _explain(error: BaseException) -> JobError:
         cause = getattr(cause, "cause", None) or cause.__cause__
     last_line = str(error).strip().rpartition("\n")[2]
     return JobError(f"a worker failed: {last_line}; -v shows what it wrote")
+
+
+def _start(options: dict[str, Any]) -> None:
+    try:
+        # Not "auto": that would join whatever Ray happens to run on this machine.
+        if address := os.environ.get("RAY_ADDRESS"):
+            _check_reachable(address)
+            ray.init(address=address, **options)
+        else:
+            ray.init(address="local", include_dashboard=False, **options)
+    except (OSError, RuntimeError, ValueError) as exc:
+        raise JobError(f"Ray did not start: {exc}; -v shows what it wrote") from exc
 
 
 @contextlib.contextmanager
