@@ -181,15 +181,17 @@ def _explain(error: BaseException) -> JobError:
 
 
 def _start(options: dict[str, Any]) -> None:
+    # Not "auto": that would join whatever Ray happens to run on this machine.
+    address = os.environ.get("RAY_ADDRESS")
     try:
-        # Not "auto": that would join whatever Ray happens to run on this machine.
-        if address := os.environ.get("RAY_ADDRESS"):
+        if address:
             _check_reachable(address)
             ray.init(address=address, **options)
         else:
             ray.init(address="local", include_dashboard=False, **options)
     except (OSError, RuntimeError, ValueError) as exc:
-        raise JobError(f"Ray did not start: {exc}; -v shows what it wrote") from exc
+        hint = "does the cluster want a token (RAY_AUTH_MODE=token)? " if address else ""
+        raise JobError(f"Ray did not start: {exc}; {hint}-v shows what it wrote") from exc
 
 
 @contextlib.contextmanager
