@@ -19,6 +19,7 @@ from model_repo.inception_v3 import (
     find_weights,
     load_model,
 )
+from model_repo.inception_v3.cache import cache_folder
 from model_repo.inception_v3.repository import BUILTIN_REPOSITORY
 from model_repo.inception_v3.weights import is_untrained
 
@@ -115,7 +116,7 @@ def _bring(uri: str, storage: Storage) -> Path:
     if not objects:
         raise RepositoryError(f"{uri} does not exist")
     above, _, name = uri.rpartition("/")
-    target = _cache_folder() / _digest(objects)
+    target = cache_folder("models") / _digest(objects)
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=target.parent))
@@ -129,11 +130,6 @@ def _bring(uri: str, storage: Storage) -> Path:
         except OSError:  # another process was quicker
             shutil.rmtree(temporary)
     return target / name
-
-
-def _cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "labelmill" / "models"
 
 
 def _digest(objects: list[StoredObject]) -> str:

@@ -6,7 +6,6 @@ made of everything that it depends on.
 
 import fcntl
 import hashlib
-import os
 import shutil
 import tempfile
 import warnings
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import openvino
 
+from model_repo.inception_v3.cache import cache_folder
 from model_repo.inception_v3.runtime import Runtime, RuntimeOptions
 from model_repo.inception_v3.spec import OUTPUT_NAMES, ModelSpec
 from model_repo.inception_v3.weights import Weights
@@ -70,7 +70,7 @@ def ensure_converted(spec: ModelSpec, weights: Weights) -> Path:
     Raises:
         WeightsError: the weights do not fit.
     """
-    folder = _cache_folder() / _cache_key(spec, weights)
+    folder = cache_folder("openvino") / _cache_key(spec, weights)
     path = folder / "model.xml"
     if _is_complete(path):
         return path
@@ -119,11 +119,6 @@ def _tiles(pixels: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint8]]:
         yield pixels[start : start + _TILE]
     for start in range(whole, len(pixels)):
         yield pixels[start : start + 1]
-
-
-def _cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "labelmill" / "openvino"
 
 
 def _cache_key(spec: ModelSpec, weights: Weights) -> str:
