@@ -49,6 +49,7 @@ def test_reference_is_the_preset():
         # Simple ratios, where sums end on .5 and rounding shows.
         *[(640, 427), (427, 640), (640, 480), (480, 360), (360, 640), (1024, 683), (608, 608)],
         *[(1020, 722), (1254, 1254), (1280, 720), (180, 180)],
+        *[(340, 325), (1088, 353), (496, 336), (570, 333), (702, 702), (500, 333)],
     ],
 )
 def test_preprocess_equals_the_preset_on_jpeg_that_needs_no_scaling(size):
