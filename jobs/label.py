@@ -73,8 +73,7 @@ def run_job(plan: Plan, storage: Storage, progress: JobProgress) -> Result:
         SpecError: the output belongs to another job.
         JobError: the storage failed for good; the same command continues.
     """
-    check_output(plan, storage)
-    record = read_record(storage, plan.layout)
+    record = check_output(plan, storage)
     if record is None:
         for folder in (plan.layout.chunks, plan.layout.manifest):  # of a job without a record
             storage.delete([item.uri for item in storage.list(folder)])

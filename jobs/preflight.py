@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from jobs.chunks import count_chunks
 from jobs.errors import FetchError, SpecError
@@ -69,8 +70,8 @@ def make_plan(spec: JobSpec, storage: Storage, start_ray: Callable[[], Resources
     )
 
 
-def check_output(plan: Plan, storage: Storage) -> None:
-    """Make sure that the output is this job's own.
+def check_output(plan: Plan, storage: Storage) -> dict[str, Any] | None:
+    """Make sure that the output is this job's own; return its record, or None if it is new.
 
     Raises:
         SpecError: it belongs to another job, or to somebody else.
@@ -78,11 +79,12 @@ def check_output(plan: Plan, storage: Storage) -> None:
     record = read_record(storage, plan.layout)
     if record is not None:
         check_same_job(plan, record)
-        return
+        return record
     for outcome in ("ok", "error"):
         folder = plan.layout.outcome(outcome)
         if next(iter(storage.list(folder)), None) is not None:
             raise SpecError(f"{folder} holds files of another program; choose another OUTPUT")
+    return None
 
 
 def _check_apart(input_uri: str, layout: Layout) -> None:
