@@ -35,22 +35,27 @@ class Summary:
     Attributes:
         objects: of the chunk.
         errors: how many of them could not be labelled.
+        faults: for how many of those the image itself is to blame.
         seconds: that the worker took for it.
         total: objects in the whole listing, once that is known.
     """
 
     objects: int
     errors: int
+    faults: int
     seconds: float
     total: int | None
 
 
-def cut_chunks(tables: Iterable[pa.Table], *, row_bytes: int = 0) -> Iterator[Chunk]:
+def cut_chunks(
+    tables: Iterable[pa.Table], *, row_bytes: int = 0, generation: int = 0
+) -> Iterator[Chunk]:
     """Cut a listing into chunks.
 
     Args:
         tables: the listing, in order.
         row_bytes: of one row's arrays (embedding, features); bounds a chunk's memory.
+        generation: of the listing; the same objects have other ids in another one.
     """
     index, pending, count = 0, [], 0
     for table in tables:
@@ -58,10 +63,10 @@ def cut_chunks(tables: Iterable[pa.Table], *, row_bytes: int = 0) -> Iterator[Ch
         count += table.num_rows
         while count and count >= (size := _chunk_size(index, row_bytes, pending)):
             joined = pa.concat_tables(pending)
-            yield _name(index, joined.slice(0, size))
+            yield _name(generation, index, joined.slice(0, size))
             pending, count, index = [joined.slice(size)], count - size, index + 1
     if count:
-        yield _name(index, pa.concat_tables(pending))
+        yield _name(generation, index, pa.concat_tables(pending))
 
 
 def count_chunks(rows: int) -> int:
@@ -97,8 +102,8 @@ def _chunk_size(index: int, row_bytes: int, pending: list[pa.Table]) -> int:
     )
 
 
-def _name(index: int, objects: pa.Table) -> Chunk:
+def _name(generation: int, index: int, objects: pa.Table) -> Chunk:
     """Name a chunk by its place and by what is in it."""
-    content = json.dumps(objects.to_pydict(), default=repr).encode()
+    content = json.dumps([generation, objects.to_pydict()], default=repr).encode()
     digest = hashlib.sha256(content).hexdigest()[:16]
     return Chunk(f"{index:08d}-{digest}", objects.combine_chunks())

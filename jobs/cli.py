@@ -6,6 +6,7 @@ What takes seconds to import (torch, Ray) is imported by the command that needs 
 import json
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -49,38 +50,53 @@ def cli() -> None:
 @click.option("--max-error-rate", type=float, help="More errors mean exit 3.  [default: 0.01]")
 @click.option("--config", type=click.Path(path_type=Path), help="Options from a YAML file.")
 @click.option("--overwrite", is_flag=True, help="Delete an earlier job's rows and start over.")
+@click.option("--retry-errors", is_flag=True, help="Label again what has an error row.")
 @click.option("--dry-run", is_flag=True, help="Check everything and say what would be done.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @click.option("-v", "--verbose", is_flag=True, help="Show what Ray and its workers write.")
-def label(
-    config: Path | None,
-    overwrite: bool,
-    dry_run: bool,
-    verbose: bool,
-    as_json: bool,
-    **options: Any,
-) -> int:
+def label(config: Path | None, dry_run: bool, as_json: bool, **options: Any) -> int:
     """Label every object of INPUT and write one row for each to OUTPUT.
 
     INPUT is a folder, a glob, a manifest with a uri column (.csv, .jsonl, .parquet), Parquet with
     an image column, or .tar shards; local or s3://. OUTPUT is a folder or an s3:// prefix. The same
-    command continues a job that was interrupted.
+    command continues a job that was interrupted, and labels what has come or changed since.
 
     Exit codes: 0 done, 1 failed, 2 wrong option or input, 3 done but over the error rate,
     130 interrupted.
     """
+    from jobs.label import Manner  # noqa: PLC0415
     from jobs.label import dry_run as run_dry  # noqa: PLC0415
     from jobs.label import label as run_label  # noqa: PLC0415
     from jobs.spec import load_job_spec  # noqa: PLC0415
 
+    manner = Manner(**{name: options.pop(name) for name in Manner.__slots__})
     spec = load_job_spec(options, config)
-    run = run_dry if dry_run else run_label
-    result = run(spec, overwrite=overwrite, verbose=verbose)
+    result = (run_dry if dry_run else run_label)(spec, manner)
     click.echo(json.dumps(result.record) if as_json else describe(result.record))
     if not result.over_error_rate:
         return 0
     click.echo(f"labelmill: more errors than --max-error-rate {spec.max_error_rate}", err=True)
     return EXIT_OVER_ERROR_RATE
+
+
+@cli.command()
+@click.argument("output", metavar="OUTPUT")
+@click.option(
+    "--sample", type=click.IntRange(0), default=20, show_default=True, help="Rows to label again."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def verify(output: str, sample: int, as_json: bool) -> int:
+    """Check that OUTPUT has one row for each object that was listed, and that the rows are right.
+
+    Reads every row's uri, and labels a random sample of the objects again. Writes nothing.
+
+    Exit codes: 0 all is right, 1 it is not, 2 OUTPUT is no dataset of labelmill's.
+    """
+    from jobs.verify import verify as run_verify  # noqa: PLC0415
+
+    found = run_verify(output, sample=sample)
+    click.echo(json.dumps({"state": "verified", **asdict(found)}) if as_json else found.describe())
+    return 0
 
 
 @cli.command()
@@ -114,9 +130,11 @@ def describe(record: dict[str, Any]) -> str:
         return "\n".join(f"{name:12}{value}" for name, value in _planned(record).items())
     counts = record["counts"]
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts["errors"].items())
-    errors = f", {counts['error']:,} errors ({kinds})" if kinds else ", no errors"
+    plural = "" if counts["error"] == 1 else "s"
+    errors = f", {counts['error']:,} error{plural} ({kinds})" if kinds else ", no errors"
     of_listed = f"{counts['ok']:,} of {counts['listed']:,} images labelled"
-    return f"{of_listed}{errors}: {record['spec']['output']}"
+    removed = f", {counts['removed']:,} no longer in the input" if counts["removed"] else ""
+    return f"{of_listed}{errors}{removed}: {record['spec']['output']}"
 
 
 def _planned(record: dict[str, Any]) -> dict[str, str]:

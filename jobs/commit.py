@@ -5,25 +5,25 @@ killed can be run again to the same end.
 """
 
 import io
-import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jobs.accounts import Counts, Mapper, balance, data_files
+from jobs.digests import Digests, digest, find, join
 from jobs.errors import JobError
 from jobs.layout import Layout
 from jobs.manifest import Manifest
+from jobs.parquet import GrowingFile
 from jobs.schema import ERROR_COLUMNS
 from jobs.storage import Storage
 
 # Of chunks, as they are stored; what a part holds of one outcome is at most that.
 _PART_BYTES = 128 * 1024 * 1024
-_ROW_GROUP_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +35,31 @@ class Part:
     chunks: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How many rows a dataset has, and its errors by kind."""
-
-    ok: int
-    errors: dict[str, int]
-
-    @property
-    def error(self) -> int:
-        """Return how many objects could not be labelled."""
-        return sum(self.errors.values())
-
-
 def finished_chunks(storage: Storage, layout: Layout) -> dict[str, int]:
     """Return id → bytes of the chunks that have their rows."""
     return {
         item.uri.rpartition("/")[2].removesuffix(".parquet"): item.size
         for item in storage.list(layout.chunks)
     }
+
+
+def commit_chunks(layout: Layout, storage: Storage, run_parallel: Mapper) -> Counts:
+    """Put the rows of this generation's chunks into the dataset, and check its accounts.
+
+    Rows of earlier generations stay as they are, unless this one has labelled their object again.
+    Until the accounts have balanced there is no `_SUCCESS`.
+
+    Raises:
+        JobError: a chunk has no rows, or the accounts do not balance.
+    """
+    parts = plan_parts(storage, layout)
+    storage.delete([layout.success])
+    if layout.generation:
+        earlier = [x for x in data_files(layout, storage) if not layout.is_of_this_generation(x)]
+        run_parallel(drop_replaced, [(layout, uri) for uri in earlier])
+    run_parallel(merge_part, parts)
+    delete_stale_files(storage, layout, len(parts))
+    return balance(layout, storage, run_parallel)
 
 
 def plan_parts(storage: Storage, layout: Layout) -> list[Part]:
@@ -81,45 +87,45 @@ def plan_parts(storage: Storage, layout: Layout) -> list[Part]:
     return parts
 
 
-def merge_part(part: Part) -> Counts:
-    """Write the files of one part and count their rows.
+def merge_part(part: Part) -> None:
+    """Write the files of one part.
 
     Raises:
         JobError: a chunk does not have a row for each of its objects.
     """
     storage = Storage()
-    ok, errors = 0, Counter[str]()
-    with tempfile.TemporaryDirectory() as folder:
-        files = {outcome: _PartFile(Path(folder) / outcome) for outcome in ("ok", "error")}
+    uris = [part.layout.part(outcome, part.number) for outcome in ("ok", "error")]
+    with GrowingFile(storage, uris[0]) as ok, GrowingFile(storage, uris[1]) as error:
         for table in _read_chunks(storage, part):
             failed = pc.is_valid(table.column("error_kind"))
-            files["ok"].add(table.filter(pc.invert(failed)).drop_columns(list(ERROR_COLUMNS)))
-            files["error"].add(table.filter(failed))
-            errors.update(table.column("error_kind").drop_null().to_pylist())
-            ok += table.num_rows - pc.sum(failed).as_py()
-        for outcome, file in files.items():
-            uri = part.layout.part(outcome, part.number)
-            if file.close():
-                storage.upload(uri, file.path)
-            else:
-                storage.delete([uri])  # of a commit that did not end, when there were such rows
-    return Counts(ok, dict(errors))
+            ok.add(table.filter(pc.invert(failed)).drop_columns(list(ERROR_COLUMNS)))
+            error.add(table.filter(failed))
+
+
+def drop_replaced(layout_and_file: tuple[Layout, str]) -> None:
+    """Take the rows of objects that this generation has labelled again out of an earlier file."""
+    layout, uri = layout_and_file
+    storage = Storage()
+    manifest = Manifest(storage, layout.manifest)
+    again = np.sort(join(digest(x.column("uri").to_pylist()) for x in manifest.tables(("uri",))))
+    with storage.open(uri) as opened:
+        file = pq.ParquetFile(opened)
+        groups = range(file.num_row_groups)
+        kept = [_without(again, file.read_row_group(i, columns=["uri"])) for i in groups]
+        if all(mask.true_count == len(mask) for mask in kept):
+            return
+        with GrowingFile(storage, uri) as rest:
+            for i in groups:
+                rest.add(file.read_row_group(i).filter(kept[i]))
 
 
 def delete_stale_files(storage: Storage, layout: Layout, part_count: int) -> None:
     """Delete parts that a commit that did not end has written beyond this one's."""
-    for outcome in ("ok", "error"):
-        current = {layout.part(outcome, number) for number in range(part_count)}
-        written = list(storage.list(layout.outcome(outcome)))
-        storage.delete(item.uri for item in written if item.uri not in current)
-
-
-def add_up(counts: list[Counts]) -> Counts:
-    """Add the counts of all parts."""
-    errors = Counter[str]()
-    for part in counts:
-        errors.update(part.errors)
-    return Counts(sum(part.ok for part in counts), dict(errors.most_common()))
+    current = {
+        layout.part(outcome, number) for outcome in ("ok", "error") for number in range(part_count)
+    }
+    ours = filter(layout.is_of_this_generation, data_files(layout, storage))
+    storage.delete([uri for uri in ours if uri not in current])
 
 
 def _read_chunks(storage: Storage, part: Part) -> Iterator[pa.Table]:
@@ -133,33 +139,5 @@ def _read_chunks(storage: Storage, part: Part) -> Iterator[pa.Table]:
         yield table
 
 
-class _PartFile:
-    """A Parquet file that grows table by table, in row groups of a useful size."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._writer: pq.ParquetWriter | None = None
-        self._pending: list[pa.Table] = []
-
-    def add(self, table: pa.Table) -> None:
-        """Append rows."""
-        if table.num_rows:
-            self._pending.append(table)
-        if sum(pending.nbytes for pending in self._pending) >= _ROW_GROUP_BYTES:
-            self._flush()
-
-    def close(self) -> bool:
-        """Finish the file; say whether there is one, since no rows make no file."""
-        self._flush()
-        if self._writer is not None:
-            self._writer.close()
-        return self._writer is not None
-
-    def _flush(self) -> None:
-        if not self._pending:
-            return
-        table = pa.concat_tables(self._pending)
-        self._pending = []
-        if self._writer is None:
-            self._writer = pq.ParquetWriter(self.path, table.schema, compression="zstd")
-        self._writer.write_table(table, row_group_size=table.num_rows)
+def _without(uris: Digests, table: pa.Table) -> pa.BooleanArray:
+    return pa.array(~find(digest(table.column("uri").to_pylist()), uris)[1])

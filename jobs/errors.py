@@ -2,6 +2,7 @@
 
 JobError (exit 1)
 ├── SpecError (exit 2)     what was asked for cannot be: a wrong option, a missing input
+├── ErrorRateError (exit 3) too many of the images are broken
 ├── StorageError           the storage failed after every retry
 └── FetchError             one object could not be read; an image's becomes an error row
 """
@@ -21,6 +22,12 @@ class SpecError(JobError):
     """What was asked for cannot be done as asked."""
 
     exit_code = 2
+
+
+class ErrorRateError(JobError):
+    """More of the images are broken than `--max-error-rate` allows."""
+
+    exit_code = 3
 
 
 class StorageError(JobError):

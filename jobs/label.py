@@ -1,17 +1,20 @@
 """One job from beginning to end: list and label → commit."""
 
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.commit import add_up, delete_stale_files, finished_chunks, merge_part, plan_parts
-from jobs.errors import JobError
+from jobs.changes import Labelled, find_changes, write_removed
+from jobs.commit import commit_chunks, finished_chunks
+from jobs.error_rate import ErrorRate, is_over
 from jobs.layout import Layout
-from jobs.listing import limit_rows
+from jobs.listing import limit_rows, record_tables
 from jobs.manifest import Manifest
 from jobs.pipeline import build_dataset, run_dataset, run_parallel, running_ray
 from jobs.plan import Plan
@@ -22,6 +25,21 @@ from jobs.spec import JobSpec
 from jobs.storage import Storage
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How a job is run; what is labelled, and how, is the spec's.
+
+    Attributes:
+        overwrite: delete what an earlier job wrote to this output first.
+        retry_errors: label again what has an error row.
+        verbose: let Ray and its workers write to the terminal.
+    """
+
+    overwrite: bool = False
+    retry_errors: bool = False
+    verbose: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """How a job ended; `record` is what job.json says."""
@@ -30,13 +48,8 @@ class Result:
     over_error_rate: bool
 
 
-def label(spec: JobSpec, *, overwrite: bool = False, verbose: bool = False) -> Result:
+def label(spec: JobSpec, manner: Manner) -> Result:
     """Run the job that `spec` asks for, or what is left of it, to its end.
-
-    Args:
-        spec: what is asked for.
-        overwrite: delete what an earlier job wrote to this output first.
-        verbose: let Ray and its workers write to the terminal.
 
     Raises:
         JobError: it cannot be done, or failed; the message says why.
@@ -44,13 +57,14 @@ def label(spec: JobSpec, *, overwrite: bool = False, verbose: bool = False) -> R
     storage = Storage()
     with JobProgress() as progress, ExitStack() as stack:
         progress.say("checking")
-        plan = make_plan(spec, storage, lambda: stack.enter_context(running_ray(verbose=verbose)))
-        if overwrite:
+        ray = running_ray(verbose=manner.verbose)
+        plan = make_plan(spec, storage, lambda: stack.enter_context(ray))
+        if manner.overwrite:
             start_over(plan.layout, storage)
-        return run_job(plan, storage, progress)
+        return run_job(plan, storage, progress, retry_errors=manner.retry_errors)
 
 
-def dry_run(spec: JobSpec, *, overwrite: bool = False, verbose: bool = False) -> Result:
+def dry_run(spec: JobSpec, manner: Manner) -> Result:
     """Check everything, write nothing, and say what `label` would do with the same arguments.
 
     Raises:
@@ -58,35 +72,40 @@ def dry_run(spec: JobSpec, *, overwrite: bool = False, verbose: bool = False) ->
     """
     storage = Storage()
     with ExitStack() as stack:
-        plan = make_plan(spec, storage, lambda: stack.enter_context(running_ray(verbose=verbose)))
-        if not overwrite:
-            check_output(plan, storage)
-        objects, size = measure_input(plan, storage)
+        ray = running_ray(verbose=manner.verbose)
+        plan = make_plan(spec, storage, lambda: stack.enter_context(ray))
+        record = None if manner.overwrite else check_output(plan, storage)
+        tables = limit_rows(plan.source.tables(storage), plan.spec.limit)
+        if record is not None and _is_done(record, plan, storage):
+            plan = _of_generation(plan, record["generation"])
+            labelled = Labelled.load(plan, storage, retry_errors=manner.retry_errors)
+            tables = find_changes(plan, storage, labelled)
+        objects, size = _measure(tables)
     planned = {**describe_plan(plan), "state": "planned", "objects": objects, "bytes": size}
     return Result(planned, over_error_rate=False)
 
 
-def run_job(plan: Plan, storage: Storage, progress: JobProgress) -> Result:
-    """Run a job, or what is left of it, to its end.
+def run_job(
+    plan: Plan, storage: Storage, progress: JobProgress, *, retry_errors: bool = False
+) -> Result:
+    """Run a job, or what is left of it, or what has changed since, to its end.
 
     Raises:
         SpecError: the output belongs to another job.
+        ErrorRateError: too many images are broken.
         JobError: the storage failed for good; the same command continues.
     """
     record = check_output(plan, storage)
     if record is None:
-        for folder in (plan.layout.chunks, plan.layout.manifest):  # of a job without a record
-            storage.delete([item.uri for item in storage.list(folder)])
-        record = {**describe_plan(plan), "state": "running", "started_at": _now()}
-        write_record(storage, plan.layout, record)
-    if storage.head(plan.layout.success) is None:
-        record = _run(plan, storage, progress, record)
+        _delete_all(storage, plan.layout.chunks, plan.layout.manifests)  # of a job without a record
+        record = _run(plan, storage, progress, _begin(plan, storage))
     else:
-        progress.say("this job was done before; nothing is left to do")
-    storage.delete(item.uri for item in storage.list(plan.layout.chunks))
-    counts = record["counts"]
-    over = counts["error"] > plan.spec.max_error_rate * counts["listed"]
-    return Result(record, over_error_rate=over)
+        plan = _of_generation(plan, record["generation"])
+        if not _is_done(record, plan, storage):
+            record = _run(plan, storage, progress, record)
+        record = _update(plan, storage, progress, record, retry_errors=retry_errors)
+    _delete_all(storage, plan.layout.chunks)
+    return Result(record, over_error_rate=is_over(record["counts"], plan.spec.max_error_rate))
 
 
 def start_over(layout: Layout, storage: Storage) -> None:
@@ -96,30 +115,49 @@ def start_over(layout: Layout, storage: Storage) -> None:
         StorageError: something could not be deleted.
     """
     if read_record(storage, layout) is not None:
-        for place in layout.everything:
-            storage.delete([item.uri for item in storage.list(place)])
+        _delete_all(storage, *layout.everything)
 
 
-def measure_input(plan: Plan, storage: Storage) -> tuple[int, int]:
-    """Count the objects that a job would label, and their bytes as far as the listing tells."""
-    objects = size = 0
-    for table in limit_rows(plan.source.tables(storage), plan.spec.limit):
-        objects += table.num_rows
-        size += pc.sum(table.column("size")).as_py() or 0
-    return objects, size
+def _begin(plan: Plan, storage: Storage, **counts: Any) -> dict[str, Any]:
+    """Write the record of a generation that is to be labelled."""
+    record = {
+        **describe_plan(plan),
+        "generation": plan.layout.generation,
+        "state": "running",
+        "started_at": _now(),
+        **counts,
+    }
+    write_record(storage, plan.layout, record)
+    return record
+
+
+def _is_done(record: dict[str, Any], plan: Plan, storage: Storage) -> bool:
+    return record["state"] == "done" and storage.head(plan.layout.success) is not None
+
+
+def _of_generation(plan: Plan, generation: int) -> Plan:
+    return replace(plan, layout=replace(plan.layout, generation=generation))
 
 
 def _run(
     plan: Plan, storage: Storage, progress: JobProgress, record: dict[str, Any]
 ) -> dict[str, Any]:
+    """Label and commit what is left of a generation."""
     started = time.monotonic()
     _label(plan, storage, progress)
     labelled = time.monotonic()
-    counts = _commit(plan, storage, progress)
+    progress.say("writing the dataset")
+    counts = commit_chunks(plan.layout, storage, run_parallel)
+    totals = Manifest(storage, plan.layout.manifest).totals()
     record = record | {
         "state": "done",
         "finished_at": _now(),
-        "counts": counts,
+        "counts": {
+            **asdict(counts),
+            "error": counts.error,
+            "duplicates": totals.duplicates if totals else 0,
+            "removed": 0,
+        },
         "timings": {
             "label_s": round(labelled - started, 3),
             "commit_s": round(time.monotonic() - labelled, 3),
@@ -131,45 +169,75 @@ def _run(
     return record
 
 
+def _update(
+    plan: Plan,
+    storage: Storage,
+    progress: JobProgress,
+    record: dict[str, Any],
+    *,
+    retry_errors: bool,
+) -> dict[str, Any]:
+    """Label what has come or changed since the dataset was written."""
+    progress.say("comparing with what was labelled before")
+    labelled = Labelled.load(plan, storage, retry_errors=retry_errors)
+    plan = _of_generation(plan, plan.layout.generation + 1)
+    _delete_all(storage, plan.layout.chunks, plan.layout.manifest)
+    changes = find_changes(plan, storage, labelled)
+    manifest = Manifest(storage, plan.layout.manifest)
+    count = sum(x.objects.num_rows for x in record_tables(changes, plan, manifest))
+    write_removed(plan.layout, storage, labelled.removed)
+    progress.say(
+        f"{labelled.new:,} objects are new, {labelled.replaced:,} are to be labelled again"
+    )
+    if count:
+        record = _run(plan, storage, progress, _begin(plan, storage, counts=record["counts"]))
+    else:
+        _delete_all(storage, plan.layout.manifest)
+        progress.say("nothing is left to do")
+    removed = len(labelled.removed)
+    if removed:
+        progress.say(f"{removed:,} are no longer in the input; {plan.layout.removed} lists them")
+    if record["counts"]["removed"] != removed:
+        record = record | {"counts": {**record["counts"], "removed": removed}}
+        write_record(storage, plan.layout, record)
+    return record
+
+
 def _label(plan: Plan, storage: Storage, progress: JobProgress) -> None:
-    """Write the rows of every chunk that has none."""
+    """Write the rows of every chunk that has none.
+
+    Raises:
+        ErrorRateError: too many images are broken, and there are more to come.
+    """
     progress.say("starting workers")
     done = frozenset(finished_chunks(storage, plan.layout))
     manifest = Manifest(storage, plan.layout.manifest)
     totals = manifest.totals()
     if totals is not None:
-        finished = sum(rows for chunk_id, rows in manifest.chunk_sizes() if chunk_id in done)
-        progress.resume(finished, totals.objects)
-        if finished == totals.objects:
+        left = [rows for chunk_id, rows in manifest.chunk_sizes() if chunk_id not in done]
+        progress.resume(totals.objects - sum(left), totals.objects)
+        if not left:
             return
+        smallest, largest = plan.actors
+        plan = replace(plan, actors=(min(smallest, len(left)), largest))
+    rate = ErrorRate(plan.spec.max_error_rate)
     for summary in run_dataset(build_dataset(plan, done)):
         progress.advance(summary)
+        rate.add(summary)
 
 
-def _commit(plan: Plan, storage: Storage, progress: JobProgress) -> dict[str, Any]:
-    """Turn chunks into the dataset and return its accounts.
+def _measure(tables: Iterable[pa.Table]) -> tuple[int, int]:
+    """Count objects, and their bytes as far as the listing tells."""
+    objects = size = 0
+    for table in tables:
+        objects += table.num_rows
+        size += pc.sum(table.column("size")).as_py() or 0
+    return objects, size
 
-    Raises:
-        JobError: they do not balance.
-    """
-    progress.say("writing the dataset")
-    parts = plan_parts(storage, plan.layout)
-    counts = add_up(run_parallel(merge_part, parts))
-    delete_stale_files(storage, plan.layout, len(parts))
-    totals = Manifest(storage, plan.layout.manifest).totals()
-    if totals is None or totals.objects != counts.ok + counts.error:
-        listed = "not all" if totals is None else totals.objects
-        raise JobError(
-            f"{listed} objects were listed, but there are {counts.ok} rows labelled and "
-            f"{counts.error} errors; run the same command again"
-        )
-    return {
-        "listed": totals.objects,
-        "ok": counts.ok,
-        "error": counts.error,
-        "errors": counts.errors,
-        "duplicates": totals.duplicates,
-    }
+
+def _delete_all(storage: Storage, *folders: str) -> None:
+    for folder in folders:
+        storage.delete([item.uri for item in storage.list(folder)])
 
 
 def _now() -> str:

@@ -7,9 +7,15 @@ from jobs.storage import to_uri
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The uris of one predictions dataset; `root` has no slash at its end."""
+    """The uris of one predictions dataset.
+
+    Attributes:
+        root: without a slash at its end.
+        generation: 0 labels everything; each later one what has come or changed since.
+    """
 
     root: str
+    generation: int = 0
 
     @classmethod
     def of(cls, output: str) -> "Layout":
@@ -33,8 +39,18 @@ class Layout:
 
     @property
     def manifest(self) -> str:
-        """Return the folder of what was listed."""
+        """Return the folder of what this generation listed."""
+        return f"{self.manifests}/generation-{self.generation:05d}"
+
+    @property
+    def manifests(self) -> str:
+        """Return the folder of what all generations listed."""
         return f"{self.root}/_labelmill/manifest"
+
+    @property
+    def removed(self) -> str:
+        """Return the uri of the table of objects that are no longer in the input."""
+        return f"{self.root}/_labelmill/removed.parquet"
 
     @property
     def chunks(self) -> str:
@@ -50,8 +66,12 @@ class Layout:
         return f"{self.root}/outcome={outcome}"
 
     def part(self, outcome: str, number: int) -> str:
-        """Return the uri of one file of committed rows."""
-        return f"{self.outcome(outcome)}/part-{number:05d}.parquet"
+        """Return the uri of one file of this generation's rows."""
+        return f"{self.outcome(outcome)}/part-{self.generation:05d}-{number:05d}.parquet"
+
+    def is_of_this_generation(self, part: str) -> bool:
+        """Say whether a file of rows is one of this generation's."""
+        return part.rpartition("/")[2].startswith(f"part-{self.generation:05d}-")
 
     @property
     def everything(self) -> tuple[str, ...]:
@@ -64,6 +84,7 @@ class Layout:
             self.outcome("ok"),
             self.outcome("error"),
             self.chunks,
-            self.manifest,
+            self.manifests,
+            self.removed,
             self.job,
         )

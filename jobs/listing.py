@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
@@ -70,7 +70,12 @@ class _Ahead:
 
 def _record(plan: Plan, storage: Storage, manifest: Manifest) -> Iterator[Chunk]:
     tables = limit_rows(plan.source.tables(storage), plan.spec.limit)
-    chunks = cut_chunks(tables, row_bytes=plan.row_bytes)
+    return record_tables(tables, plan, manifest)
+
+
+def record_tables(tables: Iterable[pa.Table], plan: Plan, manifest: Manifest) -> Iterator[Chunk]:
+    """Cut rows into chunks, writing them into the manifest as they go by."""
+    chunks = cut_chunks(tables, row_bytes=plan.row_bytes, generation=plan.layout.generation)
     return manifest.record(chunks, lambda: plan.source.duplicates)
 
 

@@ -1,19 +1,21 @@
 """What was listed, kept beside the output: one row per object, one row group per chunk.
 
-Parts are written while the listing goes on, and `complete.json` at its end. A rerun reads a
-complete manifest; an incomplete one is listed anew, and chunks that come out the same keep their
-rows.
+Each generation has a manifest of its own. Parts are written while the listing goes on, and
+`complete.json` at its end. A rerun reads a complete manifest; an incomplete one is listed anew, and
+chunks that come out the same keep their rows.
 """
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.chunks import Chunk
+from jobs.layout import Layout
 from jobs.storage import Storage
 
 _PART_ROWS = 65_536
@@ -103,6 +105,12 @@ class Manifest:
             with self._storage.open(self._part(number)) as file:
                 yield pq.ParquetFile(file)
 
+    def tables(self, names: Sequence[str]) -> Iterator[pa.Table]:
+        """Stream some columns of all rows of a complete manifest."""
+        for part in self._parts():
+            for batch in part.iter_batches(columns=list(names), use_threads=False):
+                yield pa.table(batch)
+
     def _write_part(self, number: int, chunks: list[Chunk]) -> None:
         buffer = io.BytesIO()
         with pq.ParquetWriter(buffer, chunks[0].objects.schema) as writer:
@@ -111,6 +119,12 @@ class Manifest:
             ids = json.dumps([chunk.id for chunk in chunks])
             writer.add_key_value_metadata({_CHUNK_IDS.decode(): ids})
         self._storage.write(self._part(number), buffer.getvalue())
+
+
+def read_manifests(storage: Storage, layout: Layout, names: Sequence[str]) -> Iterator[pa.Table]:
+    """Stream some columns of the manifests of all generations, the first one first."""
+    for generation in range(layout.generation + 1):
+        yield from Manifest(storage, replace(layout, generation=generation).manifest).tables(names)
 
 
 def _chunk_ids(part: pq.ParquetFile) -> list[str]:

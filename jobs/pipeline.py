@@ -11,7 +11,6 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -24,7 +23,7 @@ from ray.exceptions import RayError
 from jobs.chunks import Summary, pack_table
 from jobs.errors import JobError, SpecError
 from jobs.listing import list_chunks
-from jobs.plan import Plan
+from jobs.plan import Plan, Resources
 from jobs.stages import ChunkLabeller, ChunkPredictor, decode_chunk
 from model_repo.inception_v3 import ModelError
 
@@ -32,14 +31,6 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _ANSWER_TIMEOUT_S = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """What the Ray cluster has."""
-
-    cpus: int
-    gpus: int
 
 
 class ChunkSource(Datasource):

@@ -12,6 +12,14 @@ from model_repo.inception_v3.runtime import RuntimeOptions
 from model_repo.inception_v3.spec import ModelSpec
 
 
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What there is to run on."""
+
+    cpus: int
+    gpus: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """One job, resolved.

@@ -12,8 +12,7 @@ from jobs.inputs.listing import has_glob, matches_glob
 from jobs.layout import Layout
 from jobs.listing import limit_rows
 from jobs.models import find_model, with_absolute_paths
-from jobs.pipeline import Resources
-from jobs.plan import Plan
+from jobs.plan import Plan, Resources
 from jobs.record import check_same_job, read_record
 from jobs.spec import JobSpec
 from jobs.storage import Storage, to_uri
@@ -40,8 +39,27 @@ def make_plan(spec: JobSpec, storage: Storage, start_ray: Callable[[], Resources
     storage.write(layout.probe, b"labelmill")
     storage.delete([layout.probe])
     with _as_spec_errors():
+        find_model(spec, storage)
+    return resolve_plan(spec, source, storage, start_ray(), first_rows=first_rows)
+
+
+def resolve_plan(
+    spec: JobSpec, source: Source, storage: Storage, resources: Resources, *, first_rows: int
+) -> Plan:
+    """Choose what `spec` leaves open.
+
+    Args:
+        spec: with absolute paths.
+        source: what is listed.
+        storage: where the model may lie.
+        resources: what there is to run on.
+        first_rows: rows of the listing's first page.
+
+    Raises:
+        SpecError: the model or the options cannot be had.
+    """
+    with _as_spec_errors():
         model, weights = find_model(spec, storage)
-    resources = start_ray()
     num_gpus = _choose_gpus(spec, resources)
     with _as_spec_errors():
         options = RuntimeOptions(
@@ -57,7 +75,7 @@ def make_plan(spec: JobSpec, storage: Storage, start_ray: Callable[[], Resources
     return Plan(
         spec=spec,
         source=source,
-        layout=layout,
+        layout=Layout.of(spec.output),
         model=model.spec,
         weights_sha256=weights.sha256,
         options=options,

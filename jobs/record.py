@@ -56,17 +56,21 @@ def check_same_job(plan: Plan, record: dict[str, Any]) -> None:
     Raises:
         SpecError: it would not; the message says what differs.
     """
-    before, now = record["rows"], _what_decides_rows(plan)
-    differences = [
-        f"{name.replace('_', '-')} was {before.get(name)!r} and is now {now[name]!r}"
-        for name in now
-        if before.get(name) != now[name]
-    ]
-    if differences:
+    if differences := compare_jobs(plan, record):
         raise SpecError(
             f"output {plan.layout.root} belongs to another job: {'; '.join(differences)}; choose "
             "another OUTPUT, or start over with --overwrite"
         )
+
+
+def compare_jobs(plan: Plan, record: dict[str, Any]) -> list[str]:
+    """Say what `plan` decides about rows in another way than the recorded job."""
+    before, now = record["rows"], _what_decides_rows(plan)
+    return [
+        f"{name.replace('_', '-')} was {before.get(name)!r} and is now {now[name]!r}"
+        for name in now
+        if before.get(name) != now[name]
+    ]
 
 
 def _what_decides_rows(plan: Plan) -> dict[str, Any]:
@@ -76,5 +80,6 @@ def _what_decides_rows(plan: Plan) -> dict[str, Any]:
         "model": f"{plan.model.name}:{plan.model.version}",
         "weights_sha256": plan.weights_sha256,
         "labels_and_config": plan.model.fingerprint,
+        "carried_columns": [f"{x.name}: {x.type}" for x in plan.source.carried],
         "precision": plan.options.precision,
     }

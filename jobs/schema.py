@@ -16,6 +16,9 @@ LABEL_TYPE = pa.struct([("index", pa.int32()), ("label", pa.string()), ("score",
 # Columns that rows under outcome=error have on top of the others.
 ERROR_COLUMNS = ("error_kind", "error")
 
+# The kinds of error that are the image's own fault, whoever reads it and when.
+IMAGE_FAULTS = ("unreadable", "too_large", "crashed")
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:

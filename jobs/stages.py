@@ -24,7 +24,7 @@ from jobs.errors import FetchError
 from jobs.fetch import fetch_images
 from jobs.models import load_classifier
 from jobs.plan import Plan
-from jobs.schema import Predicted, Row, build_rows
+from jobs.schema import IMAGE_FAULTS, Predicted, Row, build_rows
 from jobs.storage import Fetched, Storage
 from model_repo.inception_v3 import Classifier, DecodeError, postprocess, preprocess
 
@@ -111,6 +111,7 @@ def label_images(
     return {
         "objects": [len(rows)],
         "errors": [sum(row.error_kind is not None for row in rows)],
+        "faults": [sum(row.error_kind in IMAGE_FAULTS for row in rows)],
         "seconds": [time.monotonic() - started],
         "total": batch["total"],
     }

@@ -1,14 +1,13 @@
 """The rows that every kind of input gives, and what is checked on their way."""
 
-import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, TypeVar
 
-import numpy as np
 import pyarrow as pa
 
+from jobs.digests import DigestSet, digest
 from jobs.errors import SpecError
 from jobs.storage import Storage
 
@@ -64,38 +63,12 @@ class Tally:
     duplicates: int = 0
 
 
-@dataclass(slots=True)
-class _Seen:
-    """Remembers 16 bytes per value, in sorted arrays that are merged as they grow."""
-
-    arrays: list[np.ndarray] = field(default_factory=list)
-
-    def first_times(self, values: Iterable[str]) -> np.ndarray:
-        """Say of each value whether it comes for the first time."""
-        digests = np.array(
-            [hashlib.blake2b(value.encode(), digest_size=16).digest() for value in values], "S16"
-        )
-        fresh = np.zeros(len(digests), bool)
-        fresh[np.unique(digests, return_index=True)[1]] = True
-        for array in self.arrays:
-            places = np.minimum(np.searchsorted(array, digests), len(array) - 1)
-            fresh &= array[places] != digests
-        self._add(np.sort(digests[fresh]))
-        return fresh
-
-    def _add(self, array: np.ndarray) -> None:
-        while self.arrays and len(self.arrays[-1]) <= len(array):
-            array = np.sort(np.concatenate([self.arrays.pop(), array]), kind="stable")
-        if len(array):
-            self.arrays.append(array)
-
-
 def drop_duplicates(tables: Iterable[pa.Table], tally: Tally) -> Iterator[pa.Table]:
     """Keep the first row of each uri, and count the others."""
-    seen = _Seen()
+    seen = DigestSet()
     tally.duplicates = 0
     for table in tables:
-        fresh = seen.first_times(table["uri"].to_pylist())
+        fresh = seen.first_times(digest(table["uri"].to_pylist()))
         missing = len(fresh) - int(fresh.sum())
         tally.duplicates += missing
         kept = table.filter(pa.array(fresh)) if missing else table

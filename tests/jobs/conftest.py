@@ -12,15 +12,18 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from jobs.chunks import pack_table
+from jobs.chunks import Summary, pack_table
 from jobs.commit import merge_part, plan_parts
+from jobs.label import run_job
 from jobs.listing import list_chunks
-from jobs.pipeline import Resources
-from jobs.plan import Plan
+from jobs.models import load_classifier
+from jobs.plan import Plan, Resources
 from jobs.preflight import make_plan
-from jobs.spec import load_job_spec
+from jobs.progress import JobProgress
+from jobs.spec import JobSpec, load_job_spec
 from jobs.stages import ChunkLabeller
 from jobs.storage import Storage
+from model_repo.inception_v3 import Classifier
 from tests.images import encode, photo
 
 GOOD = ("a good one.jpg", "folder/ünï#1.png", "rotated.jpg", "wide.webp")
@@ -83,14 +86,48 @@ def run_inline(plan_job: Callable[..., Plan]) -> Callable[..., list[dict[str, An
 
     def run(input_: object, output: object, **options: Any) -> list[dict[str, Any]]:
         plan = plan_job(input_, output, **options)
-        label = ChunkLabeller(plan)
-        for chunk, total in list_chunks(plan, frozenset()):
-            label({"id": [chunk.id], "objects": [pack_table(chunk.objects)], "total": [total]})
+        list(label_chunks(plan))
         for part in plan_parts(Storage(), plan.layout):
             merge_part(part)
         return read_rows(Path(str(output)))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def classifiers() -> dict[Any, Classifier]:
+    """Loaded models, so that a test that runs many jobs loads its model once."""
+    return {}
+
+
+@pytest.fixture
+def run_job_here(
+    monkeypatch: pytest.MonkeyPatch, classifiers: dict[Any, Classifier]
+) -> Callable[..., dict[str, Any]]:
+    """Run a whole job, with all that it does before and after the stages, without Ray."""
+
+    def load(spec: JobSpec, storage: Storage, options: Any, origin: Any) -> Classifier:
+        if (options, origin) not in classifiers:
+            classifiers[options, origin] = load_classifier(spec, storage, options, origin)
+        return classifiers[options, origin]
+
+    monkeypatch.setattr("jobs.stages.load_classifier", load)
+    monkeypatch.setattr("jobs.label.build_dataset", lambda plan, done: (plan, done))
+    monkeypatch.setattr("jobs.label.run_dataset", lambda dataset: label_chunks(*dataset))
+
+    def run(plan: Plan, **options: Any) -> dict[str, Any]:
+        with JobProgress() as progress:
+            return run_job(plan, Storage(), progress, **options).record
+
+    return run
+
+
+def label_chunks(plan: Plan, done: frozenset[str] = frozenset()) -> Iterator[Summary]:
+    """Do in this process what the dataset's stages do on Ray."""
+    label = ChunkLabeller(plan)
+    for chunk, total in list_chunks(plan, done):
+        row = label({"id": [chunk.id], "objects": [pack_table(chunk.objects)], "total": [total]})
+        yield Summary(**{name: values[0] for name, values in row.items()})
 
 
 def read_rows(output: Path) -> list[dict[str, Any]]:

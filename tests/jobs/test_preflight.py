@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from jobs.errors import JobError, SpecError
-from jobs.pipeline import Resources
+from jobs.plan import Resources
 from jobs.preflight import check_output, make_plan
 from jobs.spec import load_job_spec
 from jobs.storage import Storage

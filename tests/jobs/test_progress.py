@@ -5,7 +5,7 @@ from jobs.progress import JobProgress
 
 
 def chunk(objects: int, errors: int = 0, seconds: float = 1.0, total: int | None = None) -> Summary:
-    return Summary(objects, errors, seconds, total)
+    return Summary(objects, errors, errors, seconds, total)
 
 
 def test_figures_grow_with_what_is_known():

@@ -132,7 +132,7 @@ def test_decoding_apart_gives_the_same_chunk(photos, tmp_path, plan_job):
         else:
             summary = ChunkPredictor(plan)(decode_chunk(batch, plan))
         assert summary.pop("seconds")[0] > 0
-        assert summary == {"objects": [8], "errors": [4], "total": [8]}
+        assert summary == {"objects": [8], "errors": [4], "faults": [4], "total": [8]}
         (path,) = (tmp_path / output / "_labelmill" / "chunks").iterdir()
         tables.append(pq.read_table(path))
 

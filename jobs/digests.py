@@ -1,0 +1,52 @@
+"""Texts as 16 bytes each, in arrays: the uris of a hundred million objects fit into memory so."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+Digests = npt.NDArray[np.bytes_]  # S16
+
+NO_DIGESTS: Digests = np.empty(0, "S16")
+
+
+def digest(texts: Iterable[str]) -> Digests:
+    """Return a digest per text, in their order."""
+    return np.array([hashlib.blake2b(x.encode(), digest_size=16).digest() for x in texts], "S16")
+
+
+def join(arrays: Iterable[Digests]) -> Digests:
+    """Concatenate arrays, of which there may be none."""
+    return np.concatenate([NO_DIGESTS, *arrays])
+
+
+def find(values: Digests, within: Digests) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+    """Look values up in a sorted array: where each would be, and whether it is there."""
+    if not len(within):
+        return np.zeros(len(values), np.intp), np.zeros(len(values), np.bool_)
+    places = np.minimum(np.searchsorted(within, values), len(within) - 1)
+    return places, within[places] == values
+
+
+@dataclass(slots=True)
+class DigestSet:
+    """A set that grows, in sorted arrays that are merged as they do."""
+
+    arrays: list[Digests] = field(default_factory=list)
+
+    def first_times(self, values: Digests) -> npt.NDArray[np.bool_]:
+        """Say of each value whether it comes for the first time."""
+        fresh = np.zeros(len(values), np.bool_)
+        fresh[np.unique(values, return_index=True)[1]] = True
+        for array in self.arrays:
+            fresh &= ~find(values, array)[1]
+        self._add(np.sort(values[fresh]))
+        return fresh
+
+    def _add(self, array: Digests) -> None:
+        while self.arrays and len(self.arrays[-1]) <= len(array):
+            array = np.sort(np.concatenate([self.arrays.pop(), array]), kind="stable")
+        if len(array):
+            self.arrays.append(array)

@@ -1,0 +1,47 @@
+"""`--max-error-rate`: which errors count, and when there are too many of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.chunks import Summary
+from jobs.errors import ErrorRateError
+from jobs.schema import IMAGE_FAULTS
+
+# A job is not stopped for what its first few images are like.
+_FEWEST_IMAGES = 1000
+
+
+@dataclass(slots=True)
+class ErrorRate:
+    """Counts the images of a run that are broken; what storage or a lost worker did is not."""
+
+    limit: float
+    images: int = 0
+    faults: int = 0
+
+    def add(self, summary: Summary) -> None:
+        """Count a chunk.
+
+        Raises:
+            ErrorRateError: the images so far have too many that are broken.
+        """
+        self.images += summary.objects
+        self.faults += summary.faults
+        if self.images >= _FEWEST_IMAGES and self.faults > self.limit * self.images:
+            raise ErrorRateError(
+                f"stopped: {self.faults:,} of the {self.images:,} images labelled by this run are "
+                f"broken or too large, more than --max-error-rate {self.limit:g} allows; what is "
+                "done is kept, and the same command with a higher rate continues"
+            )
+
+
+def is_over(counts: Mapping[str, Any], limit: float) -> bool:
+    """Say whether a whole dataset has too many broken images, or nothing but errors.
+
+    Args:
+        counts: as the job's record has them.
+        limit: `--max-error-rate`.
+    """
+    faults = sum(counts["errors"].get(kind, 0) for kind in IMAGE_FAULTS)
+    return bool(faults > limit * counts["listed"] or not counts["ok"])

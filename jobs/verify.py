@@ -1,0 +1,211 @@
+"""Whether a dataset is what its job says: the accounts, and a sample that is labelled again."""
+
+import os
+import random
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.accounts import Counts, balance, data_files
+from jobs.digests import digest, find
+from jobs.errors import JobError, SpecError
+from jobs.inputs import OBJECT_SCHEMA
+from jobs.inputs.listing import Listing, ObjectSource
+from jobs.layout import Layout
+from jobs.manifest import read_manifests
+from jobs.models import load_classifier
+from jobs.plan import Plan, Resources
+from jobs.preflight import resolve_plan
+from jobs.record import compare_jobs, read_record
+from jobs.spec import JobSpec
+from jobs.stages import predict_images, read_images
+from jobs.storage import Storage
+from model_repo.inception_v3.postprocess import Prediction
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# Scores depend a little on which images share a batch, and on the machine.
+_TOLERANCE, _TOLERANCE_OF_OTHER_PRECISION = 1e-3, 2e-2
+_COMPARABLE_ERRORS = ("unreadable", "too_large")
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was found to be right.
+
+    Attributes:
+        output: the dataset.
+        counts: its accounts.
+        same: sampled rows that came out the same again.
+        changed: sampled rows whose object has changed or gone since, or cannot be compared.
+    """
+
+    output: str
+    counts: Counts
+    same: int
+    changed: int
+
+    def describe(self) -> str:
+        """Say in two lines what is right."""
+        rows = f"{self.counts.ok:,} rows ok + {self.counts.error:,} errors"
+        accounts = f"{self.counts.listed:,} objects listed = {rows}, every uri once: {self.output}"
+        changed = f", {self.changed:,} have changed since or cannot be read" if self.changed else ""
+        return f"{accounts}\n{self.same:,} rows labelled again are the same{changed}"
+
+
+def verify(output: str, *, sample: int) -> Verified:
+    """Check the accounts of a dataset, and label some of its objects again.
+
+    Args:
+        output: the folder or prefix of a job that is done.
+        sample: how many rows to label again.
+
+    Raises:
+        SpecError: there is no dataset, or its model is not to be had here.
+        JobError: the job is not done, the accounts do not balance, or a row came out otherwise.
+    """
+    storage = Storage()
+    layout = Layout.of(output)
+    record = read_record(storage, layout)
+    if record is None:
+        raise SpecError(f"{layout.root} is no predictions dataset: it has no _labelmill/job.json")
+    if record["state"] != "done" or storage.head(layout.success) is None:
+        raise JobError(f"the job of {layout.root} is not done; the command that began it continues")
+    layout = replace(layout, generation=record["generation"])
+    counts = balance(layout, storage, _map_here)
+    _check_record(record["counts"], counts, layout)
+    rows = {row["uri"]: row for row in _pick_rows(layout, storage, sample)}
+    same, changed = _label_again(rows, record, layout, storage) if rows else (0, 0)
+    return Verified(layout.root, counts, same, changed)
+
+
+def _map_here(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    return [function(item) for item in items]
+
+
+def _check_record(recorded: dict[str, Any], found: Counts, layout: Layout) -> None:
+    """Compare what job.json says with what was counted.
+
+    Raises:
+        JobError: they differ.
+    """
+    for name in ("listed", "ok", "errors"):
+        if recorded[name] != getattr(found, name):
+            raise JobError(
+                f"{layout.job} says {name} {recorded[name]}, but the files hold "
+                f"{getattr(found, name)}; they were changed after the job was done"
+            )
+
+
+def _pick_rows(layout: Layout, storage: Storage, count: int) -> Iterator[dict[str, Any]]:
+    """Yield rows chosen at random, with the columns that can be compared."""
+    files = data_files(layout, storage)
+    with_sizes = [(uri, group, rows) for uri in files for group, rows in _groups(storage, uri)]
+    total = sum(rows for *_, rows in with_sizes)
+    picks = np.array(sorted(random.sample(range(total), min(count, total))), np.int64)
+    start = 0
+    for uri, group, rows in with_sizes:
+        here = picks[(picks >= start) & (picks < start + rows)] - start
+        start += rows
+        if len(here):
+            with storage.open(uri) as opened:
+                file = pq.ParquetFile(opened)
+                names = {"uri", "etag", "label", "labels", "error_kind"}
+                columns = [x for x in file.schema_arrow.names if x in names]
+                yield from file.read_row_group(group, columns=columns).take(here).to_pylist()
+
+
+def _groups(storage: Storage, uri: str) -> Iterator[tuple[int, int]]:
+    with storage.open(uri) as opened:
+        metadata = pq.ParquetFile(opened).metadata
+    return ((i, metadata.row_group(i).num_rows) for i in range(metadata.num_row_groups))
+
+
+def _label_again(
+    rows: dict[str, dict[str, Any]], record: dict[str, Any], layout: Layout, storage: Storage
+) -> tuple[int, int]:
+    """Label the rows' objects again and compare; return how many are the same, and changed.
+
+    Raises:
+        JobError: some came out otherwise though their bytes are the same.
+    """
+    plan, tolerance = _recorded_plan(record, storage)
+    classifier = load_classifier(
+        plan.spec, storage, plan.options, (plan.model, plan.weights_sha256)
+    )
+    objects = _find_objects(rows, layout, storage)
+    again, predicted = predict_images(classifier, read_images(objects, plan), plan)
+    predictions = iter(predicted.predictions)
+    same, changed, different = 0, 0, []
+    uris = objects.column("uri").to_pylist()
+    for row in again:
+        prediction = None if row.error_kind else next(predictions)
+        before = rows[uris[row.index]]
+        if before["etag"] != row.etag or (row.error_kind or "unreadable") not in _COMPARABLE_ERRORS:
+            changed += 1
+        elif difference := _compare(before, row.error_kind, prediction, tolerance):
+            different.append(f"{before['uri']} {difference}")
+        else:
+            same += 1
+    if different:
+        raise JobError(
+            f"{len(different)} of {len(rows)} rows of {layout.root} come out otherwise when "
+            f"labelled again: {'; '.join(different[:_EXAMPLES])}"
+        )
+    return same, changed
+
+
+def _recorded_plan(record: dict[str, Any], storage: Storage) -> tuple[Plan, float]:
+    """Make the plan of a recorded job for this process, and the tolerance of its scores.
+
+    What a GPU has labelled is labelled again on the CPU, in full precision.
+
+    Raises:
+        SpecError: the model is another one by now, or not to be had.
+    """
+    on_gpu = bool(record["num_gpus"])
+    changes = {"num_gpus": 0.0, "actors": None, "top_k": record["num_classes"]}
+    changes |= {"runtime": "auto", "precision": "auto"} if on_gpu else {}
+    spec = JobSpec.model_validate(record["spec"]).model_copy(update=changes)
+    resources = Resources(cpus=os.cpu_count() or 1, gpus=0)
+    nothing_listed = ObjectSource(Listing(spec.input))
+    plan = resolve_plan(spec, nothing_listed, storage, resources, first_rows=1)
+    expected = {**record["rows"], "top_k": plan.spec.top_k, "carried_columns": []}
+    if on_gpu:
+        expected["precision"] = plan.options.precision
+    if differences := compare_jobs(plan, {"rows": expected}):
+        raise SpecError(f"a sample cannot be labelled again: {'; '.join(differences)}")
+    exact = record["rows"]["precision"] == plan.options.precision == "fp32"
+    return plan, _TOLERANCE if exact else _TOLERANCE_OF_OTHER_PRECISION
+
+
+def _find_objects(uris: Iterable[str], layout: Layout, storage: Storage) -> pa.Table:
+    """Look up where the objects of some uris lie, as they were listed last."""
+    wanted = np.sort(digest(uris))
+    found: dict[str, dict[str, Any]] = {}
+    for table in read_manifests(storage, layout, OBJECT_SCHEMA.names):
+        mask = find(digest(table.column("uri").to_pylist()), wanted)[1]
+        found |= {row["uri"]: row for row in table.filter(pa.array(mask)).to_pylist()}
+    return pa.Table.from_pylist(list(found.values()), OBJECT_SCHEMA)
+
+
+def _compare(
+    before: dict[str, Any], error_kind: str | None, now: Prediction | None, tolerance: float
+) -> str | None:
+    """Say how a row differs from what its object gives now; None where it does not."""
+    if now is None or before.get("error_kind"):
+        was, is_now = before.get("error_kind") or before["label"], error_kind or "labelled"
+        return None if was == is_now else f"was {was} and is now {is_now}"
+    scores = {x.index: x.score for x in now.labels}
+    was = {x["index"]: x["score"] for x in before["labels"]}
+    if now.top.score - max(was.values()) <= tolerance and all(
+        abs(score - scores[index]) <= tolerance for index, score in was.items()
+    ):
+        return None
+    return f"was {before['label']} and is now {now.top.label} ({now.top.score:.4f})"

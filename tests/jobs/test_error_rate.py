@@ -1,0 +1,39 @@
+import pytest
+
+from jobs.chunks import Summary
+from jobs.error_rate import ErrorRate, is_over
+from jobs.errors import ErrorRateError
+
+
+def chunk(objects: int, faults: int, errors: int | None = None) -> Summary:
+    return Summary(objects, faults if errors is None else errors, faults, 1.0, None)
+
+
+def test_a_few_broken_images_at_the_start_stop_nothing():
+    ErrorRate(0.01).add(chunk(999, 999))
+
+
+def test_too_many_broken_images_stop_the_job():
+    rate = ErrorRate(0.01)
+    rate.add(chunk(900, 5))
+
+    with pytest.raises(ErrorRateError, match=r"16 of the 1,500 .* --max-error-rate 0.01"):
+        rate.add(chunk(600, 11))
+
+
+def test_what_the_storage_did_is_no_fault_of_the_images():
+    ErrorRate(0.01).add(chunk(2000, 0, errors=2000))
+
+
+@pytest.mark.parametrize(
+    ("errors", "ok", "over"),
+    [
+        ({"unreadable": 1}, 99, False),
+        ({"unreadable": 1, "too_large": 1}, 98, True),
+        ({"crashed": 2}, 98, True),
+        ({"not_found": 50, "access_denied": 10, "storage": 10}, 30, False),
+        ({"not_found": 100}, 0, True),
+    ],
+)
+def test_a_dataset_is_over_the_rate_by_what_is_the_images_fault(errors, ok, over):
+    assert is_over({"listed": 100, "ok": ok, "errors": errors}, 0.01) is over
