@@ -6,6 +6,7 @@ This is the only module of jobs that knows Ray.
 import contextlib
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -25,12 +26,12 @@ from jobs.errors import JobError, SpecError
 from jobs.listing import list_chunks
 from jobs.plan import Plan, Resources
 from jobs.stages import ChunkLabeller, ChunkPredictor, decode_chunk
-from model_repo.inception_v3 import ModelError
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 _ANSWER_TIMEOUT_S = 10
+_OUR_ERROR = re.compile(r"^(?:jobs|model_repo)\.[\w.]+\.(\w+): (.+)$", re.MULTILINE)
 
 
 class ChunkSource(Datasource):
@@ -137,7 +138,8 @@ def running_ray(*, verbose: bool) -> Iterator[Resources]:
         _start(options)
     try:
         total = ray.cluster_resources()
-        yield Resources(int(total.get("CPU", 1)), int(total.get("GPU", 0)))
+        with _raylets_off_stdout(verbose):
+            yield Resources(int(total.get("CPU", 1)), int(total.get("GPU", 0)))
     finally:
         ray.shutdown()
 
@@ -161,12 +163,14 @@ def _check_reachable(address: str) -> None:
 
 
 def _explain(error: BaseException) -> JobError:
-    """Find what a worker wanted to say among Ray's wrappings."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, JobError | ModelError) and not isinstance(cause, RayError):
-            return (SpecError if isinstance(cause, SpecError) else JobError)(str(cause))
-        cause = getattr(cause, "cause", None) or cause.__cause__
+    """Find what a worker wanted to say in the traceback that Ray makes of it.
+
+    The exception itself does not always arrive: Ray Data's own one around it loses its cause.
+    """
+    said = _OUR_ERROR.findall(str(error))
+    if said:
+        name, message = said[-1]
+        return (SpecError if name == "SpecError" else JobError)(message)
     last_line = str(error).strip().rpartition("\n")[2]
     return JobError(f"a worker failed: {last_line}; -v shows what it wrote")
 
@@ -183,6 +187,15 @@ def _start(options: dict[str, Any]) -> None:
     except (OSError, RuntimeError, ValueError) as exc:
         hint = "does the cluster want a token (RAY_AUTH_MODE=token)? " if address else ""
         raise JobError(f"Ray did not start: {exc}; {hint}-v shows what it wrote") from exc
+
+
+@contextlib.contextmanager
+def _raylets_off_stdout(verbose: bool) -> Iterator[None]:
+    """Keep what Ray prints of its nodes and workers off stdout, which is for results."""
+    with contextlib.ExitStack() as stack:
+        place = sys.stderr if verbose else stack.enter_context(open(os.devnull, "w"))
+        stack.enter_context(contextlib.redirect_stdout(place))
+        yield
 
 
 @contextlib.contextmanager
@@ -213,5 +226,5 @@ def _configure(verbose: bool) -> None:
     os.environ.setdefault("RAY_worker_niceness", "0")
     if not verbose:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        logging.getLogger("ray").setLevel(logging.ERROR)
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        for name in ("ray", "ray.data"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -42,6 +42,16 @@ def test_what_a_worker_has_to_say_arrives_as_it_was_said(ray, photos, tmp_path, 
         list(run_dataset(build_dataset(plan, frozenset())))
 
 
+def test_a_failure_in_an_actor_ends_the_job_in_its_own_words(ray, photos, tmp_path, plan_job):
+    out = tmp_path / "out"
+    plan = plan_job(photos, out)
+    (out / "_labelmill" / "chunks").parent.mkdir(parents=True)
+    (out / "_labelmill" / "chunks").write_text("in the way of the folder")
+
+    with pytest.raises(JobError, match="cannot write '.*chunks/.*parquet': (not a dir|file exis)"):
+        list(run_dataset(build_dataset(plan, frozenset())))
+
+
 def _square_or_fail(number: int) -> int:
     if number == 13:
         raise JobError("thirteen is not for squaring")
