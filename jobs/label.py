@@ -186,17 +186,15 @@ def _update(
     manifest = Manifest(storage, plan.layout.manifest)
     count = sum(x.objects.num_rows for x in record_tables(changes, plan, manifest))
     write_removed(plan.layout, storage, labelled.removed)
-    progress.say(
-        f"{labelled.new:,} objects are new, {labelled.replaced:,} are to be labelled again"
-    )
+    progress.note(f"{labelled.new:,} objects are new, {labelled.replaced:,} to be labelled again")
     if count:
         record = _run(plan, storage, progress, _begin(plan, storage, counts=record["counts"]))
     else:
         _delete_all(storage, plan.layout.manifest)
-        progress.say("nothing is left to do")
+        progress.note("nothing is left to do")
     removed = len(labelled.removed)
     if removed:
-        progress.say(f"{removed:,} are no longer in the input; {plan.layout.removed} lists them")
+        progress.note(f"{removed:,} are no longer in the input; {plan.layout.removed} lists them")
     if record["counts"]["removed"] != removed:
         record = record | {"counts": {**record["counts"], "removed": removed}}
         write_record(storage, plan.layout, record)

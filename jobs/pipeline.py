@@ -31,6 +31,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _ANSWER_TIMEOUT_S = 10
+_NOT_WORTH_WORKERS = 2  # calls; starting a worker takes seconds
 _OUR_ERROR = re.compile(r"^(?:jobs|model_repo)\.[\w.]+\.(\w+): (.+)$", re.MULTILINE)
 
 
@@ -105,8 +106,8 @@ def run_parallel(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
         JobError: a call failed.
     """
     items = list(items)
-    if len(items) == 1:  # not worth starting a worker
-        return [function(items[0])]
+    if len(items) <= _NOT_WORTH_WORKERS:
+        return [function(item) for item in items]
     remote = ray.remote(num_cpus=1)(function)
     try:
         results: list[R] = ray.get([remote.remote(item) for item in items])

@@ -62,14 +62,18 @@ class JobProgress:
         """Name what is being done now."""
         self._bar.update(self._task, description=step)
         if not self._console.is_terminal:
-            self._print(step)
+            self.note(step)
+
+    def note(self, text: str) -> None:
+        """Print a line that stays."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def resume(self, done: int, total: int) -> None:
         """Start from what an earlier run has done."""
         self._base = self._done = done
         self._total = total
         if done:
-            self._print(f"{done:,} of {total:,} images were done before; continuing")
+            self.note(f"{done:,} of {total:,} images were done before; continuing")
 
     def advance(self, summary: Summary) -> None:
         """Count the objects of a chunk that is done."""
@@ -107,10 +111,7 @@ class JobProgress:
         now = time.monotonic()
         if now - self._last_line >= _LINE_INTERVAL_S:
             self._last_line = now
-            self._print(self.figures())
-
-    def _print(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self.note(self.figures())
 
 
 class _Figures(ProgressColumn):
