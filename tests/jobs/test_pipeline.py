@@ -48,7 +48,7 @@ def test_a_failure_in_an_actor_ends_the_job_in_its_own_words(ray, photos, tmp_pa
     (out / "_labelmill" / "chunks").parent.mkdir(parents=True)
     (out / "_labelmill" / "chunks").write_text("in the way of the folder")
 
-    with pytest.raises(JobError, match="cannot write '.*chunks/.*parquet': (not a dir|file exis)"):
+    with pytest.raises(JobError, match=r"cannot write '.*chunks/.*parquet': (not a dir|file exis)"):
         list(run_dataset(build_dataset(plan, frozenset())))
 
 
