@@ -75,7 +75,8 @@ def run_job(plan: Plan, storage: Storage, progress: JobProgress) -> Result:
     """
     record = check_output(plan, storage)
     if record is None:
-        for folder in (plan.layout.chunks, plan.layout.manifest):  # of a job without a record
+        # of a job without a record
+        for folder in (plan.layout.chunks, plan.layout.attempts, plan.layout.manifest):
             storage.delete([item.uri for item in storage.list(folder)])
         record = {**describe_plan(plan), "state": "running", "started_at": _now()}
         write_record(storage, plan.layout, record)
@@ -83,7 +84,8 @@ def run_job(plan: Plan, storage: Storage, progress: JobProgress) -> Result:
         record = _run(plan, storage, progress, record)
     else:
         progress.say("this job was done before; nothing is left to do")
-    storage.delete(item.uri for item in storage.list(plan.layout.chunks))
+    for folder in (plan.layout.chunks, plan.layout.attempts):
+        storage.delete(item.uri for item in storage.list(folder))
     counts = record["counts"]
     over = counts["error"] > plan.spec.max_error_rate * counts["listed"]
     return Result(record, over_error_rate=over)

@@ -45,6 +45,15 @@ class Layout:
         """Return the uri of one finished chunk."""
         return f"{self.chunks}/{chunk_id}.parquet"
 
+    @property
+    def attempts(self) -> str:
+        """Return the folder of chunks that were begun and have no rows yet."""
+        return f"{self.root}/_labelmill/attempts"
+
+    def attempt(self, chunk_id: str) -> str:
+        """Return the uri of the mark that counts the attempts at one chunk."""
+        return f"{self.attempts}/{chunk_id}"
+
     def outcome(self, outcome: str) -> str:
         """Return the folder of rows with one outcome, `ok` or `error`."""
         return f"{self.root}/outcome={outcome}"
@@ -64,6 +73,7 @@ class Layout:
             self.outcome("ok"),
             self.outcome("error"),
             self.chunks,
+            self.attempts,
             self.manifest,
             self.job,
         )
