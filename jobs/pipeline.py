@@ -6,6 +6,7 @@ This is the only module of jobs that knows Ray.
 import contextlib
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -144,16 +145,16 @@ def running_ray(*, verbose: bool) -> Iterator[Resources]:
     quietly = contextlib.nullcontext() if verbose else _silenced_stderr()
     with _kept_sigterm(), contextlib.chdir(sys.prefix), quietly:
         _start(options)
-    try:
-        total = ray.cluster_resources()
-        # Ray prints what befalls its workers, whatever it is told; stdout is for results.
-        with (
-            open(os.devnull, "w") as null,
-            contextlib.redirect_stdout(sys.stderr if verbose else null),
-        ):
+    # Ray prints what befalls its workers, whatever it is told; stdout is for results.
+    with (
+        open(os.devnull, "w") as null,
+        contextlib.redirect_stdout(sys.stderr if verbose else null),
+    ):
+        try:
+            total = ray.cluster_resources()
             yield Resources(int(total.get("CPU", 1)), int(total.get("GPU", 0)))
-    finally:
-        ray.shutdown()
+        finally:
+            ray.shutdown()
 
 
 def _actor_id() -> str:
@@ -186,6 +187,9 @@ def _explain(error: BaseException) -> JobError:
             return (SpecError if isinstance(cause, SpecError) else JobError)(str(cause))
         cause = getattr(cause, "cause", None) or cause.__cause__
     last_line = str(error).strip().rpartition("\n")[2]
+    # What a worker said as it started, Ray passes on as text alone.
+    if said := re.fullmatch(r"(?:jobs|model_repo)\.[\w.]+\.(\w+): (.+)", last_line):
+        return (SpecError if said[1] == "SpecError" else JobError)(said[2])
     return JobError(f"a worker failed: {last_line}; -v shows what it wrote")
 
 
@@ -232,4 +236,4 @@ def _configure(verbose: bool) -> None:
     if not verbose:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         logging.getLogger("ray").setLevel(logging.ERROR)
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)

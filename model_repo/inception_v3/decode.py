@@ -8,7 +8,7 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +16,12 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from model_repo.inception_v3.errors import DecodeError
 from model_repo.inception_v3.headers import (
-    check_png_checksums,
+    check_png_chunks,
+    check_tiff_tags,
     exif_orientation,
     image_format,
     jpeg_orientation,
@@ -31,6 +33,8 @@ Pixels = npt.NDArray[np.uint8]
 MAX_PIXELS = 100_000_000
 TINY_SIDE = 64
 EXTREME_ASPECT = 4
+
+_BAND_PIXELS = 1 << 20
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC_INTERPRETATION, _ORIENTATION = 258, 262, 274  # TIFF tags
 
@@ -136,11 +140,11 @@ def _reason(exc: BaseException) -> str:
     return text.splitlines()[0][:200].rstrip(".")
 
 
-def _check_size(width: int, height: int, max_pixels: int) -> None:
+def _check_size(width: int, height: int, max_pixels: int, *, of: str = "") -> None:
     if width < 1 or height < 1:
         raise DecodeError("unreadable", f"image of {width} x {height} pixels")
     if width * height > max_pixels:
-        message = f"{width} x {height} pixels exceed the limit of {max_pixels:,}"
+        message = f"{of}{width} x {height} pixels exceed the limit of {max_pixels:,}"
         raise DecodeError("too_large", f"{message}; raise it with --max-pixels")
 
 
@@ -175,10 +179,7 @@ def _decode_jpeg(data: bytes, max_pixels: int, min_side: int | None) -> Decoded:
     flags: set[str] = set()
     if cmyk:
         flags.add("cmyk")
-        size = (array.shape[1], array.shape[0])
-        # Inverted, as Adobe writes it and every reader assumes.
-        image = Image.frombuffer("CMYK", size, array, "raw", "CMYK;I", 0, 1)
-        array = np.asarray(image.convert("RGB"))
+        array = _cmyk_to_rgb(array)
     if orientation != 1:
         flags.add("exif_rotated")
         array = _turn_upright(array, orientation)
@@ -186,21 +187,55 @@ def _decode_jpeg(data: bytes, max_pixels: int, min_side: int | None) -> Decoded:
     return _finish(array, width, height, flags)
 
 
+def _cmyk_to_rgb(inks: Pixels) -> Pixels:
+    array = np.empty((*inks.shape[:2], 3), np.uint8)
+    for rows in _bands(inks.shape[1], inks.shape[0]):
+        size = (inks.shape[1], rows.stop - rows.start)
+        # Inverted, as Adobe writes it and every reader assumes.
+        image = Image.frombuffer("CMYK", size, inks[rows], "raw", "CMYK;I", 0, 1)
+        array[rows] = np.asarray(image.convert("RGB"))
+    return array
+
+
 def _turn_upright(array: Pixels, orientation: int) -> Pixels:
-    # Pillow turns three times faster than numpy copies a turned view.
-    return np.asarray(Image.fromarray(array).transpose(_UPRIGHT[orientation]))
+    height, width = array.shape[:2]
+    on_its_side, from_the_end = orientation >= 5, orientation in (3, 4, 6, 7)
+    turned = np.empty((width, height, 3) if on_its_side else (height, width, 3), np.uint8)
+    for rows in _bands(width, height):
+        # Pillow turns three times faster than numpy copies a turned view.
+        band = Image.fromarray(array[rows]).transpose(_UPRIGHT[orientation])
+        place = slice(height - rows.stop, height - rows.start) if from_the_end else rows
+        turned[(slice(None), place) if on_its_side else place] = np.asarray(band)
+    return turned
+
+
+def _bands(width: int, height: int) -> Iterator[slice]:
+    """Cut rows into bands: what makes copies of pixels makes small ones, one after the other."""
+    step = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, step):
+        yield slice(top, min(top + step, height))
+
+
+def _check_headers(data: bytes, kind: str, max_pixels: int) -> None:
+    """Check what Pillow would make room for before anyone could ask."""
+    if kind == "WEBP":
+        _check_size(*webp_size(data), max_pixels)
+    elif kind == "PNG":
+        check_png_chunks(data)
+    elif kind == "TIFF":
+        _check_size(*check_tiff_tags(data), max_pixels, of="tiles of ")
 
 
 def _decode_with_pillow(data: bytes, kind: str, max_pixels: int) -> Decoded:
-    if kind == "WEBP":  # Pillow's decoder allocates the canvas before anyone can ask for its size
-        _check_size(*webp_size(data), max_pixels)
+    _check_headers(data, kind, max_pixels)
     flags: set[str] = set()
     bits, white_is_zero, orientation = 8, False, 1
     with Image.open(io.BytesIO(data), formats=(kind,)) as image:
         _check_size(*image.size, max_pixels)
         if kind == "PNG":
-            check_png_checksums(data)
             bits = data[24]
+        elif isinstance(image, WebPImageFile):
+            _free_early(image)
         elif isinstance(image, TiffImageFile):
             bits = max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
             white_is_zero = image.tag_v2.get(_PHOTOMETRIC_INTERPRETATION) == 0
@@ -224,6 +259,16 @@ def _decode_with_pillow(data: bytes, kind: str, max_pixels: int) -> Decoded:
     return _finish(array, array.shape[1], array.shape[0], flags)
 
 
+def _free_early(image: WebPImageFile) -> None:
+    """Make Pillow free libwebp's canvases once it has the frame, before it makes its own image."""
+
+    def prepare() -> None:
+        image._decoder = None
+        WebPImageFile.load_prepare(image)
+
+    image.load_prepare = prepare  # type: ignore[method-assign]
+
+
 def _has_more_frames(image: Image.Image) -> bool:
     try:
         return bool(getattr(image, "is_animated", False))
@@ -233,6 +278,14 @@ def _has_more_frames(image: Image.Image) -> bool:
 
 def _to_rgb(image: Image.Image, bits: int, white_is_zero: bool) -> Pixels:
     """Reduce any mode to uint8 [H, W, 3], alpha composed on white."""
+    array = np.empty((image.height, image.width, 3), np.uint8)
+    for rows in _bands(*image.size):
+        band = image.crop((0, rows.start, image.width, rows.stop))
+        array[rows] = _band_to_rgb(band, bits, white_is_zero)
+    return array
+
+
+def _band_to_rgb(image: Image.Image, bits: int, white_is_zero: bool) -> Pixels:
     if image.mode.startswith("I;16"):
         return _reduce_wide_gray(image, bits, white_is_zero)
     if image.mode in ("I", "F"):
