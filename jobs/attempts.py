@@ -1,7 +1,7 @@
 """Attempts, counted in the output: a worker that dies can tell nobody else.
 
-A mark holds how often something was begun that has not ended since. It lies in the storage, because
-the next attempt may be on another node, or of another run.
+A mark holds how often something was begun in one run that has not ended since. It lies in the
+storage, because the next attempt may be on another node, or of another run.
 """
 
 from jobs.errors import FetchError, JobError
@@ -20,7 +20,7 @@ def begin_chunk(chunk_id: str, plan: Plan) -> bool:
         JobError: no attempt ever ends.
     """
     found = f"chunk {chunk_id} was begun {MAX_ATTEMPTS} times and its worker died each time"
-    return _begin(plan.layout.attempt(chunk_id), found)
+    return _begin(chunk_id, found, plan)
 
 
 def begin_loading(worker_id: str, plan: Plan) -> None:
@@ -30,7 +30,7 @@ def begin_loading(worker_id: str, plan: Plan) -> None:
         JobError: none ever ends.
     """
     found = f"a worker died {MAX_ATTEMPTS} times as it loaded the model"
-    _begin(plan.layout.attempt(f"worker-{worker_id}"), found)
+    _begin(f"worker-{worker_id}", found, plan)
 
 
 def end_chunk(chunk_id: str, plan: Plan) -> None:
@@ -43,23 +43,24 @@ def end_loading(worker_id: str, plan: Plan) -> None:
     Storage().delete([plan.layout.attempt(f"worker-{worker_id}")])
 
 
-def _begin(mark: str, found: str) -> bool:
-    storage = Storage()
-    begun = _attempts_begun(storage, mark)
+def _begin(name: str, found: str, plan: Plan) -> bool:
+    storage, mark = Storage(), plan.layout.attempt(name)
+    last = _read_if_there(storage, mark)
+    # Another run's are not counted: the cause may have gone.
+    begun = int(last.partition(" ")[2]) if last.startswith(plan.run_id) else 0
     if begun >= MAX_ATTEMPTS:
-        storage.write(mark, b"1")  # the next run may try as often again, with care
         raise JobError(
             f"{found}, most likely out of memory; run the same command with fewer --actors or a "
             "smaller --batch-size (-v shows what Ray says)"
         )
-    storage.write(mark, b"%d" % (begun + 1))
-    return begun > 0
+    storage.write(mark, f"{plan.run_id} {begun + 1}".encode())
+    return last != ""
 
 
-def _attempts_begun(storage: Storage, mark: str) -> int:
+def _read_if_there(storage: Storage, uri: str) -> str:
     try:
-        return int(storage.read(mark).data)
+        return storage.read(uri).data.decode()
     except FetchError as exc:
         if exc.kind == "not_found":
-            return 0
+            return ""
         raise

@@ -77,6 +77,8 @@ def build_dataset(plan: Plan, done: frozenset[str]) -> Dataset:
     """
     context = DataContext.get_current()
     context.enable_progress_bars = False
+    # Else what a stage raises arrives without what it said.
+    context.raise_original_map_exception = True
     # One row per block: a row is a whole chunk here, and each must travel as soon as it is there.
     context.target_max_block_size = 1
     # No CPU: the listing waits for the storage, and must not take a core from the actors.
@@ -184,7 +186,8 @@ def _explain(error: BaseException) -> JobError:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, JobError | ModelError) and not isinstance(cause, RayError):
-            return (SpecError if isinstance(cause, SpecError) else JobError)(str(cause))
+            sentence = str(cause).partition("\n")[0]  # Ray Data appends its own advice
+            return (SpecError if isinstance(cause, SpecError) else JobError)(sentence)
         cause = getattr(cause, "cause", None) or cause.__cause__
     last_line = str(error).strip().rpartition("\n")[2]
     # What a worker said as it started, Ray passes on as text alone.
