@@ -39,7 +39,7 @@ def read_carefully(objects: pa.Table, plan: Plan) -> Iterator[Image]:
     """Do what `read_images` does; an image that kills its process is an error row, too.
 
     Raises:
-        JobError: no child can be started, or what `read_images` raises.
+        JobError: no child can be started.
     """
     position = deaths = suspects = 0
     child = _start_child(objects, plan)
@@ -111,13 +111,10 @@ class _Child:
 
     def _receive(self) -> Any:
         try:
-            answer = self._connection.recv()
+            return self._connection.recv()
         except (EOFError, OSError) as exc:
             self._process.join()
             raise ChildDeathError(_cause_of_death(self._process.exitcode or 0)) from exc
-        if isinstance(answer, JobError):
-            raise answer
-        return answer
 
 
 def _start_child(objects: pa.Table, plan: Plan) -> _Child:
@@ -127,8 +124,8 @@ def _start_child(objects: pa.Table, plan: Plan) -> _Child:
         except ChildDeathError as exc:
             cause = str(exc)
     raise JobError(
-        f"a process to decode in died {MAX_DEATHS} times as it started ({cause}), most likely out "
-        "of memory; run the same command with fewer --actors"
+        f"a process to decode in died {MAX_DEATHS} times as it started ({cause}); where memory is "
+        "short, run the same command with fewer --actors (-v shows what it wrote)"
     )
 
 
@@ -139,12 +136,9 @@ def _serve(connection: Connection, objects: pa.Table, plan: Plan, parent_id: int
     connection.send(None)
     while True:
         start, count = connection.recv()
-        try:
-            for image in read_images(objects.slice(start, count), plan):
-                row = replace(image.row, index=start + image.row.index)
-                connection.send(Image(row, image.pixels))
-        except JobError as exc:
-            connection.send(exc)
+        for image in read_images(objects.slice(start, count), plan):
+            row = replace(image.row, index=start + image.row.index)
+            connection.send(Image(row, image.pixels))
 
 
 def _die_with(parent_id: int) -> None:

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from jobs.attempts import MAX_ATTEMPTS, begin_chunk
 from jobs.errors import JobError, SpecError
+from jobs.listing import list_chunks
 from jobs.pipeline import build_dataset, run_dataset, run_parallel, running_ray
 from jobs.storage import Storage
 
@@ -39,6 +41,26 @@ def test_what_a_worker_has_to_say_arrives_as_it_was_said(ray, photos, tmp_path, 
     plan = plan_job(manifest, tmp_path / "out")
 
     with pytest.raises(SpecError, match=r"row 1501 of .*list.csv has no uri"):
+        list(run_dataset(build_dataset(plan, frozenset())))
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_what_a_stage_has_to_say_arrives_as_it_was_said(ray, photos, tmp_path, plan_job, apart):
+    plan = replace(plan_job(photos, tmp_path / "out"), separate_decode=apart, actors=(1, 1))
+    ((chunk, _),) = list_chunks(plan, frozenset())
+    for _ in range(MAX_ATTEMPTS):
+        begin_chunk(chunk.id, plan)
+
+    with pytest.raises(JobError, match=r"^chunk \S+ was begun 10 times .* what Ray says\)$"):
+        list(run_dataset(build_dataset(plan, frozenset())))
+
+
+def test_what_a_worker_has_to_say_as_it_starts_arrives_as_it_was_said(
+    ray, photos, tmp_path, plan_job
+):
+    plan = replace(plan_job(photos, tmp_path / "out"), weights_sha256="of others", actors=(1, 1))
+
+    with pytest.raises(JobError, match=r"^model 'inception_v3' is not the same on this machine"):
         list(run_dataset(build_dataset(plan, frozenset())))
 
 

@@ -1,7 +1,7 @@
 """Kills Python processes of a job at chosen places; on PYTHONPATH, every process imports it.
 
-KILL_AT is `decode` (of an image that holds MAGIC), `predict` or `load`; KILL_ONCE names a file that
-makes it happen once.
+KILL_AT is `start` (where a decoder is imported), `decode` (of an image that holds MAGIC), `load`
+(of the model) or `predict`; KILL_ONCE names a file that makes it happen only once.
 """
 
 import os
@@ -65,7 +65,9 @@ class Finder:
         return spec
 
 
-if KILL_AT == "decode":
+if KILL_AT == "start":
+    sys.meta_path.insert(0, Finder("simplejpeg", lambda _: die()))
+elif KILL_AT == "decode":
     sys.meta_path.insert(0, Finder("simplejpeg", patch_decoder))
 elif KILL_AT:
     sys.meta_path.insert(0, Finder("jobs.stages", patch_stages))
