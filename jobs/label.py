@@ -97,14 +97,14 @@ def run_job(
     """
     record = check_output(plan, storage)
     if record is None:
-        _delete_all(storage, plan.layout.chunks, plan.layout.manifests)  # of a job without a record
+        _delete_all(storage, *plan.layout.of_a_run, plan.layout.manifests)  # without a record
         record = _run(plan, storage, progress, _begin(plan, storage))
     else:
         plan = _of_generation(plan, record["generation"])
         if not _is_done(record, plan, storage):
             record = _run(plan, storage, progress, record)
         record = _update(plan, storage, progress, record, retry_errors=retry_errors)
-    _delete_all(storage, plan.layout.chunks)
+    _delete_all(storage, *plan.layout.of_a_run)
     return Result(record, over_error_rate=is_over(record["counts"], plan.spec.max_error_rate))
 
 
@@ -181,7 +181,7 @@ def _update(
     progress.say("comparing with what was labelled before")
     labelled = Labelled.load(plan, storage, retry_errors=retry_errors)
     plan = _of_generation(plan, plan.layout.generation + 1)
-    _delete_all(storage, plan.layout.chunks, plan.layout.manifest)
+    _delete_all(storage, *plan.layout.of_a_run, plan.layout.manifest)
     changes = find_changes(plan, storage, labelled)
     manifest = Manifest(storage, plan.layout.manifest)
     count = sum(x.objects.num_rows for x in record_tables(changes, plan, manifest))

@@ -61,6 +61,15 @@ class Layout:
         """Return the uri of one finished chunk."""
         return f"{self.chunks}/{chunk_id}.parquet"
 
+    @property
+    def attempts(self) -> str:
+        """Return the folder of chunks that were begun and have no rows yet."""
+        return f"{self.root}/_labelmill/attempts"
+
+    def attempt(self, chunk_id: str) -> str:
+        """Return the uri of the mark that counts the attempts at one chunk."""
+        return f"{self.attempts}/{chunk_id}"
+
     def outcome(self, outcome: str) -> str:
         """Return the folder of rows with one outcome, `ok` or `error`."""
         return f"{self.root}/outcome={outcome}"
@@ -74,6 +83,11 @@ class Layout:
         return part.rpartition("/")[2].startswith(f"part-{self.generation:05d}-")
 
     @property
+    def of_a_run(self) -> tuple[str, str]:
+        """Return the folders that are empty when nothing is left to do."""
+        return self.chunks, self.attempts
+
+    @property
     def everything(self) -> tuple[str, ...]:
         """Return all that labelmill writes under the root, in the order in which it is to go.
 
@@ -83,7 +97,7 @@ class Layout:
             self.success,
             self.outcome("ok"),
             self.outcome("error"),
-            self.chunks,
+            *self.of_a_run,
             self.manifests,
             self.removed,
             self.job,

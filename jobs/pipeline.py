@@ -74,7 +74,7 @@ def build_dataset(plan: Plan, done: frozenset[str]) -> Dataset:
     # No CPU: the listing waits for the storage, and must not take a core from the actors.
     chunks = ray.data.read_datasource(ChunkSource(plan, done), num_cpus=0, override_num_blocks=1)
     actors: dict[str, Any] = {
-        "fn_constructor_kwargs": {"plan": plan},
+        "fn_constructor_kwargs": {"plan": plan, "worker_id": _actor_id},
         "batch_size": 1,
         "num_cpus": plan.num_cpus,
         "num_gpus": plan.num_gpus or None,
@@ -143,6 +143,10 @@ def running_ray(*, verbose: bool) -> Iterator[Resources]:
             yield Resources(int(total.get("CPU", 1)), int(total.get("GPU", 0)))
     finally:
         ray.shutdown()
+
+
+def _actor_id() -> str:
+    return str(ray.get_runtime_context().get_actor_id())
 
 
 def _check_reachable(address: str) -> None:

@@ -1,6 +1,7 @@
 """A plan: everything that was resolved before any work, and all that a worker needs to know."""
 
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -34,6 +35,7 @@ class Plan:
         actors: smallest and largest number of actors.
         num_cpus, num_gpus: that each actor takes.
         separate_decode: decode in tasks of their own rather than in the actors.
+        run_id: tells one run of the command from the next.
     """
 
     spec: JobSpec
@@ -47,6 +49,7 @@ class Plan:
     num_cpus: float
     num_gpus: float
     separate_decode: bool
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
     def origin(self) -> Origin:

@@ -8,58 +8,42 @@ own.
 import io
 import pickle
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.attempts import begin_chunk, begin_loading, end_chunk, end_loading
 from jobs.chunks import unpack_table
-from jobs.errors import FetchError
-from jobs.fetch import fetch_images
+from jobs.isolation import read_carefully
 from jobs.models import load_classifier
 from jobs.plan import Plan
+from jobs.read import Image, Pixels, read_images
 from jobs.schema import IMAGE_FAULTS, Predicted, Row, build_rows
-from jobs.storage import Fetched, Storage
-from model_repo.inception_v3 import Classifier, DecodeError, postprocess, preprocess
+from jobs.storage import Storage
+from model_repo.inception_v3 import Classifier, postprocess
 
 Batch = dict[str, Any]
-Pixels = npt.NDArray[np.uint8]
-
-_DECODED_AHEAD = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """One object after decoding; `pixels` uint8 [3, crop, crop], or None for an error row."""
-
-    row: Row
-    pixels: Pixels | None
+WorkerId = Callable[[], str]  # stays the same when a worker that died is started again
 
 
 class ChunkLabeller:
     """Label whole chunks in one process: for CPUs, where nothing is gained by moving pixels."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, worker_id: WorkerId | None = None) -> None:
         self._plan = plan
-        self._classifier = _load(plan)
+        self._classifier = _load(plan, worker_id)
 
     def __call__(self, batch: Batch) -> Batch:
         """Take a batch of one chunk, write its rows, and return its summary."""
-        objects = unpack_table(batch["objects"][0])
-        images = read_images(objects, self._plan)
+        images = read_chunk(batch, self._plan)
         return label_images(images, batch, self._classifier, self._plan)
 
 
 def decode_chunk(batch: Batch, plan: Plan) -> Batch:
     """Fetch and decode a batch of one chunk; the encoded bytes end here."""
-    objects = unpack_table(batch["objects"][0])
-    images = list(read_images(objects, plan))
+    images = list(read_chunk(batch, plan))
     size = plan.model.crop_size
     decoded = [image.pixels for image in images if image.pixels is not None]
     pixels = np.stack(decoded) if decoded else np.empty((0, 3, size, size), np.uint8)
@@ -70,12 +54,13 @@ def decode_chunk(batch: Batch, plan: Plan) -> Batch:
 class ChunkPredictor:
     """Predict and write chunks that `decode_chunk` has decoded."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, worker_id: WorkerId | None = None) -> None:
         self._plan = plan
-        self._classifier = _load(plan)
+        self._classifier = _load(plan, worker_id)
 
     def __call__(self, batch: Batch) -> Batch:
         """Take a batch of one decoded chunk, write its rows, and return its summary."""
+        begin_chunk(batch["id"][0], self._plan)  # Ray repeats this step alone, too
         decoded = iter(batch["pixels"][0])
         images = (
             Image(row, None if row.error_kind else next(decoded))
@@ -84,21 +69,11 @@ class ChunkPredictor:
         return label_images(images, batch, self._classifier, self._plan)
 
 
-def read_images(objects: pa.Table, plan: Plan) -> Iterator[Image]:
-    """Fetch and decode every object, in order; what fails is an error row.
-
-    A thread decodes ahead of the consumer, so that decoding goes on beside the forward pass.
-    """
-    listed_etags = objects.column("etag").to_pylist()
-    fetched = fetch_images(Storage(), objects, image_column=plan.spec.image_column)
-    decoding: deque[Future[Image]] = deque()
-    with ThreadPoolExecutor(1, thread_name_prefix="decode") as decoder:
-        for index, result in fetched:
-            decoding.append(decoder.submit(_decode, index, result, listed_etags[index], plan))
-            if len(decoding) > _DECODED_AHEAD:
-                yield decoding.popleft().result()
-        while decoding:
-            yield decoding.popleft().result()
+def read_chunk(batch: Batch, plan: Plan) -> Iterator[Image]:
+    """Begin an attempt at a batch of one chunk: fetch and decode, with care if one has failed."""
+    careful = begin_chunk(batch["id"][0], plan)
+    read = read_carefully if careful else read_images
+    return read(unpack_table(batch["objects"][0]), plan)
 
 
 def label_images(
@@ -137,41 +112,23 @@ def predict_images(
 
 
 def write_chunk(batch: Batch, rows: list[Row], predicted: Predicted, plan: Plan) -> None:
-    """Write the rows of a batch of one chunk with one atomic PUT."""
+    """Write the rows of a batch of one chunk with one atomic PUT; that ends the attempts at it."""
     objects = unpack_table(batch["objects"][0])
     table = build_rows(plan.schema, objects, rows, predicted, plan.origin)
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     Storage().write(plan.layout.chunk(batch["id"][0]), buffer.getvalue())
+    end_chunk(batch["id"][0], plan)
 
 
-def _load(plan: Plan) -> Classifier:
+def _load(plan: Plan, worker_id: WorkerId | None) -> Classifier:
     origin = (plan.model, plan.weights_sha256)
-    return load_classifier(plan.spec, Storage(), plan.options, origin)
-
-
-def _decode(
-    index: int, fetched: Fetched | FetchError, listed_etag: str | None, plan: Plan
-) -> Image:
-    if isinstance(fetched, FetchError):
-        return _failed(index, listed_etag, fetched)
-    try:
-        decoded = preprocess(fetched.data, plan.model, max_pixels=plan.spec.max_pixels)
-    except DecodeError as exc:
-        return _failed(index, fetched.etag, exc)
-    row = Row(
-        index=index,
-        etag=fetched.etag,
-        width=decoded.width,
-        height=decoded.height,
-        flags=decoded.flags,
-    )
-    return Image(row, decoded.pixels)
-
-
-def _failed(index: int, etag: str | None, error: FetchError | DecodeError) -> Image:
-    row = Row(index=index, etag=etag, error_kind=error.kind, error=str(error))
-    return Image(row, None)
+    if worker_id is None:
+        return load_classifier(plan.spec, Storage(), plan.options, origin)
+    begin_loading(worker_id(), plan)
+    classifier = load_classifier(plan.spec, Storage(), plan.options, origin)
+    end_loading(worker_id(), plan)
+    return classifier
 
 
 def _predict(

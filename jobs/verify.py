@@ -20,9 +20,10 @@ from jobs.manifest import read_manifests
 from jobs.models import load_classifier
 from jobs.plan import Plan, Resources
 from jobs.preflight import resolve_plan
+from jobs.read import read_images
 from jobs.record import compare_jobs, read_record
 from jobs.spec import JobSpec
-from jobs.stages import predict_images, read_images
+from jobs.stages import predict_images
 from jobs.storage import Storage
 from model_repo.inception_v3.postprocess import Prediction
 

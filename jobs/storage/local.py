@@ -12,6 +12,8 @@ from typing import BinaryIO
 from jobs.errors import FetchError, StorageError
 from jobs.storage.objects import Part, StoredObject, check_size, local_path, to_uri
 
+_FOLDER_ATTEMPTS = 10
+
 
 class LocalStorage:
     """What `Storage` does for `file://`."""
@@ -140,14 +142,26 @@ class LocalStorage:
         folder = os.path.dirname(path)
         temporary = os.path.join(folder, f".{uuid.uuid4().hex}.tmp")
         try:
-            os.makedirs(folder, exist_ok=True)
-            fill(temporary)
+            _make_and_fill(folder, temporary, fill)
             os.replace(temporary, path)
         except OSError as exc:
             raise StorageError(f"cannot write {path!r}: {_reason(exc)}") from exc
         finally:
             with suppress(OSError):
                 os.unlink(temporary)
+
+
+def _make_and_fill(folder: str, path: str, fill: Callable[[str], object]) -> None:
+    """Make a folder and a file in it, though `delete` may just then find the folder empty."""
+    for attempts_left in reversed(range(_FOLDER_ATTEMPTS)):
+        os.makedirs(folder, exist_ok=True)
+        try:
+            fill(path)
+        except FileNotFoundError:
+            if not attempts_left:
+                raise
+        else:
+            return
 
 
 def _identity(folder: str) -> str:

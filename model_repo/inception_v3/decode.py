@@ -12,21 +12,21 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from model_repo.inception_v3.errors import DecodeError
 from model_repo.inception_v3.headers import (
-    check_png_checksums,
+    check_png_chunks,
+    check_tiff_tags,
     exif_orientation,
     image_format,
     jpeg_orientation,
     webp_size,
 )
-
-Pixels = npt.NDArray[np.uint8]
+from model_repo.inception_v3.rgb import Pixels, cmyk_to_rgb, to_rgb, turn_upright
 
 MAX_PIXELS = 100_000_000
 TINY_SIDE = 64
@@ -45,16 +45,6 @@ FLAGS = (
     "tiny",  # shorter side below TINY_SIDE
     "extreme_aspect",  # longer side above EXTREME_ASPECT times the shorter
 )
-
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 # What the decoders raise on damaged input; UserWarning where a program turns warnings into errors.
 _DECODER_ERRORS = (
@@ -136,11 +126,11 @@ def _reason(exc: BaseException) -> str:
     return text.splitlines()[0][:200].rstrip(".")
 
 
-def _check_size(width: int, height: int, max_pixels: int) -> None:
+def _check_size(width: int, height: int, max_pixels: int, *, of: str = "") -> None:
     if width < 1 or height < 1:
         raise DecodeError("unreadable", f"image of {width} x {height} pixels")
     if width * height > max_pixels:
-        message = f"{width} x {height} pixels exceed the limit of {max_pixels:,}"
+        message = f"{of}{width} x {height} pixels exceed the limit of {max_pixels:,}"
         raise DecodeError("too_large", f"{message}; raise it with --max-pixels")
 
 
@@ -175,32 +165,34 @@ def _decode_jpeg(data: bytes, max_pixels: int, min_side: int | None) -> Decoded:
     flags: set[str] = set()
     if cmyk:
         flags.add("cmyk")
-        size = (array.shape[1], array.shape[0])
-        # Inverted, as Adobe writes it and every reader assumes.
-        image = Image.frombuffer("CMYK", size, array, "raw", "CMYK;I", 0, 1)
-        array = np.asarray(image.convert("RGB"))
+        array = cmyk_to_rgb(array)
     if orientation != 1:
         flags.add("exif_rotated")
-        array = _turn_upright(array, orientation)
+        array = turn_upright(array, orientation)
         width, height = (height, width) if orientation >= 5 else (width, height)
     return _finish(array, width, height, flags)
 
 
-def _turn_upright(array: Pixels, orientation: int) -> Pixels:
-    # Pillow turns three times faster than numpy copies a turned view.
-    return np.asarray(Image.fromarray(array).transpose(_UPRIGHT[orientation]))
+def _check_headers(data: bytes, kind: str, max_pixels: int) -> None:
+    """Check what Pillow would make room for before anyone could ask."""
+    if kind == "WEBP":
+        _check_size(*webp_size(data), max_pixels)
+    elif kind == "PNG":
+        check_png_chunks(data)
+    elif kind == "TIFF":
+        _check_size(*check_tiff_tags(data), max_pixels, of="tiles of ")
 
 
 def _decode_with_pillow(data: bytes, kind: str, max_pixels: int) -> Decoded:
-    if kind == "WEBP":  # Pillow's decoder allocates the canvas before anyone can ask for its size
-        _check_size(*webp_size(data), max_pixels)
+    _check_headers(data, kind, max_pixels)
     flags: set[str] = set()
     bits, white_is_zero, orientation = 8, False, 1
     with Image.open(io.BytesIO(data), formats=(kind,)) as image:
         _check_size(*image.size, max_pixels)
         if kind == "PNG":
-            check_png_checksums(data)
             bits = data[24]
+        elif isinstance(image, WebPImageFile):
+            _free_early(image)
         elif isinstance(image, TiffImageFile):
             bits = max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
             white_is_zero = image.tag_v2.get(_PHOTOMETRIC_INTERPRETATION) == 0
@@ -213,15 +205,25 @@ def _decode_with_pillow(data: bytes, kind: str, max_pixels: int) -> Decoded:
             flags.add("sixteen_bit")
         if image.has_transparency_data:
             flags.add("alpha")
-        array = _to_rgb(image, bits, white_is_zero)
+        array = to_rgb(image, bits, white_is_zero)
         if kind in ("PNG", "WEBP"):
             orientation = exif_orientation(image.info.get("exif", b""))
         if _has_more_frames(image):
             flags.add("animated")
     if orientation != 1:
         flags.add("exif_rotated")
-        array = _turn_upright(array, orientation)
+        array = turn_upright(array, orientation)
     return _finish(array, array.shape[1], array.shape[0], flags)
+
+
+def _free_early(image: WebPImageFile) -> None:
+    """Make Pillow free libwebp's canvases once it has the frame, before it makes its own image."""
+
+    def prepare() -> None:
+        image._decoder = None
+        WebPImageFile.load_prepare(image)
+
+    image.load_prepare = prepare  # type: ignore[method-assign]
 
 
 def _has_more_frames(image: Image.Image) -> bool:
@@ -229,37 +231,3 @@ def _has_more_frames(image: Image.Image) -> bool:
         return bool(getattr(image, "is_animated", False))
     except _DECODER_ERRORS:
         return True  # there is a second frame, a damaged one; only the first counts
-
-
-def _to_rgb(image: Image.Image, bits: int, white_is_zero: bool) -> Pixels:
-    """Reduce any mode to uint8 [H, W, 3], alpha composed on white."""
-    if image.mode.startswith("I;16"):
-        return _reduce_wide_gray(image, bits, white_is_zero)
-    if image.mode in ("I", "F"):
-        found = f"pixels of mode {image.mode} ({bits} bits) have no defined range"
-        raise DecodeError("unreadable", f"{found}; convert to 8 or 16 bits")
-    if not image.has_transparency_data:
-        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-    key = image.info.get("transparency")
-    if image.mode == "RGB" and bits == 16 and isinstance(key, tuple):
-        image.info["transparency"] = tuple(value >> 8 for value in key)
-    elif image.mode == "L" and bits < 8 and isinstance(key, int):
-        image.info["transparency"] = key * 255 // (2**bits - 1)
-    if image.mode == "La":
-        image = image.convert("LA")
-    layer = image if image.mode == "RGBA" else image.convert("RGBA")
-    canvas = Image.new("RGB", layer.size, "white")
-    canvas.paste(layer, mask=layer)
-    return np.asarray(canvas)
-
-
-def _reduce_wide_gray(image: Image.Image, bits: int, white_is_zero: bool) -> Pixels:
-    # The upper 8 bits, as Pillow does for RGB: the same picture stored either way labels the same.
-    wide = np.asarray(image)
-    gray = (wide >> (bits - 8)).astype(np.uint8)
-    if white_is_zero:
-        gray = ~gray
-    key = image.info.get("transparency")
-    if isinstance(key, int):
-        gray[wide == key] = 255
-    return np.repeat(gray[:, :, None], 3, axis=2)

@@ -8,6 +8,13 @@ from model_repo.inception_v3.errors import DecodeError
 
 MAX_SCANS = 1_000  # a progressive JPEG has about ten; thousands only keep a decoder busy
 
+MAX_PARTS = (
+    200_000  # chunks of a PNG, strips of a TIFF: what is kept of each takes 100 bytes and more
+)
+
+_FIRST_PRIVATE_TAG = 1000  # of TIFF; decoders read those above only where they are asked to
+_TIFF_BYTES = (1, 2, 6, 7)
+_TIFF_INTEGERS = {3: "H", 4: "I", 16: "Q"}
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -113,15 +120,61 @@ def webp_size(data: bytes) -> tuple[int, int]:
     raise DecodeError("unreadable", f"WebP starts with an unknown chunk {chunk!r}")
 
 
-def check_png_checksums(data: bytes) -> None:
-    """Refuse damaged pixels: Pillow checks the sums of all chunks but those that hold the image."""
-    position, view = 8, memoryview(data)
-    while position + 12 <= len(data):
+def check_png_chunks(data: bytes) -> None:
+    """Refuse damaged pixels, since Pillow checks other chunks' sums only, and chunks without end.
+
+    Raises:
+        DecodeError: a sum is wrong, or there are too many chunks beside those of the image.
+    """
+    position, others, view = 8, 0, memoryview(data)
+    while position + 12 <= len(data) and others <= MAX_PARTS:
         (length,) = struct.unpack_from(">I", data, position)
         end = position + 8 + length
-        if data.startswith(b"IDAT", position + 4) and end + 4 <= len(data):
+        if not data.startswith(b"IDAT", position + 4):
+            others += 1
+        elif end + 4 <= len(data):
             (stated,) = struct.unpack_from(">I", data, end)
             if zlib.crc32(view[position + 4 : end]) != stated:
                 message = f"PNG checksum mismatch in the chunk at byte {position}"
                 raise DecodeError("unreadable", message)
         position = end + 4
+    if others > MAX_PARTS:
+        raise DecodeError("unreadable", f"PNG of more than {MAX_PARTS:,} chunks beside the image's")
+
+
+def check_tiff_tags(data: bytes) -> tuple[int, int]:
+    """Return the width and height of a TIFF's tiles, 1 x 1 where it has none.
+
+    Decoders make room for whole tiles, however small the image is.
+
+    Raises:
+        DecodeError: there are absurdly many strips or tiles, or other values that are always read.
+    """
+    sides = {322: 1, 323: 1}  # the tags of a tile's width and length
+    try:
+        for tag, kind, count, value in _tiff_entries(data):
+            if tag < _FIRST_PRIVATE_TAG and kind not in _TIFF_BYTES and count > MAX_PARTS:
+                found = f"TIFF with {count:,} values of tag {tag}"
+                raise DecodeError("unreadable", f"{found}; the limit is {MAX_PARTS:,}")
+            if tag in sides:
+                sides[tag] = max(sides[tag], value)
+    except struct.error:
+        pass  # the directory ends early: the decoder says so
+    return sides[322], sides[323]
+
+
+def _tiff_entries(data: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Yield tag, type, count and first value (of inline unsigned integers) of the first page."""
+    order = "<" if data.startswith(b"II") else ">"
+    is_big = 43 in data[2:4]
+    word, header = ("Q", order + "HHQ") if is_big else ("I", order + "HHI")
+    (directory,) = struct.unpack_from(order + word, data, 8 if is_big else 4)
+    first = directory + (8 if is_big else 2)
+    (entries,) = struct.unpack_from(order + ("Q" if is_big else "H"), data, directory)
+    size = struct.calcsize(header)
+    step = size + struct.calcsize(order + word)
+    for position in range(first, first + step * min(entries, MAX_PARTS), step):
+        tag, kind, count = struct.unpack_from(header, data, position)
+        letter = _TIFF_INTEGERS.get(kind, "B")
+        (value,) = struct.unpack_from(order + letter, data, position + size)
+        yield tag, kind, count, value

@@ -40,4 +40,48 @@ def build_torch_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOptio
             name: outputs[name].float().contiguous().cpu().numpy() for name in options.output_names
         }
 
-    return run
+    return run_in_parts(run)
+
+
+def run_in_parts(run: Runtime) -> Runtime:
+    """Halve batches that the device's memory does not hold, and remember what it does hold.
+
+    The returned runtime raises `ModelError` where not even one image fits.
+    """
+    largest: int | None = None
+
+    def run_parts(pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
+        nonlocal largest
+        parts: list[dict[str, npt.NDArray[np.float32]]] = []
+        start = 0
+        while start < len(pixels):
+            part = pixels[start : start + (largest or len(pixels))]
+            outputs = _run_if_it_fits(run, part)
+            if outputs is None:
+                largest = len(part) // 2
+                torch.cuda.empty_cache()
+                continue
+            parts.append(outputs)
+            start += len(part)
+        if len(parts) == 1:
+            return parts[0]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    return run_parts
+
+
+def _run_if_it_fits(
+    run: Runtime, pixels: npt.NDArray[np.uint8]
+) -> dict[str, npt.NDArray[np.float32]] | None:
+    # Returned from, so that nothing of the failed attempt is held during the next.
+    try:
+        return run(pixels)
+    except RuntimeError as exc:
+        if not isinstance(exc, torch.OutOfMemoryError) and "ALLOC_FAILED" not in str(exc):
+            raise
+        if len(pixels) > 1:
+            return None
+        raise ModelError(
+            "the device has not enough free memory for one image; end what else runs on it, or "
+            "share it among fewer actors (--num-gpus 1)"
+        ) from exc

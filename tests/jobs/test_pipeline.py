@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from jobs.attempts import MAX_ATTEMPTS, begin_chunk
 from jobs.errors import JobError, SpecError
+from jobs.listing import list_chunks
 from jobs.pipeline import build_dataset, run_dataset, run_parallel, running_ray
 from jobs.storage import Storage
 
@@ -42,13 +44,23 @@ def test_what_a_worker_has_to_say_arrives_as_it_was_said(ray, photos, tmp_path, 
         list(run_dataset(build_dataset(plan, frozenset())))
 
 
-def test_a_failure_in_an_actor_ends_the_job_in_its_own_words(ray, photos, tmp_path, plan_job):
-    out = tmp_path / "out"
-    plan = plan_job(photos, out)
-    (out / "_labelmill" / "chunks").parent.mkdir(parents=True)
-    (out / "_labelmill" / "chunks").write_text("in the way of the folder")
+@pytest.mark.parametrize("apart", [False, True])
+def test_what_a_stage_has_to_say_arrives_as_it_was_said(ray, photos, tmp_path, plan_job, apart):
+    plan = replace(plan_job(photos, tmp_path / "out"), separate_decode=apart, actors=(1, 1))
+    ((chunk, _),) = list_chunks(plan, frozenset())
+    for _ in range(MAX_ATTEMPTS):
+        begin_chunk(chunk.id, plan)
 
-    with pytest.raises(JobError, match=r"cannot write '.*chunks/.*parquet': (not a dir|file exis)"):
+    with pytest.raises(JobError, match=r"^chunk \S+ was begun 10 times .* what Ray says\)$"):
+        list(run_dataset(build_dataset(plan, frozenset())))
+
+
+def test_what_a_worker_has_to_say_as_it_starts_arrives_as_it_was_said(
+    ray, photos, tmp_path, plan_job
+):
+    plan = replace(plan_job(photos, tmp_path / "out"), weights_sha256="of others", actors=(1, 1))
+
+    with pytest.raises(JobError, match=r"^model 'inception_v3' is not the same on this machine"):
         list(run_dataset(build_dataset(plan, frozenset())))
 
 

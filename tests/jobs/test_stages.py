@@ -2,20 +2,28 @@
 
 import io
 import json
+import os
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.attempts import MAX_ATTEMPTS, begin_chunk
 from jobs.chunks import pack_table
+from jobs.errors import JobError
 from jobs.listing import list_chunks
 from jobs.models import load_classifier
 from jobs.stages import ChunkLabeller, ChunkPredictor, decode_chunk
 from jobs.storage import Storage
 from model_repo.inception_v3 import postprocess, preprocess
+from tests.images import encode, photo
 from tests.jobs.conftest import GOOD, ODD, read_rows
+from tests.jobs.killing.sitecustomize import MAGIC
+
+KILLING = str(Path(__file__).parent / "killing")
 
 
 def by_name(rows):
@@ -137,6 +145,43 @@ def test_decoding_apart_gives_the_same_chunk(photos, tmp_path, plan_job):
         tables.append(pq.read_table(path))
 
     assert tables[0].equals(tables[1])
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_chunk_that_was_begun_before_is_read_with_care(
+    photos, tmp_path, plan_job, monkeypatch, apart
+):
+    (photos / "killer.jpg").write_bytes(encode(photo(200, 150), "JPEG", comment=MAGIC))
+    plan = plan_job(photos, tmp_path / "out")
+    ((chunk, total),) = list_chunks(plan, frozenset())
+    batch = {"id": [chunk.id], "objects": [pack_table(chunk.objects)], "total": [total]}
+    monkeypatch.setenv("PYTHONPATH", KILLING + os.pathsep + os.environ.get("PYTHONPATH", ""))
+    monkeypatch.setenv("KILL_AT", "decode")  # of children: this process has started without
+    begin_chunk(chunk.id, plan)
+
+    if apart:
+        summary = ChunkPredictor(plan)(decode_chunk(batch, plan))
+    else:
+        summary = ChunkLabeller(plan)(batch)
+
+    assert (summary["objects"], summary["errors"]) == ([9], [5])
+    (path,) = (tmp_path / "out" / "_labelmill" / "chunks").iterdir()
+    kinds = pq.read_table(path).column("error_kind").to_pylist()
+    assert kinds.count("crashed") == 1
+    assert not list(Storage().list(plan.layout.attempts))
+
+
+def test_predicting_alone_has_an_end_too(photos, tmp_path, plan_job):
+    plan = plan_job(photos, tmp_path / "out")
+    ((chunk, total),) = list_chunks(plan, frozenset())
+    batch = {"id": [chunk.id], "objects": [pack_table(chunk.objects)], "total": [total]}
+    decoded = decode_chunk(batch, plan)
+    predictor = ChunkPredictor(plan)
+    for _ in range(MAX_ATTEMPTS - 1):  # of predictors that died
+        begin_chunk(chunk.id, plan)
+
+    with pytest.raises(JobError, match="was begun 10 times"):
+        predictor(decoded)
 
 
 def test_a_chunk_without_one_good_image_is_written(photos, tmp_path, run_inline):

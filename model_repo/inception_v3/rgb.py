@@ -1,0 +1,98 @@
+"""Pixels of any layout → uint8 [H, W, 3], RGB, upright. A part of `decode`; knows no torch.
+
+In bands of rows: every step that Pillow takes is another copy, and those are then small.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from model_repo.inception_v3.errors import DecodeError
+
+Pixels = npt.NDArray[np.uint8]
+
+_BAND_PIXELS = 1 << 20
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def to_rgb(image: Image.Image, bits: int, white_is_zero: bool) -> Pixels:
+    """Reduce any mode to uint8 [H, W, 3], alpha composed on white."""
+    array = np.empty((image.height, image.width, 3), np.uint8)
+    for rows in _bands(*image.size):
+        band = image.crop((0, rows.start, image.width, rows.stop))
+        array[rows] = _band_to_rgb(band, bits, white_is_zero)
+    return array
+
+
+def _band_to_rgb(image: Image.Image, bits: int, white_is_zero: bool) -> Pixels:
+    if image.mode.startswith("I;16"):
+        return _reduce_wide_gray(image, bits, white_is_zero)
+    if image.mode in ("I", "F"):
+        found = f"pixels of mode {image.mode} ({bits} bits) have no defined range"
+        raise DecodeError("unreadable", f"{found}; convert to 8 or 16 bits")
+    if not image.has_transparency_data:
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    key = image.info.get("transparency")
+    if image.mode == "RGB" and bits == 16 and isinstance(key, tuple):
+        image.info["transparency"] = tuple(value >> 8 for value in key)
+    elif image.mode == "L" and bits < 8 and isinstance(key, int):
+        image.info["transparency"] = key * 255 // (2**bits - 1)
+    if image.mode == "La":
+        image = image.convert("LA")
+    layer = image if image.mode == "RGBA" else image.convert("RGBA")
+    canvas = Image.new("RGB", layer.size, "white")
+    canvas.paste(layer, mask=layer)
+    return np.asarray(canvas)
+
+
+def _reduce_wide_gray(image: Image.Image, bits: int, white_is_zero: bool) -> Pixels:
+    # The upper 8 bits, as Pillow does for RGB: the same picture stored either way labels the same.
+    wide = np.asarray(image)
+    gray = (wide >> (bits - 8)).astype(np.uint8)
+    if white_is_zero:
+        gray = ~gray
+    key = image.info.get("transparency")
+    if isinstance(key, int):
+        gray[wide == key] = 255
+    return np.repeat(gray[:, :, None], 3, axis=2)
+
+
+def cmyk_to_rgb(inks: Pixels) -> Pixels:
+    """Convert uint8 [H, W, 4] of inverted inks."""
+    array = np.empty((*inks.shape[:2], 3), np.uint8)
+    for rows in _bands(inks.shape[1], inks.shape[0]):
+        size = (inks.shape[1], rows.stop - rows.start)
+        # Inverted, as Adobe writes it and every reader assumes.
+        image = Image.frombuffer("CMYK", size, inks[rows], "raw", "CMYK;I", 0, 1)
+        array[rows] = np.asarray(image.convert("RGB"))
+    return array
+
+
+def turn_upright(array: Pixels, orientation: int) -> Pixels:
+    """Turn uint8 [H, W, 3] as the EXIF orientation, 2 to 8, asks for."""
+    height, width = array.shape[:2]
+    on_its_side, from_the_end = orientation >= 5, orientation in (3, 4, 6, 7)
+    turned = np.empty((width, height, 3) if on_its_side else (height, width, 3), np.uint8)
+    for rows in _bands(width, height):
+        # Pillow turns three times faster than numpy copies a turned view.
+        band = Image.fromarray(array[rows]).transpose(_UPRIGHT[orientation])
+        place = slice(height - rows.stop, height - rows.start) if from_the_end else rows
+        turned[(slice(None), place) if on_its_side else place] = np.asarray(band)
+    return turned
+
+
+def _bands(width: int, height: int) -> Iterator[slice]:
+    step = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, step):
+        yield slice(top, min(top + step, height))
