@@ -20,6 +20,7 @@ from jobs.models import load_classifier
 from jobs.plan import Plan, Resources
 from jobs.preflight import make_plan
 from jobs.progress import JobProgress
+from jobs.read import read_images
 from jobs.spec import JobSpec, load_job_spec
 from jobs.stages import ChunkLabeller
 from jobs.storage import Storage
@@ -112,6 +113,8 @@ def run_job_here(
         return classifiers[options, origin]
 
     monkeypatch.setattr("jobs.stages.load_classifier", load)
+    # Care takes a process of its own, which has its own tests.
+    monkeypatch.setattr("jobs.stages.read_carefully", read_images)
     monkeypatch.setattr("jobs.label.build_dataset", lambda plan, done: (plan, done))
     monkeypatch.setattr("jobs.label.run_dataset", lambda dataset: label_chunks(*dataset))
 
