@@ -8,14 +8,16 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectTimeoutError,
+    CredentialRetrievalError,
     EndpointConnectionError,
     HTTPClientError,
     IncompleteReadError,
+    NoCredentialsError,
     ResponseStreamingError,
 )
 from botocore.exceptions import ConnectionError as NoConnectionError
 from botocore.parsers import ResponseParserError
-from obstore.exceptions import BaseError, GenericError
+from obstore.exceptions import BaseError, GenericError, UnauthenticatedError
 from urllib3.exceptions import HTTPError
 
 from jobs.errors import StorageError
@@ -45,6 +47,7 @@ _KEY_PROBLEMS = {
     "RequestExpired": "finds this machine's clock wrong; set it",
     "AuthorizationHeaderMalformed": "expects another region; check AWS_REGION",
 }
+_NO_KEYS = "NoCredentials"  # our own word: no request was sent
 _PERMISSIONS = {
     "list": "s3:ListBucket",
     "read": "s3:GetObject",
@@ -62,7 +65,8 @@ _BrokenBody = (
     BrokenAnswerError,
 )
 _NoAnswer = (HTTPClientError, NoConnectionError, OSError, *_BrokenBody)
-BotoError = (BotoCoreError, ClientError, UnicodeError, *_BrokenBody)
+# a ValueError: of a key that is not UTF-8, or of a credential process that prints no JSON
+BotoError = (BotoCoreError, ClientError, ValueError, *_BrokenBody)
 ObstoreError = (BaseError, OSError, ValueError)
 
 
@@ -90,7 +94,7 @@ class Fault:
     @property
     def is_of_keys(self) -> bool:
         """Whether the credentials are not accepted, whatever they are used for."""
-        return self.status == 401 or self.code in _KEY_PROBLEMS
+        return self.status == 401 or self.code in _KEY_PROBLEMS or self.code == _NO_KEYS
 
     @property
     def is_denial(self) -> bool:
@@ -106,12 +110,16 @@ def fault_of(exc: BaseException) -> Fault:
         status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         code = str(answer.get("Error", {}).get("Code", ""))
         return Fault(status, code, text, _is_passing(status, code))
+    if isinstance(exc, CredentialRetrievalError | NoCredentialsError):
+        return Fault(0, _NO_KEYS, text, is_passing=False)
     if not isinstance(exc, BaseError | FileNotFoundError):
         return Fault(0, "", text, isinstance(exc, _NoAnswer) and "CERTIFICATE" not in text)
     found, named = _STATUS.search(text), _CODE.search(text)
     status, code = int(found[1]) if found else 0, named[1] if named else ""
     if status:
         return Fault(status, code, text, _is_passing(status, code))
+    if isinstance(exc, UnauthenticatedError):
+        return Fault(0, _NO_KEYS, text.rpartition("provider: ")[2], is_passing=False)
     # without an answer: a broken connection, or what obstore refuses by itself
     return Fault(0, code, text, isinstance(exc, GenericError) and "redirect" not in text)
 
@@ -152,8 +160,7 @@ def _is_passing(status: int, code: str) -> bool:
 def _reason(action: str, fault: Fault, clients: "S3Clients") -> str:
     answered = f"{fault.status or ''} {fault.code}".strip()
     if fault.is_of_keys:
-        problem = _KEY_PROBLEMS.get(fault.code, "does not accept the credentials; renew them")
-        return f"{clients.endpoint} {problem}"
+        return _problem_of_keys(fault, clients)
     if fault.is_denial:
         return f"access denied; {permission(action, clients)}"
     if fault.is_throttling:
@@ -166,3 +173,10 @@ def _reason(action: str, fault: Fault, clients: "S3Clients") -> str:
     if fault.is_passing and not fault.status:
         return f"no whole answer from {clients.endpoint} ({fault.text[:200]}); check the network"
     return fault.text[:300]
+
+
+def _problem_of_keys(fault: Fault, clients: "S3Clients") -> str:
+    if fault.code == _NO_KEYS:
+        return f"there are no credentials any more ({fault.text[:300]}); check AWS_PROFILE"
+    problem = _KEY_PROBLEMS.get(fault.code, "does not accept the credentials; renew them")
+    return f"{clients.endpoint} {problem}"

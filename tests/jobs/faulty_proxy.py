@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 NOT_PASSED_ON = {"content-length", "transfer-encoding", "connection", "date"}
-SLOW_S = 1.0
+SLOW_S = 0.3
 ERRORS = {
     "503": (503, "SlowDown"),
     "500": (500, "InternalError"),
