@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from json import JSONDecodeError
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import (
@@ -12,8 +13,12 @@ from botocore.exceptions import (
     EndpointConnectionError,
     HTTPClientError,
     IncompleteReadError,
+    MetadataRetrievalError,
     NoCredentialsError,
+    PartialCredentialsError,
     ResponseStreamingError,
+    SSOError,
+    TokenRetrievalError,
 )
 from botocore.exceptions import ConnectionError as NoConnectionError
 from botocore.parsers import ResponseParserError
@@ -26,6 +31,7 @@ from jobs.storage.objects import NoBucketError, split_s3
 if TYPE_CHECKING:
     from jobs.storage.clients import S3Clients
 
+_OBSTORE_PREAMBLE = re.compile(r"^Generic S3 error: (Error performing \w+ \S+ in .*? - )?")
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _THROTTLING = {
@@ -48,6 +54,7 @@ _KEY_PROBLEMS = {
     "AuthorizationHeaderMalformed": "expects another region; check AWS_REGION",
 }
 _NO_KEYS = "NoCredentials"  # our own word: no request was sent
+_KEY_SERVICES = {"AssumeRole", "AssumeRoleWithWebIdentity", "GetRoleCredentials", "CreateToken"}
 _PERMISSIONS = {
     "list": "s3:ListBucket",
     "read": "s3:GetObject",
@@ -65,6 +72,11 @@ _BrokenBody = (
     BrokenAnswerError,
 )
 _NoAnswer = (HTTPClientError, NoConnectionError, OSError, *_BrokenBody)
+# what botocore raises where it renews credentials; a JSON error is a credential process's
+_NoKeys = (
+    *(CredentialRetrievalError, MetadataRetrievalError, NoCredentialsError, JSONDecodeError),
+    *(PartialCredentialsError, SSOError, TokenRetrievalError),
+)
 # a ValueError: of a key that is not UTF-8, or of a credential process that prints no JSON
 BotoError = (BotoCoreError, ClientError, ValueError, *_BrokenBody)
 ObstoreError = (BaseError, OSError, ValueError)
@@ -104,24 +116,14 @@ class Fault:
 
 def fault_of(exc: BaseException) -> Fault:
     """Read an exception of boto3 or obstore."""
-    text = " ".join(str(exc).partition("Debug source:")[0].split())
+    text = _words(exc)
     if isinstance(exc, ClientError):
-        answer: Any = exc.response
-        status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        code = str(answer.get("Error", {}).get("Code", ""))
-        return Fault(status, code, text, _is_passing(status, code))
-    if isinstance(exc, CredentialRetrievalError | NoCredentialsError):
+        return _refusal(exc, text)
+    if isinstance(exc, BaseError | FileNotFoundError):
+        return _obstore_fault(exc, text)
+    if isinstance(exc, _NoKeys):
         return Fault(0, _NO_KEYS, text, is_passing=False)
-    if not isinstance(exc, BaseError | FileNotFoundError):
-        return Fault(0, "", text, isinstance(exc, _NoAnswer) and "CERTIFICATE" not in text)
-    found, named = _STATUS.search(text), _CODE.search(text)
-    status, code = int(found[1]) if found else 0, named[1] if named else ""
-    if status:
-        return Fault(status, code, text, _is_passing(status, code))
-    if isinstance(exc, UnauthenticatedError):
-        return Fault(0, _NO_KEYS, text.rpartition("provider: ")[2], is_passing=False)
-    # without an answer: a broken connection, or what obstore refuses by itself
-    return Fault(0, code, text, isinstance(exc, GenericError) and "redirect" not in text)
+    return Fault(0, "", text, isinstance(exc, _NoAnswer) and "CERTIFICATE" not in text)
 
 
 def storage_error(action: str, uri: str, exc: BaseException, clients: "S3Clients") -> StorageError:
@@ -151,6 +153,31 @@ def permission(action: str, clients: "S3Clients") -> str:
 def brief(exc: BaseException) -> str:
     """Shorten a client's words."""
     return fault_of(exc).text[:300]
+
+
+def _words(exc: BaseException) -> str:
+    text = " ".join(str(exc).partition("Debug source:")[0].split())
+    return _OBSTORE_PREAMBLE.sub("", text)
+
+
+def _refusal(exc: ClientError, text: str) -> Fault:
+    answer: Any = exc.response
+    status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    code = str(answer.get("Error", {}).get("Code", ""))
+    if exc.operation_name in _KEY_SERVICES:
+        code = _NO_KEYS
+    return Fault(status, "" if code.isdecimal() else code, text, _is_passing(status, code))
+
+
+def _obstore_fault(exc: BaseException, text: str) -> Fault:
+    found, named = _STATUS.search(text), _CODE.search(text)
+    status, code = int(found[1]) if found else 0, named[1] if named else ""
+    if status:
+        return Fault(status, code, text, _is_passing(status, code))
+    if isinstance(exc, UnauthenticatedError):
+        return Fault(0, _NO_KEYS, text.rpartition("provider: ")[2], is_passing=False)
+    # without an answer: a broken connection, or what obstore refuses by itself
+    return Fault(0, code, text, isinstance(exc, GenericError) and "redirect" not in text)
 
 
 def _is_passing(status: int, code: str) -> bool:

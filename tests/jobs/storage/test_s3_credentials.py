@@ -66,11 +66,17 @@ def test_credentials_near_their_end_are_asked_for_in_time(s3_bucket, storage, pr
 def test_credentials_that_cannot_be_had_are_no_objects_fault(s3_bucket, storage, process, answer):
     uri = f"s3://{s3_bucket}/a"
     storage.write(uri, b"1")
+    odd = "0" * 32 + "-2"  # boto3 reads what was made of parts
     (process.parent / "answer").unlink()
     if answer:
         (process.parent / "answer").write_text(answer)
     message = "Expecting value" if answer else r"no credentials any more \(.*custom-process"
-    for ask in (storage.read, storage.head, lambda uri: storage.write(uri, b"2")):
+    for ask in (
+        storage.read,
+        lambda uri: storage.read(uri, expected_etag=odd),
+        storage.head,
+        lambda uri: storage.write(uri, b"2"),
+    ):
         with pytest.raises(StorageError, match=message):
             ask(uri)
 
