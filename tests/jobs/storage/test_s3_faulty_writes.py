@@ -1,10 +1,12 @@
 """Every fault of an S3 server in what is written, deleted, listed and looked at."""
 
+import base64
 import hashlib
 
 import pytest
 
 from jobs.errors import StorageError
+from jobs.storage.clients import s3_clients
 
 PASSING = ["503", "500", "429", "reset", "lost", "slow"]
 OLD, NEW = b"old", b"new" * 10_000
@@ -54,12 +56,21 @@ def test_failed_write_keeps_the_old_object(s3_bucket, storage, behind_proxy, fau
     assert storage.read(uri).data == OLD
 
 
-def test_corrupted_upload_is_refused_by_its_md5(s3_bucket, s3_client):
-    """Also over TLS, where the signature does not cover the body."""
+def test_every_put_says_its_md5(s3_bucket, write):
+    """By which the server refuses a changed body also over TLS, where it is not signed."""
+    said = []
+    events = s3_clients().boto3.meta.events
+    note = lambda params, **_: said.append(params["headers"].get("Content-MD5"))  # noqa: E731
+    events.register("before-call.s3.PutObject", note)
+    write(f"s3://{s3_bucket}/a")
+    events.unregister("before-call.s3.PutObject", note)
+    assert said == [base64.b64encode(hashlib.md5(NEW).digest()).decode()]
+
+
+def test_server_refuses_a_body_that_is_not_its_md5(s3_bucket, s3_client):
+    md5_of_nothing = "1B2M2Y8AsgTpgAmY7PhCfg=="
     with pytest.raises(s3_client.exceptions.ClientError, match="BadDigest"):
-        s3_client.put_object(
-            Bucket=s3_bucket, Key="a", Body=b"b", ContentMD5="1B2M2Y8AsgTpgAmY7PhCfg=="
-        )
+        s3_client.put_object(Bucket=s3_bucket, Key="a", Body=b"b", ContentMD5=md5_of_nothing)
 
 
 @pytest.mark.parametrize("fault", PASSING)
