@@ -1,6 +1,8 @@
 import errno
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -248,3 +250,15 @@ def put(storage, way, uri, source):
         storage.write(uri, source.read_bytes())
     else:
         storage.upload(uri, source)
+
+
+def test_what_a_killed_writer_leaves_has_another_name_and_can_be_deleted(tmp_path, storage):
+    code = (
+        "import os; from jobs.storage import Storage; os.replace = lambda *_: os._exit(9)\n"
+        f"Storage().write({str(tmp_path / 'out/a.parquet')!r}, b'rows')"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+    left = [stored.uri for stored in storage.list(f"{tmp_path}/out")]
+    assert [Path(uri).suffix for uri in left] == [".tmp"]
+    storage.delete(left)
+    assert not (tmp_path / "out").exists()
