@@ -246,6 +246,17 @@ def test_failing_storage_ends_the_fetching(tmp_path, storage, monkeypatch, reads
         fetched(FailingStorage(reads), rows, threads=2)
 
 
+@pytest.mark.parametrize("reads", [0, 1])
+@pytest.mark.parametrize("kind", ["members", "cells", "csv", "jsonl"])
+def test_failing_storage_is_not_taken_for_a_damaged_input(tmp_path, reads, kind):
+    path = tmp_path / f"rows.{kind}"
+    path.write_text("uri\na.jpg\n" if kind == "csv" else '{"uri": "a.jpg"}\n')
+    if kind in ("members", "cells"):
+        path = arrange(tmp_path / kind, [b"1" * 2_000_000])
+    with pytest.raises(StorageError, match="the service has gone away"):
+        rows_of(path, FailingStorage(reads))
+
+
 def test_look_that_fails_ends_the_fetching_of_cells(tmp_path, storage, monkeypatch):
     rows = rows_of(write_images(tmp_path / "a.parquet", [b"1", b"2"]), storage)
 
