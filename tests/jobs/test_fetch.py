@@ -268,18 +268,6 @@ def test_look_that_fails_ends_the_fetching_of_cells(tmp_path, storage, monkeypat
         fetched(storage, rows)
 
 
-def test_flipped_bit_in_a_cell_is_found_where_pages_have_checksums(tmp_path, storage):
-    images = [random.Random(n).randbytes(5000) for n in range(6)]
-    path = tmp_path / "a.parquet"
-    options = {"use_dictionary": False, "compression": "none", "write_page_checksum": True}
-    pq.write_table(pa.table({"image": images}), path, row_group_size=2, **options)
-    data = bytearray(path.read_bytes())
-    data[data.index(images[3]) + 100] ^= 1
-    path.write_bytes(data)
-    got = fetched(storage, rows_of(path, storage))
-    assert got == [images[0], images[1], "storage", "storage", images[4], images[5]]
-
-
 def arrange(path: Path, images: list[bytes]) -> Path:
     """Lay out images as the kind of input that the path's name says."""
     if path.name == "cells":

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from jobs.errors import StorageError
+from jobs.storage.clients import s3_clients
 
 
 @pytest.fixture
@@ -46,10 +47,11 @@ def test_expired_credentials_are_asked_for_anew(s3_bucket, storage, process, beh
     expired = []
     behind_proxy(lambda *_: "expired" if expired and expired.pop() else None)
     assert storage.read(uri).data == b"1"
-    before = runs(process)
+    before, store = runs(process), s3_clients().store(s3_bucket)
     expired.append(True)
     assert storage.read(uri).data == b"1"
     assert runs(process) > before
+    assert s3_clients().store(s3_bucket) is not store  # it would keep the old ones for minutes
 
 
 def test_credentials_near_their_end_are_asked_for_in_time(s3_bucket, storage, process):
