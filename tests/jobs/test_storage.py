@@ -252,6 +252,16 @@ def test_local_delete_takes_missing_files_and_emptied_folders(tmp_path, storage)
     assert [path.name for path in tmp_path.iterdir()] == ["keep"]
 
 
+def test_local_folder_may_be_emptied_while_it_is_written_to(storage, tmp_path):
+    def write_and_delete(name):
+        for _ in range(300):
+            storage.write(f"{tmp_path}/marks/{name}", b"")
+            storage.delete([f"{tmp_path}/marks/{name}"])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write_and_delete, range(4)))
+
+
 def test_local_folder_can_be_deleted_while_it_is_listed(tmp_path, storage):
     put_files(tmp_path, "d/a", "d/b", "d/e/c", "d/f")
     storage.delete(stored.uri for stored in storage.list(f"{tmp_path}/d"))
