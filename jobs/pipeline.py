@@ -26,7 +26,7 @@ from jobs.chunks import Summary, pack_table
 from jobs.errors import JobError, SpecError
 from jobs.listing import list_chunks
 from jobs.plan import Plan
-from jobs.stages import ChunkLabeller, ChunkPredictor, decode_chunk
+from jobs.stages import ChunkLabeller, ChunkPredictor, Worker, decode_chunk
 from model_repo.inception_v3 import ModelError
 
 T = TypeVar("T")
@@ -84,7 +84,7 @@ def build_dataset(plan: Plan, done: frozenset[str]) -> Dataset:
     # No CPU: the listing waits for the storage, and must not take a core from the actors.
     chunks = ray.data.read_datasource(ChunkSource(plan, done), num_cpus=0, override_num_blocks=1)
     actors: dict[str, Any] = {
-        "fn_constructor_kwargs": {"plan": plan, "worker_id": _actor_id},
+        "fn_constructor_kwargs": {"plan": plan, "this_worker": _this_actor},
         "batch_size": 1,
         "num_cpus": plan.num_cpus,
         "num_gpus": plan.num_gpus or None,
@@ -159,8 +159,10 @@ def running_ray(*, verbose: bool) -> Iterator[Resources]:
             ray.shutdown()
 
 
-def _actor_id() -> str:
-    return str(ray.get_runtime_context().get_actor_id())
+def _this_actor() -> Worker:
+    context = ray.get_runtime_context()
+    restarted = bool(context.was_current_actor_reconstructed)
+    return Worker(str(context.get_actor_id()), restarted)
 
 
 def _check_reachable(address: str) -> None:
