@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -22,6 +23,7 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 from ray.exceptions import RayError
 
+from jobs.attempts import begin_listing
 from jobs.chunks import Summary, pack_table
 from jobs.errors import JobError, SpecError
 from jobs.listing import list_chunks
@@ -60,6 +62,7 @@ class ChunkSource(Datasource):
         plan, done = self._plan, self._done
 
         def read() -> Iterator[pa.Table]:
+            begin_listing(plan)
             for chunk, total in list_chunks(plan, done):
                 row = {"id": chunk.id, "objects": pack_table(chunk.objects), "total": total or 0}
                 yield pa.Table.from_pylist([row])
@@ -161,7 +164,9 @@ def running_ray(*, verbose: bool) -> Iterator[Resources]:
 
 def _this_actor() -> Worker:
     context = ray.get_runtime_context()
-    restarted = bool(context.was_current_actor_reconstructed)
+    with warnings.catch_warnings():  # Ray's own, about something else that this calls
+        warnings.simplefilter("ignore")
+        restarted = bool(context.was_current_actor_reconstructed)
     return Worker(str(context.get_actor_id()), restarted)
 
 
