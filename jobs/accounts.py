@@ -90,7 +90,8 @@ def read_account(files: tuple[str, ...]) -> PartAccount:
 def data_files(layout: Layout, storage: Storage) -> list[str]:
     """Return the files that hold the dataset's rows."""
     folders = [layout.outcome(outcome) for outcome in ("ok", "error")]
-    return [x.uri for folder in folders for x in storage.list(folder)]
+    stored = (item.uri for folder in folders for item in storage.list(folder))
+    return [uri for uri in stored if uri.endswith(".parquet")]  # not what a killed writer left
 
 
 def listed_uris(layout: Layout, storage: Storage) -> Iterator[list[str]]:

@@ -33,6 +33,15 @@ def begin_loading(worker_id: str, plan: Plan) -> None:
     _begin(f"worker-{worker_id}", found, plan)
 
 
+def begin_listing(plan: Plan) -> None:
+    """Count an attempt to list the input.
+
+    Raises:
+        JobError: the worker that lists dies again and again.
+    """
+    _begin("listing", f"the worker that lists the input died {MAX_ATTEMPTS} times", plan)
+
+
 def end_chunk(chunk_id: str, plan: Plan) -> None:
     """Forget the attempts at a chunk that has its rows."""
     Storage().delete([plan.layout.attempt(chunk_id)])

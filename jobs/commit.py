@@ -40,6 +40,7 @@ def finished_chunks(storage: Storage, layout: Layout) -> dict[str, int]:
     return {
         item.uri.rpartition("/")[2].removesuffix(".parquet"): item.size
         for item in storage.list(layout.chunks)
+        if item.uri.endswith(".parquet")
     }
 
 
@@ -109,7 +110,7 @@ def drop_replaced(layout_and_file: tuple[Layout, str]) -> None:
     manifest = Manifest(storage, layout.manifest)
     again = np.sort(join(digest(x.column("uri").to_pylist()) for x in manifest.tables(("uri",))))
     with storage.open(uri) as opened:
-        file = pq.ParquetFile(opened)
+        file = pq.ParquetFile(opened, page_checksum_verification=True)
         groups = range(file.num_row_groups)
         kept = [_without(again, file.read_row_group(i, columns=["uri"])) for i in groups]
         if all(mask.true_count == len(mask) for mask in kept):
@@ -120,17 +121,21 @@ def drop_replaced(layout_and_file: tuple[Layout, str]) -> None:
 
 
 def delete_stale_files(storage: Storage, layout: Layout, part_count: int) -> None:
-    """Delete parts that a commit that did not end has written beyond this one's."""
-    current = {
-        layout.part(outcome, number) for outcome in ("ok", "error") for number in range(part_count)
-    }
-    ours = filter(layout.is_of_this_generation, data_files(layout, storage))
-    storage.delete([uri for uri in ours if uri not in current])
+    """Delete what a commit that did not end has written beyond this one's parts."""
+    for outcome in ("ok", "error"):
+        current = {layout.part(outcome, number) for number in range(part_count)}
+        written = [item.uri for item in storage.list(layout.outcome(outcome))]
+        storage.delete(
+            uri
+            for uri in written
+            if uri.endswith(".tmp") or (layout.is_of_this_generation(uri) and uri not in current)
+        )
 
 
 def _read_chunks(storage: Storage, part: Part) -> Iterator[pa.Table]:
     for chunk_id, rows in part.chunks:
-        table = pq.read_table(io.BytesIO(storage.read(part.layout.chunk(chunk_id)).data))
+        data = storage.read(part.layout.chunk(chunk_id)).data
+        table = pq.read_table(io.BytesIO(data), page_checksum_verification=True)
         if table.num_rows != rows:
             raise JobError(
                 f"chunk {chunk_id} of {part.layout.root} has {table.num_rows} rows for {rows} "

@@ -39,7 +39,7 @@ def read_carefully(objects: pa.Table, plan: Plan) -> Iterator[Image]:
     """Do what `read_images` does; an image that kills its process is an error row, too.
 
     Raises:
-        JobError: no child can be started.
+        JobError: no child can be started, or what `read_images` raises.
     """
     position = deaths = suspects = 0
     child = _start_child(objects, plan)
@@ -111,10 +111,13 @@ class _Child:
 
     def _receive(self) -> Any:
         try:
-            return self._connection.recv()
+            answer = self._connection.recv()
         except (EOFError, OSError) as exc:
             self._process.join()
             raise ChildDeathError(_cause_of_death(self._process.exitcode or 0)) from exc
+        if isinstance(answer, JobError):  # the storage's trouble, not an image's
+            raise answer
+        return answer
 
 
 def _start_child(objects: pa.Table, plan: Plan) -> _Child:
@@ -136,9 +139,12 @@ def _serve(connection: Connection, objects: pa.Table, plan: Plan, parent_id: int
     connection.send(None)
     while True:
         start, count = connection.recv()
-        for image in read_images(objects.slice(start, count), plan):
-            row = replace(image.row, index=start + image.row.index)
-            connection.send(Image(row, image.pixels))
+        try:
+            for image in read_images(objects.slice(start, count), plan):
+                row = replace(image.row, index=start + image.row.index)
+                connection.send(Image(row, image.pixels))
+        except JobError as exc:
+            connection.send(exc)
 
 
 def _die_with(parent_id: int) -> None:

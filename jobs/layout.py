@@ -63,11 +63,11 @@ class Layout:
 
     @property
     def attempts(self) -> str:
-        """Return the folder of chunks that were begun and have no rows yet."""
+        """Return the folder of marks of what was begun and has not ended."""
         return f"{self.root}/_labelmill/attempts"
 
     def attempt(self, chunk_id: str) -> str:
-        """Return the uri of the mark that counts the attempts at one chunk."""
+        """Return the uri of the mark that counts the attempts at one thing, such as a chunk."""
         return f"{self.attempts}/{chunk_id}"
 
     def outcome(self, outcome: str) -> str:

@@ -103,7 +103,7 @@ class Manifest:
         totals = self.totals()
         for number in range(totals.parts if totals else 0):
             with self._storage.open(self._part(number)) as file:
-                yield pq.ParquetFile(file)
+                yield pq.ParquetFile(file, page_checksum_verification=True)
 
     def tables(self, names: Sequence[str]) -> Iterator[pa.Table]:
         """Stream some columns of all rows of a complete manifest."""
@@ -113,7 +113,7 @@ class Manifest:
 
     def _write_part(self, number: int, chunks: list[Chunk]) -> None:
         buffer = io.BytesIO()
-        with pq.ParquetWriter(buffer, chunks[0].objects.schema) as writer:
+        with pq.ParquetWriter(buffer, chunks[0].objects.schema, write_page_checksum=True) as writer:
             for chunk in chunks:
                 writer.write_table(chunk.objects, row_group_size=chunk.objects.num_rows)
             ids = json.dumps([chunk.id for chunk in chunks])

@@ -16,7 +16,7 @@ _ROW_GROUP_BYTES = 64 * 1024 * 1024
 def read_columns(storage: Storage, uri: str, names: Iterable[str]) -> Iterator[pa.RecordBatch]:
     """Stream those of the columns that a Parquet file has."""
     with storage.open(uri) as opened:
-        file = pq.ParquetFile(opened)
+        file = pq.ParquetFile(opened, page_checksum_verification=True)
         present = [name for name in names if name in file.schema_arrow.names]
         yield from file.iter_batches(columns=present, use_threads=False)
 
@@ -64,5 +64,7 @@ class GrowingFile:
         table = pa.concat_tables(self._pending)
         self._pending = []
         if self._writer is None:
-            self._writer = pq.ParquetWriter(self._path, table.schema, compression="zstd")
+            self._writer = pq.ParquetWriter(
+                self._path, table.schema, compression="zstd", write_page_checksum=True
+            )
         self._writer.write_table(table, row_group_size=table.num_rows)

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -21,11 +22,12 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 from ray.exceptions import RayError
 
+from jobs.attempts import begin_listing
 from jobs.chunks import Summary, pack_table
-from jobs.errors import JobError, SpecError
+from jobs.errors import JobError, SpecError, StorageError
 from jobs.listing import list_chunks
 from jobs.plan import Plan, Resources
-from jobs.stages import ChunkLabeller, ChunkPredictor, decode_chunk
+from jobs.stages import ChunkLabeller, ChunkPredictor, Worker, decode_chunk
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -52,6 +54,7 @@ class ChunkSource(Datasource):
         plan, done = self._plan, self._done
 
         def read() -> Iterator[pa.Table]:
+            begin_listing(plan)
             for chunk, total in list_chunks(plan, done):
                 row = {"id": chunk.id, "objects": pack_table(chunk.objects), "total": total or 0}
                 yield pa.Table.from_pylist([row])
@@ -74,7 +77,7 @@ def build_dataset(plan: Plan, done: frozenset[str]) -> Dataset:
     # No CPU: the listing waits for the storage, and must not take a core from the actors.
     chunks = ray.data.read_datasource(ChunkSource(plan, done), num_cpus=0, override_num_blocks=1)
     actors: dict[str, Any] = {
-        "fn_constructor_kwargs": {"plan": plan, "worker_id": _actor_id},
+        "fn_constructor_kwargs": {"plan": plan, "this_worker": _this_actor},
         "batch_size": 1,
         "num_cpus": plan.num_cpus,
         "num_gpus": plan.num_gpus or None,
@@ -145,8 +148,12 @@ def running_ray(*, verbose: bool) -> Iterator[Resources]:
         ray.shutdown()
 
 
-def _actor_id() -> str:
-    return str(ray.get_runtime_context().get_actor_id())
+def _this_actor() -> Worker:
+    context = ray.get_runtime_context()
+    with warnings.catch_warnings():  # Ray's own, about something else that this calls
+        warnings.simplefilter("ignore")
+        restarted = bool(context.was_current_actor_reconstructed)
+    return Worker(str(context.get_actor_id()), restarted)
 
 
 def _check_reachable(address: str) -> None:
@@ -175,7 +182,7 @@ def _explain(error: BaseException) -> JobError:
     said = _OUR_ERROR.findall(str(error))
     if said:
         name, message = said[-1]
-        return (SpecError if name == "SpecError" else JobError)(message)
+        return {"SpecError": SpecError, "StorageError": StorageError}.get(name, JobError)(message)
     last_line = str(error).strip().rpartition("\n")[2]
     return JobError(f"a worker failed: {last_line}; -v shows what it wrote")
 

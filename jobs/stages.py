@@ -9,6 +9,7 @@ import io
 import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,15 +26,26 @@ from jobs.storage import Storage
 from model_repo.inception_v3 import Classifier, postprocess
 
 Batch = dict[str, Any]
-WorkerId = Callable[[], str]  # stays the same when a worker that died is started again
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Who runs a stage; `id` stays the same when one that died is started again."""
+
+    id: str
+    restarted: bool
+
+
+def _nobody() -> Worker:
+    return Worker("none", restarted=False)
 
 
 class ChunkLabeller:
     """Label whole chunks in one process: for CPUs, where nothing is gained by moving pixels."""
 
-    def __init__(self, plan: Plan, worker_id: WorkerId | None = None) -> None:
+    def __init__(self, plan: Plan, this_worker: Callable[[], Worker] = _nobody) -> None:
         self._plan = plan
-        self._classifier = _load(plan, worker_id)
+        self._classifier = _load(plan, this_worker())
 
     def __call__(self, batch: Batch) -> Batch:
         """Take a batch of one chunk, write its rows, and return its summary."""
@@ -54,13 +66,15 @@ def decode_chunk(batch: Batch, plan: Plan) -> Batch:
 class ChunkPredictor:
     """Predict and write chunks that `decode_chunk` has decoded."""
 
-    def __init__(self, plan: Plan, worker_id: WorkerId | None = None) -> None:
+    def __init__(self, plan: Plan, this_worker: Callable[[], Worker] = _nobody) -> None:
         self._plan = plan
-        self._classifier = _load(plan, worker_id)
+        self._worker = this_worker()
+        self._classifier = _load(plan, self._worker)
 
     def __call__(self, batch: Batch) -> Batch:
         """Take a batch of one decoded chunk, write its rows, and return its summary."""
-        begin_chunk(batch["id"][0], self._plan)  # Ray repeats this step alone, too
+        if self._worker.restarted:  # perhaps it died of this chunk, and Ray repeats this step alone
+            begin_chunk(batch["id"][0], self._plan)
         decoded = iter(batch["pixels"][0])
         images = (
             Image(row, None if row.error_kind else next(decoded))
@@ -116,18 +130,16 @@ def write_chunk(batch: Batch, rows: list[Row], predicted: Predicted, plan: Plan)
     objects = unpack_table(batch["objects"][0])
     table = build_rows(plan.schema, objects, rows, predicted, plan.origin)
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
     Storage().write(plan.layout.chunk(batch["id"][0]), buffer.getvalue())
     end_chunk(batch["id"][0], plan)
 
 
-def _load(plan: Plan, worker_id: WorkerId | None) -> Classifier:
+def _load(plan: Plan, worker: Worker) -> Classifier:
     origin = (plan.model, plan.weights_sha256)
-    if worker_id is None:
-        return load_classifier(plan.spec, Storage(), plan.options, origin)
-    begin_loading(worker_id(), plan)
+    begin_loading(worker.id, plan)
     classifier = load_classifier(plan.spec, Storage(), plan.options, origin)
-    end_loading(worker_id(), plan)
+    end_loading(worker.id, plan)
     return classifier
 
 

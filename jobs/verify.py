@@ -116,7 +116,7 @@ def _pick_rows(layout: Layout, storage: Storage, count: int) -> Iterator[dict[st
         start += rows
         if len(here):
             with storage.open(uri) as opened:
-                file = pq.ParquetFile(opened)
+                file = pq.ParquetFile(opened, page_checksum_verification=True)
                 names = {"uri", "etag", "label", "labels", "error_kind"}
                 columns = [x for x in file.schema_arrow.names if x in names]
                 yield from file.read_row_group(group, columns=columns).take(here).to_pylist()

@@ -4,7 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.attempts import MAX_ATTEMPTS, begin_chunk, begin_loading, end_chunk, end_loading
+from jobs.attempts import (
+    MAX_ATTEMPTS,
+    begin_chunk,
+    begin_listing,
+    begin_loading,
+    end_chunk,
+    end_loading,
+)
 from jobs.errors import JobError
 from jobs.storage import Storage
 
@@ -39,11 +46,14 @@ def test_attempts_have_an_end(plan):
     for _ in range(MAX_ATTEMPTS):
         begin_chunk("one", plan)
         begin_loading("actor", plan)
+        begin_listing(plan)
 
     with pytest.raises(JobError, match=r"chunk one was begun 10 times .*fewer --actors"):
         begin_chunk("one", plan)
     with pytest.raises(JobError, match=r"a worker died 10 times as it loaded the model"):
         begin_loading("actor", plan)
+    with pytest.raises(JobError, match=r"the worker that lists the input died 10 times"):
+        begin_listing(plan)
 
 
 def test_another_run_has_attempts_of_its_own_and_takes_care(plan):

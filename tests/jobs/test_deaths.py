@@ -76,9 +76,16 @@ def test_workers_that_always_die_end_the_job_and_the_same_command_continues(fold
     assert "8 of 8 images labelled" in done.stdout
 
 
-def test_workers_that_die_as_they_start_end_the_job(folder, tmp_path):
-    failed = labelmill(folder, tmp_path / "out", "--actors", "1", "--limit", "8", KILL_AT="load")
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [
+        ("load", "a worker died 10 times as it loaded the model"),
+        ("list", "the worker that lists the input died 10 times"),
+    ],
+)
+def test_workers_that_get_nowhere_end_the_job(folder, tmp_path, place, sentence):
+    failed = labelmill(folder, tmp_path / "out", "--actors", "1", "--limit", "8", KILL_AT=place)
 
     assert failed.returncode == 1
-    assert "labelmill: a worker died 10 times as it loaded the model" in failed.stderr
+    assert f"labelmill: {sentence}" in failed.stderr
     assert "Traceback" not in failed.stderr

@@ -16,7 +16,7 @@ from jobs.chunks import pack_table
 from jobs.errors import JobError
 from jobs.listing import list_chunks
 from jobs.models import load_classifier
-from jobs.stages import ChunkLabeller, ChunkPredictor, decode_chunk
+from jobs.stages import ChunkLabeller, ChunkPredictor, Worker, decode_chunk
 from jobs.storage import Storage
 from model_repo.inception_v3 import postprocess, preprocess
 from tests.images import encode, photo
@@ -176,7 +176,7 @@ def test_predicting_alone_has_an_end_too(photos, tmp_path, plan_job):
     ((chunk, total),) = list_chunks(plan, frozenset())
     batch = {"id": [chunk.id], "objects": [pack_table(chunk.objects)], "total": [total]}
     decoded = decode_chunk(batch, plan)
-    predictor = ChunkPredictor(plan)
+    predictor = ChunkPredictor(plan, lambda: Worker("actor", restarted=True))
     for _ in range(MAX_ATTEMPTS - 1):  # of predictors that died
         begin_chunk(chunk.id, plan)
 

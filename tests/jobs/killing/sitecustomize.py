@@ -1,7 +1,7 @@
 """Kills Python processes of a job at chosen places; on PYTHONPATH, every process imports it.
 
-KILL_AT is `start` (where a decoder is imported), `decode` (of an image that holds MAGIC), `load`
-(of the model) or `predict`; KILL_ONCE names a file that makes it happen only once.
+KILL_AT is `start` (where a decoder is imported), `decode` (of an image that holds MAGIC), or one of
+FUNCTIONS; KILL_ONCE names a file that makes it happen only once.
 """
 
 import os
@@ -12,6 +12,11 @@ from importlib.machinery import PathFinder
 MAGIC = b"kills whoever decodes it"
 KILL_AT = os.environ.get("KILL_AT")
 KILL_ONCE = os.environ.get("KILL_ONCE")
+FUNCTIONS = {
+    "list": ("jobs.listing", "list_chunks"),
+    "load": ("jobs.stages", "load_classifier"),
+    "predict": ("jobs.stages", "predict_images"),
+}
 
 
 def die(number=signal.SIGKILL):
@@ -34,8 +39,8 @@ def patch_decoder(module):
     module.decode_jpeg_header = decode_jpeg_header
 
 
-def patch_stages(module):
-    name = {"predict": "predict_images", "load": "load_classifier"}[KILL_AT]
+def patch_function(module):
+    name = FUNCTIONS[KILL_AT][1]
     function = getattr(module, name)
 
     def dying(*args):
@@ -70,4 +75,4 @@ if KILL_AT == "start":
 elif KILL_AT == "decode":
     sys.meta_path.insert(0, Finder("simplejpeg", patch_decoder))
 elif KILL_AT:
-    sys.meta_path.insert(0, Finder("jobs.stages", patch_stages))
+    sys.meta_path.insert(0, Finder(FUNCTIONS[KILL_AT][0], patch_function))

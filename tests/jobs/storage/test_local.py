@@ -262,3 +262,20 @@ def test_what_a_killed_writer_leaves_has_another_name_and_can_be_deleted(tmp_pat
     assert [Path(uri).suffix for uri in left] == [".tmp"]
     storage.delete(left)
     assert not (tmp_path / "out").exists()
+
+
+def test_local_folder_may_be_emptied_while_it_is_written_to(storage, tmp_path, monkeypatch):
+    make, emptied = os.makedirs, []
+
+    def makedirs(folder, exist_ok):
+        make(folder, exist_ok=exist_ok)
+        if not emptied:
+            os.rmdir(folder)  # as another's `delete` may do
+            emptied.append(folder)
+
+    monkeypatch.setattr(os, "makedirs", makedirs)
+
+    storage.write(f"{tmp_path}/marks/one", b"1")
+
+    assert emptied
+    assert (tmp_path / "marks" / "one").read_bytes() == b"1"

@@ -12,7 +12,12 @@ from PIL import Image, ImageOps
 
 from model_repo.inception_v3.decode import FLAGS, MAX_PIXELS, decode_image
 from model_repo.inception_v3.errors import DecodeError
-from model_repo.inception_v3.headers import MAX_SCANS, exif_orientation
+from model_repo.inception_v3.headers import (
+    MAX_PARTS,
+    MAX_SCANS,
+    check_tiff_tags,
+    exif_orientation,
+)
 from tests.images import encode, photo, png, png_chunk, png_header, tiff, with_exif
 
 PHOTO = photo(96, 72)
@@ -632,3 +637,72 @@ def test_decode_gives_the_same_in_many_threads():
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_array_equal(one.array, other.array)
         assert one.flags == other.flags
+
+
+# --- Bands ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "L", "P", "1", "CMYK"])
+def test_decode_joins_bands_without_a_seam(monkeypatch, mode):
+    image = Image.fromarray(np.dstack([PHOTO, ALPHA])).convert("RGB" if mode == "CMYK" else "RGBA")
+    kind = "TIFF" if mode == "CMYK" else "PNG"
+    data = encode(image.convert(mode), kind)
+    whole = decode_image(data).array
+
+    monkeypatch.setattr("model_repo.inception_v3.rgb._BAND_PIXELS", 96 * 7)
+
+    np.testing.assert_array_equal(decode_image(data).array, whole)
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+@pytest.mark.parametrize("mode", ["RGB", "CMYK"])
+def test_decode_turns_bands_as_it_turns_the_whole(monkeypatch, orientation, mode):
+    data = encode(Image.fromarray(PHOTO).convert(mode), "JPEG", orientation=orientation)
+    whole = decode_image(data).array
+
+    monkeypatch.setattr("model_repo.inception_v3.rgb._BAND_PIXELS", 96 * 7)
+
+    np.testing.assert_array_equal(decode_image(data).array, whole)
+
+
+# --- What lies beside the pixels ------------------------------------------------------------------
+
+
+def test_decode_refuses_tiles_beyond_the_limit():
+    data = bytearray(encode(PHOTO, "TIFF"))
+    at = struct.unpack_from("<I", data, 4)[0] + 2
+    struct.pack_into("<HHIIHHII", data, at, 322, 4, 1, 20_000, 323, 4, 1, 20_000)
+
+    with pytest.raises(DecodeError) as caught:
+        decode_image(bytes(data))
+
+    assert caught.value.kind == "too_large"
+    assert "tiles of 20000 x 20000 pixels exceed the limit" in str(caught.value)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("big", [False, True])
+def test_tiff_tags_are_read_in_every_layout(order, big):
+    letter = "Q" if big else "I"
+    magic = struct.pack(order + "2sH", b"II" if order == "<" else b"MM", 43 if big else 42)
+    magic += struct.pack(order + "HHQ", 8, 0, 16) if big else struct.pack(order + "I", 8)
+    entries = [(322, 3, 1), (323, 4, 1), (324, 4, MAX_PARTS + 1)]
+    values = [struct.pack(order + "H", 256), struct.pack(order + "I", 128), b""]
+    size = 8 if big else 4
+    body = struct.pack(order + ("Q" if big else "H"), 3) + b"".join(
+        struct.pack(order + "HH" + letter, *entry) + value.ljust(size, b"\0")
+        for entry, value in zip(entries, values, strict=True)
+    )
+
+    assert check_tiff_tags(magic + body[: -(4 + 2 * size)]) == (256, 128)
+    with pytest.raises(DecodeError, match="TIFF with 200,001 values of tag 324; the limit is 200"):
+        check_tiff_tags(magic + body)
+
+
+def test_decode_refuses_a_png_of_countless_chunks():
+    data = encode(PHOTO, "PNG")
+    chunks = png_chunk(b"teSt", b"")
+
+    assert decode_image(data[:33] + chunks * 1000 + data[33:]).width == 96
+    with pytest.raises(DecodeError, match="PNG of more than 200,000 chunks beside the image's"):
+        decode_image(data[:33] + chunks * (MAX_PARTS + 1) + data[33:])
