@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from jobs.layout import Layout
 from jobs.listing import limit_rows
 from jobs.parquet import GrowingFile, read_columns
 from jobs.plan import Plan
-from jobs.storage import Storage
+from jobs.storage import DeniedError, Storage, StoredObject
 
 _LOOKS_AT_ONCE = 16
 
@@ -104,10 +105,17 @@ def _with_etags(rows: pa.Table, storage: Storage, pool: ThreadPoolExecutor) -> p
     unknown = [place[0] for place in places if place[1:] == (None, None, None)]
     if not unknown:
         return rows
-    answers = iter(pool.map(storage.head, unknown))
+    answers = iter(pool.map(partial(_look, storage), unknown))
     found = [next(answers) if place[1:] == (None, None, None) else None for place in places]
     sizes, etags = [x and x.size for x in found], [(x and x.etag) or None for x in found]
     for name, values in (("size", sizes), ("etag", etags)):
         column = pc.coalesce(rows.column(name), pa.array(values, rows.schema.field(name).type))
         rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), column)
     return rows
+
+
+def _look(storage: Storage, uri: str) -> StoredObject | None:
+    try:
+        return storage.head(uri)
+    except DeniedError:
+        return None  # labelling it says so, in its own row

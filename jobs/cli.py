@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from jobs.errors import JobError, StorageError
+from jobs.errors import JobError
 
 EXIT_OVER_ERROR_RATE = 3
 EXIT_INTERRUPTED = 130
@@ -116,9 +116,6 @@ def main() -> None:
         sys.exit(cli.main(standalone_mode=False))
     except click.ClickException as exc:
         _fail(exc.format_message(), exc.exit_code, as_json=as_json)
-    except StorageError as exc:
-        message = f"{exc}; nothing is lost, and the same command continues"
-        _fail(message, exc.exit_code, as_json=as_json)
     except JobError as exc:
         _fail(str(exc), exc.exit_code, as_json=as_json)
     except OSError as exc:  # a full disk, say

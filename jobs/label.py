@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from jobs.changes import Labelled, find_changes, write_removed
 from jobs.commit import commit_chunks, finished_chunks
 from jobs.error_rate import ErrorRate, is_over
+from jobs.errors import StorageError
 from jobs.layout import Layout
 from jobs.listing import limit_rows, record_tables
 from jobs.manifest import Manifest
@@ -61,7 +62,11 @@ def label(spec: JobSpec, manner: Manner) -> Result:
         plan = make_plan(spec, storage, lambda: stack.enter_context(ray))
         if manner.overwrite:
             start_over(plan.layout, storage)
-        return run_job(plan, storage, progress, retry_errors=manner.retry_errors)
+        try:
+            return run_job(plan, storage, progress, retry_errors=manner.retry_errors)
+        except StorageError as exc:
+            message = f"{exc}; what is done is kept, and the same command continues"
+            raise StorageError(message) from exc
 
 
 def dry_run(spec: JobSpec, manner: Manner) -> Result:

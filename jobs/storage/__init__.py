@@ -15,6 +15,7 @@ from jobs.errors import FetchError
 from jobs.storage.local import LocalStorage
 from jobs.storage.objects import (
     MAX_OBJECT_BYTES,
+    DeniedError,
     Fetched,
     NoBucketError,
     Part,
@@ -30,6 +31,7 @@ from jobs.storage.s3 import S3Storage
 
 __all__ = [
     "MAX_OBJECT_BYTES",
+    "DeniedError",
     "Fetched",
     "NoBucketError",
     "Storage",
@@ -76,6 +78,7 @@ class Storage:
         """Look at one object without reading it; None if it is not there.
 
         Raises:
+            DeniedError: that is not allowed.
             StorageError: that could not be found out.
         """
         return self._backend(uri).head(to_uri(uri))

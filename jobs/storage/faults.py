@@ -26,7 +26,7 @@ from obstore.exceptions import BaseError, GenericError, UnauthenticatedError
 from urllib3.exceptions import HTTPError
 
 from jobs.errors import StorageError
-from jobs.storage.objects import NoBucketError, split_s3
+from jobs.storage.objects import DeniedError, NoBucketError, split_s3
 
 if TYPE_CHECKING:
     from jobs.storage.clients import S3Clients
@@ -135,7 +135,8 @@ def storage_error(action: str, uri: str, exc: BaseException, clients: "S3Clients
         )
     if isinstance(exc, EndpointConnectionError | ConnectTimeoutError):
         return StorageError(unreachable(endpoint))
-    return StorageError(f"cannot {action} {uri}: {_reason(action, fault, clients)}")
+    kind = DeniedError if fault.is_denial else StorageError
+    return kind(f"cannot {action} {uri}: {_reason(action, fault, clients)}")
 
 
 def unreachable(endpoint: str) -> str:

@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from jobs.errors import FetchError, StorageError
-from jobs.storage.objects import Part, StoredObject, Wanted, check_size, local_path, to_uri
+from jobs.storage.objects import (
+    DeniedError,
+    Part,
+    StoredObject,
+    Wanted,
+    check_size,
+    local_path,
+    to_uri,
+)
 
 # what no other file could be read with either
 _MACHINE_TROUBLE = {
@@ -21,6 +29,7 @@ _MACHINE_TROUBLE = {
     errno.ENOTCONN: "mount its file system again",
     errno.ENODEV: "mount its file system again",
 }
+_NO_FILE = (errno.ELOOP, errno.ENAMETOOLONG)
 _COPY_BYTES = 1 << 20
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)  # some network file systems
 
@@ -65,14 +74,19 @@ class LocalStorage:
         """Look at one file.
 
         Raises:
-            StorageError: it, or a folder above it, may not be looked at.
+            DeniedError: it may not be looked at.
+            StorageError: it cannot be.
         """
         path = local_path(uri)
         try:
             found = os.stat(path)
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
+        except PermissionError as exc:
+            raise DeniedError(f"cannot look at {path!r}: {_reason(exc)}") from exc
         except OSError as exc:
+            if exc.errno in _NO_FILE:
+                return None
             raise StorageError(f"cannot look at {path!r}: {_reason(exc)}") from exc
         if not stat.S_ISREG(found.st_mode):
             return None

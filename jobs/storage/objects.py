@@ -18,6 +18,10 @@ class NoBucketError(StorageError):
     """The bucket does not exist."""
 
 
+class DeniedError(StorageError):
+    """The storage works, but does not let us do this."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredObject:
     """One object as a listing or a HEAD tells it.

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from jobs.errors import StorageError
 from jobs.storage.clients import persist, s3_clients
 from jobs.storage.faults import BotoError, BrokenAnswerError, fault_of, storage_error
-from jobs.storage.objects import Part, StoredObject, Wanted, split_s3
+from jobs.storage.objects import DeniedError, Part, StoredObject, Wanted, split_s3
 from jobs.storage.s3_reads import bare, read_part
 
 _NOT_XML = re.compile(r"[\x00-\x1f\x7f\ufffe\uffff]")  # DeleteObjects cannot name such keys
@@ -52,7 +52,8 @@ class S3Storage:
         """Ask for one object's size and etag.
 
         Raises:
-            StorageError: the request was refused, or failed after every retry.
+            DeniedError: the credentials do not suffice.
+            StorageError: it failed after every retry.
         """
         bucket, key = split_s3(uri)
         if not key:
@@ -117,10 +118,8 @@ class S3Storage:
         """HEAD needs s3:GetObject; who may only list can still list."""
         try:
             return self.head(uri)
-        except StorageError as exc:
-            if exc.__cause__ and fault_of(exc.__cause__).status == 403:
-                return None
-            raise
+        except DeniedError:
+            return None
 
 
 def _refusal(bucket: str, key: str) -> BaseException | None:
