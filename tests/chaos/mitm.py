@@ -20,12 +20,14 @@ def find_mitmdump() -> str:
     """Find the program that `make` puts into an environment of its own, for its pins are not ours."""
     own = Path(sys.prefix) / "mitmproxy" / "bin" / "mitmdump"
     found = shutil.which(own) or shutil.which("mitmdump")
-    assert found, f"no mitmdump, neither {str(own)!r} nor on PATH; `make {own.parents[1].name}` installs it"
+    assert found, f"no mitmdump, neither {str(own)!r} nor on PATH; `make test` installs it"
     return found
 
 
 @contextmanager
-def faulty_storage(upstream: str, folder: Path, *rules: dict[str, Any], seed: int = 7) -> Iterator[str]:
+def faulty_storage(
+    upstream: str, folder: Path, *rules: dict[str, Any], seed: int = 7
+) -> Iterator[str]:
     """Run a reverse proxy that follows the rules; yields its url."""
     with socket.socket() as chosen:
         chosen.bind(("127.0.0.1", 0))
