@@ -2,8 +2,10 @@
 
 JobError (exit 1)
 ├── SpecError (exit 2)     what was asked for cannot be: a wrong option, a missing input
-├── StorageError           the storage failed after every retry
-└── FetchError             one object could not be read; an image's becomes an error row
+├── StorageError           the storage itself failed after every retry: it throttles, is not
+│                          reached, does not take the credentials. Never an error row
+└── FetchError             one object could not be read although the storage works; an image's
+                           becomes an error row
 """
 
 from typing import Literal
@@ -24,11 +26,11 @@ class SpecError(JobError):
 
 
 class StorageError(JobError):
-    """The storage failed after every retry."""
+    """The storage failed after every retry. Nothing is lost: the same command continues later."""
 
 
 class FetchError(JobError):
-    """One object could not be read. Where it was to be labelled, the job goes on.
+    """One object could not be read though others can. Where it was an image, the job goes on.
 
     Attributes:
         kind: what goes into the row's `error_kind`.

@@ -36,6 +36,9 @@ def fetch_images(
 
     Yields:
         The row's index, and its bytes or why there are none.
+
+    Raises:
+        StorageError: the storage itself fails; that is no row's fault.
     """
     tasks = _tasks(storage, objects, min(threads, _CELLS_PER_TASK), image_column)
     ahead: deque[tuple[int, Future[list[Outcome]]]] = deque()

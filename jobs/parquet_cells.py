@@ -51,7 +51,11 @@ class CellReader:
         self._turn = threading.Condition()
 
     def read(self, start: int, count: int) -> list[Cell]:
-        """Return `count` cells from the `start`-th on, once those before have been returned."""
+        """Return `count` cells from the `start`-th on, once those before have been returned.
+
+        Raises:
+            StorageError: the storage itself fails; no cell is to blame.
+        """
         with self._turn:
             self._turn.wait_for(lambda: self._given == start)
             try:
@@ -61,13 +65,18 @@ class CellReader:
                 self._turn.notify_all()
 
     def _all_cells(self) -> Iterator[Cell]:
-        """Give a cell or an error for every row, whatever happens."""
+        """Give a cell or an error for every row, unless the storage itself fails."""
         given = 0
         try:
             with self._storage.open(
                 self._uri, buffer_bytes=_BUFFER_BYTES, expected_etag=self._etag
             ) as opened:
-                file = pa.parquet.ParquetFile(opened, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+                file = pa.parquet.ParquetFile(
+                    opened,
+                    buffer_size=_BUFFER_BYTES,
+                    pre_buffer=False,
+                    page_checksum_verification=True,
+                )
                 column = find_image_column(file.schema_arrow, self._image_column, self._uri)
                 leaf = image_leaf(file.schema_arrow, column)
                 for cell in self._cells_of(file, leaf, self._etag or opened.etag):

@@ -1,9 +1,10 @@
 """Where objects lie: one facade over local disk and S3.
 
 A uri is `s3://bucket/key` or `file:///path`. What goes wrong with one object that is read is a
-`FetchError`; what goes wrong with the storage itself is a `StorageError`.
+`FetchError`; what goes wrong with the storage itself is a `StorageError`, also while reading.
 """
 
+import random
 import time
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -18,6 +19,7 @@ from jobs.storage.objects import (
     NoBucketError,
     Part,
     StoredObject,
+    Wanted,
     check_size,
     is_s3,
     local_path,
@@ -39,14 +41,14 @@ __all__ = [
     "to_uri",
 ]
 
-_READ_ATTEMPTS = 3
+_READ_ATTEMPTS = 4
 _PAUSE_S = 0.2
 
 
 class _Backend(Protocol):
     def list(self, uri: str, starts_with: str = "") -> Iterator[StoredObject]: ...
     def head(self, uri: str) -> StoredObject | None: ...
-    def read(self, uri: str, offset: int | None, length: int | None) -> Part: ...
+    def read(self, wanted: Wanted) -> Part: ...
     def write(self, uri: str, data: bytes) -> None: ...
     def upload(self, uri: str, path: Path) -> None: ...
     def delete(self, uris: Iterable[str]) -> None: ...
@@ -88,11 +90,14 @@ class Storage:
     ) -> Fetched:
         """Read an object whole, or the `expected_size` bytes of it from `offset`.
 
-        A body shorter or longer than it should be never passes. An object overwritten since it was
-        listed (another etag) is read as it is now; a range of it is refused.
+        A body shorter or longer than it should be never passes, and neither does a whole object
+        whose bytes belie its checksum (S3: the one the server sends, or an etag that is an MD5).
+        Of a range only the length can be known. An object overwritten since it was listed (another
+        etag) is read as it is now; a range of it is refused.
 
         Raises:
-            FetchError: it cannot be read.
+            FetchError: it cannot be read whole and right, although the storage works.
+            StorageError: the storage does not work, or not with these credentials.
         """
         if expected_size is not None:
             check_size(uri, expected_size)
@@ -100,19 +105,18 @@ class Storage:
             return Fetched(b"", expected_etag or "")
         length = None if offset is None else expected_size
         for attempt in range(_READ_ATTEMPTS):
-            part = self._backend(uri).read(to_uri(uri), offset, length)
+            time.sleep(random.uniform(0.5, 1) * _PAUSE_S * (2**attempt - 1))
+            wanted = Wanted(to_uri(uri), offset, length, expected_etag, attempt)
+            part = self._backend(uri).read(wanted)
             overwritten = bool(expected_etag and part.etag and part.etag != expected_etag)
             if overwritten and offset is not None:
                 raise FetchError("storage", f"{uri} has changed since it was listed")
             expected = part.declared
             if expected_size is not None and not overwritten:
                 expected = expected_size
-            if len(part.data) == part.declared == expected:
+            if part.is_intact and len(part.data) == part.declared == expected:
                 return Fetched(part.data, part.etag)
-            time.sleep(_PAUSE_S * attempt)
-        raise FetchError(
-            "storage", f"{uri}: {expected:,} bytes expected, {len(part.data):,} received"
-        )
+        raise _damaged(uri, part, expected)
 
     def open(
         self, uri: str, *, buffer_bytes: int = 1 << 20, expected_etag: str | None = None
@@ -122,6 +126,7 @@ class Storage:
         Raises:
             FetchError: it is not there, may not be read, or is not the expected version; also
                 from reads of the returned file.
+            StorageError: the storage itself fails; also from reads.
         """
         return StoredFile(self, uri, buffer_bytes, expected_etag)
 
@@ -152,6 +157,16 @@ class Storage:
 
     def _backend(self, uri: str) -> _Backend:
         return _S3 if is_s3(uri) else _LOCAL
+
+
+def _damaged(uri: str, part: Part, expected: int) -> FetchError:
+    if part.is_intact:
+        received = len(part.data)
+        return FetchError("storage", f"{uri}: {expected:,} bytes expected, {received:,} received")
+    return FetchError(
+        "storage",
+        f"{uri}: the bytes received do not match its checksum ({part.etag}); store it anew",
+    )
 
 
 _LOCAL: _Backend = LocalStorage()

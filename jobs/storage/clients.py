@@ -7,14 +7,16 @@ made once per process and environment, and are shared by its threads.
 import base64
 import hashlib
 import os
+import random
 import re
 import socket
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 from urllib.parse import urlsplit
 
 import boto3
@@ -26,21 +28,29 @@ from botocore.utils import get_environ_proxies
 from obstore.store import S3Store
 
 from jobs.errors import StorageError
+from jobs.storage.faults import BotoError, fault_of, unreachable
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
-ATTEMPTS = 10
+T = TypeVar("T")
+
+# How long a request that fails for a passing reason is repeated. Short of this, a restart of the
+# server would end a job; far beyond it, a job would hang on a server that is gone.
+PATIENCE_S = 45.0
+_BOTO3_ATTEMPTS = 3  # each time: its waits double without bound, so `persist` repeats it instead
+_LONGEST_PAUSE_S = 5.0
 _AWS_HOST = re.compile(r"s3(\.[a-z0-9-]+)?\.amazonaws\.com(\.cn)?")
 _CREDENTIALS_TTL = timedelta(minutes=5)  # botocore renews 10 minutes before they expire
-# its waits are drawn between the first and `base` times the last: 12 of them take about 45 s
+# its waits are drawn between the first and `base` times the last: 14 of them take 15 to 60 s
 _OBSTORE_RETRIES: "RetryConfig" = {
-    "max_retries": 12,
+    "max_retries": 14,
     "backoff": {
         "init_backoff": timedelta(milliseconds=100),
-        "max_backoff": timedelta(seconds=15),
-        "base": 3,
+        "max_backoff": timedelta(seconds=6),
+        "base": 5,
     },
+    "retry_timeout": timedelta(seconds=60),
 }
 _store_lock = threading.Lock()
 _creation_lock = threading.Lock()
@@ -54,7 +64,12 @@ class _Keys(TypedDict):
 
 
 class S3Clients:
-    """A boto3 client, and an obstore store per bucket, that agree about everything."""
+    """A boto3 client, and an obstore store per bucket, that agree about everything.
+
+    Attributes:
+        last_read: bucket → a key that could be read.
+        opaque_etags: buckets whose etags do not tell what is in an object (SSE-KMS, SSE-C).
+    """
 
     def __init__(self) -> None:
         core = botocore.session.get_session()
@@ -70,6 +85,8 @@ class S3Clients:
         self.boto3.meta.events.register("before-call.s3.DeleteObjects", _add_content_md5)
         self.endpoint: str = self.boto3.meta.endpoint_url
         self.is_aws = _AWS_HOST.fullmatch(urlsplit(self.endpoint).hostname or "") is not None
+        self.last_read: dict[str, str] = {}
+        self.opaque_etags: set[str] = set()
         self._stores: dict[str, S3Store] = {}
         _check_reachable(self.endpoint)
 
@@ -85,9 +102,14 @@ class S3Clients:
                 self._stores[bucket] = self._open_store(bucket)
             return self._stores[bucket]
 
+    def forget_store(self, bucket: str) -> None:
+        """Let the bucket's next reader ask for the credentials anew."""
+        with _store_lock:
+            self._stores.pop(bucket, None)
+
     def _config(self) -> Config:
         return Config(
-            retries={"mode": "legacy", "total_max_attempts": ATTEMPTS},
+            retries={"mode": "legacy", "total_max_attempts": _BOTO3_ATTEMPTS},
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
             max_pool_connections=64,
@@ -103,7 +125,7 @@ class S3Clients:
         options: ClientConfig = {
             "allow_http": self.endpoint.startswith("http://"),
             "connect_timeout": "10s",
-            "read_timeout": "60s",
+            "read_timeout": "30s",
             "timeout": "10m",
         }
         if self._ca_bundle:
@@ -158,9 +180,26 @@ def _create_clients(_pid: int, _settings: tuple[tuple[str, str], ...]) -> S3Clie
         raise StorageError(f"the AWS configuration cannot be used: {exc}") from exc
 
 
-def unreachable(endpoint: str) -> str:
-    """Say that an endpoint does not answer, and what to do."""
-    return f"the S3 endpoint {endpoint} cannot be reached; check AWS_ENDPOINT_URL and the network"
+def persist(request: Callable[[], T], patience_s: float | None = None) -> T:
+    """Send a boto3 request until it succeeds, fails for a lasting reason, or patience ends.
+
+    The client's own retries are few, and do not cover a body that breaks off. A request must do no
+    harm when it is sent twice.
+
+    Args:
+        request: sends it, and reads what is to be read of the answer.
+        patience_s: instead of the usual one.
+    """
+    deadline = time.monotonic() + (PATIENCE_S if patience_s is None else patience_s)
+    pause_s = 0.2
+    while True:
+        try:
+            return request()
+        except BotoError as exc:
+            if not fault_of(exc).is_passing or time.monotonic() > deadline:
+                raise
+        time.sleep(random.uniform(pause_s / 2, pause_s))
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
 def _check_reachable(endpoint: str) -> None:

@@ -1,20 +1,35 @@
 """Objects on local disk (and whatever is mounted there)."""
 
+import errno
 import os
 import shutil
 import stat
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from jobs.errors import FetchError, StorageError
-from jobs.storage.objects import Part, StoredObject, check_size, local_path, to_uri
+from jobs.storage.objects import Part, StoredObject, Wanted, check_size, local_path, to_uri
+
+# what no other file could be read with either
+_MACHINE_TROUBLE = {
+    errno.EMFILE: "raise the limit (ulimit -n)",
+    errno.ENFILE: "raise the system's limit (fs.file-max)",
+    errno.ENOMEM: "free memory on this machine",
+    errno.ENOTCONN: "mount its file system again",
+    errno.ENODEV: "mount its file system again",
+}
+_COPY_BYTES = 1 << 20
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)  # some network file systems
 
 
 class LocalStorage:
     """What `Storage` does for `file://`."""
+
+    def __init__(self) -> None:
+        self._mount: tuple[str, int] | None = None  # a folder that was read from, and its device
 
     def list(self, uri: str, starts_with: str = "") -> Iterator[StoredObject]:
         """Walk a folder in the order of names; a single file lists itself.
@@ -61,30 +76,29 @@ class LocalStorage:
             return None
         return StoredObject(uri, found.st_size, _etag(found))
 
-    def read(self, uri: str, offset: int | None, length: int | None) -> Part:
-        """Read a file, or `length` bytes of it from `offset`, once.
+    def read(self, wanted: Wanted) -> Part:
+        """Read a file or a range of it, once.
 
         Raises:
             FetchError: it cannot be read.
+            StorageError: nothing can be read: the machine lacks something, or a mount is gone.
         """
-        path = local_path(uri)
+        uri, path = wanted.uri, local_path(wanted.uri)
         try:
-            if not stat.S_ISREG(os.stat(path).st_mode):  # opening a FIFO would wait for ever
-                raise FetchError("storage", f"{uri} is not a regular file")
-            with open(path, "rb", buffering=0) as file:
-                found = os.fstat(file.fileno())
-                start = offset or 0
-                size = max(found.st_size - start, 0) if length is None else length
-                check_size(uri, size)
-                file.seek(start)
-                data = _read_exactly(file, size)
+            part = _read(path, wanted)
         except (FileNotFoundError, NotADirectoryError) as exc:
+            self._check_mounted()
             raise FetchError("not_found", f"{uri} does not exist") from exc
         except PermissionError as exc:
             raise FetchError("access_denied", f"{uri} may not be read") from exc
         except (OSError, ValueError) as exc:
+            self._check_mounted()
+            remedy = _MACHINE_TROUBLE.get(getattr(exc, "errno", None) or 0)
+            if remedy:
+                raise StorageError(f"cannot read {path!r}: {_reason(exc)}; {remedy}") from exc
             raise FetchError("storage", f"cannot read {uri}: {_reason(exc)}") from exc
-        return Part(data, size, _etag(found))
+        self._remember_mount(path)
+        return part
 
     def write(self, uri: str, data: bytes) -> None:
         """Write a file whole or not at all.
@@ -92,7 +106,7 @@ class LocalStorage:
         Raises:
             StorageError: it cannot be written.
         """
-        self._put(uri, lambda path: _write_durably(path, data))
+        self._put(uri, lambda file: file.write(data))
 
     def upload(self, uri: str, path: Path) -> None:
         """Copy a file whole or not at all.
@@ -100,7 +114,10 @@ class LocalStorage:
         Raises:
             StorageError: it cannot be written.
         """
-        self._put(uri, lambda temporary: shutil.copyfile(path, temporary))
+        with _write_errors(str(path)):
+            source = path.open("rb")
+        with source:
+            self._put(uri, lambda file: shutil.copyfileobj(source, file, _COPY_BYTES))
 
     def delete(self, uris: Iterable[str]) -> None:
         """Delete files, and the folders that become empty by it.
@@ -135,19 +152,69 @@ class LocalStorage:
         if stat.S_ISREG(found.st_mode):
             yield StoredObject(to_uri(path), found.st_size, _etag(found))
 
-    def _put(self, uri: str, fill: Callable[[str], object]) -> None:
+    def _put(self, uri: str, fill: Callable[[BinaryIO], object]) -> None:
         path = local_path(uri)
         folder = os.path.dirname(path)
+        # a killed process leaves it behind; no name that is read ends so
         temporary = os.path.join(folder, f".{uuid.uuid4().hex}.tmp")
-        try:
-            os.makedirs(folder, exist_ok=True)
-            fill(temporary)
-            os.replace(temporary, path)
-        except OSError as exc:
-            raise StorageError(f"cannot write {path!r}: {_reason(exc)}") from exc
-        finally:
+        with _write_errors(path):
+            try:
+                os.makedirs(folder, exist_ok=True)
+                _write_durably(temporary, fill)
+                os.replace(temporary, path)
+                _sync_folder(folder)
+            finally:
+                with suppress(OSError):
+                    os.unlink(temporary)
+
+    def _remember_mount(self, path: str) -> None:
+        folder = os.path.dirname(path)
+        if self._mount is None or self._mount[0] != folder:
             with suppress(OSError):
-                os.unlink(temporary)
+                self._mount = (folder, _device(folder))
+
+    def _check_mounted(self) -> None:
+        """Tell a file that is gone from a file system that is.
+
+        Raises:
+            StorageError: the file system that was read from last is no longer mounted.
+        """
+        if self._mount is None:
+            return
+        folder, device = self._mount
+        there = folder
+        try:
+            while not os.path.exists(there):
+                there = os.path.dirname(there)
+            is_mounted = _device(there) == device
+        except OSError:
+            is_mounted = False
+        if not is_mounted:
+            raise StorageError(f"the file system of {folder!r} is gone; mount it again")
+
+
+@contextmanager
+def _write_errors(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise StorageError(f"cannot write {path!r}: {_reason(exc)}") from exc
+
+
+def _read(path: str, wanted: Wanted) -> Part:
+    if not stat.S_ISREG(os.stat(path).st_mode):  # opening a FIFO would wait for ever
+        raise FetchError("storage", f"{wanted.uri} is not a regular file")
+    with open(path, "rb", buffering=0) as file:
+        found = os.fstat(file.fileno())
+        start = wanted.offset or 0
+        size = max(found.st_size - start, 0) if wanted.length is None else wanted.length
+        check_size(wanted.uri, size)
+        file.seek(start)
+        return Part(_read_exactly(file, size), size, _etag(found))
+
+
+def _device(folder: str) -> int:
+    return os.stat(folder).st_dev
 
 
 def _identity(folder: str) -> str:
@@ -170,8 +237,20 @@ def _read_exactly(file: BinaryIO, size: int) -> bytes:
     return data
 
 
-def _write_durably(path: str, data: bytes) -> None:
+def _write_durably(path: str, fill: Callable[[BinaryIO], object]) -> None:
     with open(path, "xb") as file:
-        file.write(data)
+        fill(file)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _sync_folder(folder: str) -> None:
+    """Make a folder's new entry outlast a power cut, where the file system can."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as exc:
+        if exc.errno not in _NO_FOLDER_SYNC:
+            raise
+    finally:
+        os.close(descriptor)

@@ -43,12 +43,39 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """What one request is to give.
+
+    Attributes:
+        uri: of the object.
+        offset: where to start; None for the whole object.
+        length: how many bytes from there; None for all of them.
+        etag: the version that was listed, if known.
+        attempt: how often it was asked for before, and was not given whole and right.
+    """
+
+    uri: str
+    offset: int | None = None
+    length: int | None = None
+    etag: str | None = None
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
-    """What one request gave: the bytes, how many the answer had declared, and the etag."""
+    """What one request gave: the bytes, how many the answer had declared, and the etag.
+
+    Attributes:
+        data: the bytes.
+        declared: how many they should be by the answer's own header.
+        etag: of the object they came from.
+        is_intact: False when they are known not to be the bytes that were stored.
+    """
 
     data: bytes
     declared: int
     etag: str
+    is_intact: bool = True
 
 
 def to_uri(text: str) -> str:

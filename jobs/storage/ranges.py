@@ -20,6 +20,7 @@ class StoredFile(io.BufferedReader):
 
     Raises:
         FetchError: the object is not there, may not be read, or changes while it is read.
+        StorageError: the storage itself fails.
     """
 
     def __init__(
@@ -73,8 +74,10 @@ class _RangeReader(io.RawIOBase):
 def _look(storage: "Storage", uri: str) -> StoredObject:
     try:
         found = storage.head(uri)
-    except StorageError as exc:
-        raise FetchError("storage", str(exc)) from exc
+    except StorageError:
+        # a refusal to look does not say whether it is the object or the storage that ails
+        storage.read(uri, offset=0, expected_size=1)
+        raise
     if found is None:
         raise FetchError("not_found", f"{uri} does not exist")
     return found

@@ -1,53 +1,27 @@
-"""Objects on S3 and on what speaks S3: boto3 lists and writes, obstore reads.
+"""Objects on S3 and on what speaks S3: boto3 lists and writes; `s3_reads` reads.
 
-obstore's paths cannot hold every key (`a//b`, `./a`, a slash at either end, control characters):
-its listing fails on them or changes them, so boto3 lists everything and reads such keys.
+obstore's listing fails on keys that its paths cannot hold, or changes them: boto3 lists everything.
 """
 
+import base64
+import hashlib
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from boto3.exceptions import S3UploadFailedError
-from boto3.s3.transfer import TransferConfig
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    IncompleteReadError,
-    ReadTimeoutError,
-    ResponseStreamingError,
-)
-from botocore.parsers import ResponseParserError
-from obstore.exceptions import BaseError
-from urllib3.exceptions import HTTPError
+from botocore.exceptions import ClientError
 
-from jobs.errors import FetchError, StorageError
-from jobs.storage.clients import S3Clients, s3_clients, unreachable
-from jobs.storage.objects import NoBucketError, Part, StoredObject, check_size, split_s3
+from jobs.errors import StorageError
+from jobs.storage.clients import persist, s3_clients
+from jobs.storage.faults import BotoError, BrokenAnswerError, fault_of, storage_error
+from jobs.storage.objects import Part, StoredObject, Wanted, split_s3
+from jobs.storage.s3_reads import bare, read_part
 
-_ODD_KEY = re.compile(r"^/|/$|//|[\x00-\x1f\x7f]|(^|/)\.\.?(/|$)")
-_BUCKET = re.compile(r"[A-Za-z0-9._-]+")  # with another, obstore panics
 _NOT_XML = re.compile(r"[\x00-\x1f\x7f\ufffe\uffff]")  # DeleteObjects cannot name such keys
 _DELETE_BATCH = 1000
-_MULTIPART = TransferConfig(multipart_threshold=64 << 20, multipart_chunksize=16 << 20)
-_PERMISSIONS = {
-    "list": "s3:ListBucket",
-    "read": "s3:GetObject",
-    "write": "s3:PutObject",
-    "delete": "s3:DeleteObject",
-}
-_KEY_PROBLEMS = {
-    "InvalidAccessKeyId": "does not know this access key; check AWS_ACCESS_KEY_ID or AWS_PROFILE",
-    "SignatureDoesNotMatch": "rejects the signature; check AWS_SECRET_ACCESS_KEY",
-    "ExpiredToken": "says that the credentials have expired; renew them",
-    "InvalidToken": "rejects the session token; check AWS_SESSION_TOKEN",
-}
-_BrokenBody = (HTTPError, IncompleteReadError, ResponseStreamingError, ResponseParserError)
-_BotoError = (BotoCoreError, ClientError, UnicodeError, *_BrokenBody)
-_PAGE_ATTEMPTS = 5
+_md5 = partial(hashlib.md5, usedforsecurity=False)
 
 
 class S3Storage:
@@ -70,9 +44,9 @@ class S3Storage:
                 for entry in page.get("Contents", ()):
                     if entry["Size"] or not entry["Key"].endswith("/"):  # else a folder placeholder
                         name = f"s3://{bucket}/{entry['Key']}"
-                        yield StoredObject(name, entry["Size"], _bare(entry.get("ETag")))
-        except _BotoError as exc:
-            raise _storage_error("list", uri, exc) from exc
+                        yield StoredObject(name, entry["Size"], bare(entry.get("ETag")))
+        except BotoError as exc:
+            raise storage_error("list", uri, exc, s3_clients()) from exc
 
     def head(self, uri: str) -> StoredObject | None:
         """Ask for one object's size and etag.
@@ -83,53 +57,45 @@ class S3Storage:
         bucket, key = split_s3(uri)
         if not key:
             return None
+        client = s3_clients().boto3
         try:
-            found = s3_clients().boto3.head_object(Bucket=bucket, Key=key)
-        except _BotoError as exc:
-            if _status(exc) == 404:
+            found = persist(lambda: client.head_object(Bucket=bucket, Key=key))
+        except BotoError as exc:
+            status = fault_of(exc).status
+            if status == 404:
                 return None
-            raise _storage_error("read", uri, exc) from exc
-        return StoredObject(uri, found["ContentLength"], _bare(found.get("ETag")))
+            reason = (_refusal(bucket, key) if status in (400, 401, 403) else None) or exc
+            raise storage_error("read", uri, reason, s3_clients()) from reason
+        return StoredObject(uri, found["ContentLength"], bare(found.get("ETag")))
 
-    def read(self, uri: str, offset: int | None, length: int | None) -> Part:
-        """Read an object, or `length` bytes of it from `offset`, once (with the client's retries).
+    def read(self, wanted: Wanted) -> Part:
+        """Read an object or a range of it once (with the clients' retries).
 
         Raises:
-            FetchError: it cannot be read.
+            FetchError: it cannot be read, although the service works.
+            StorageError: the service does not work, or not with these credentials.
         """
-        bucket, key = split_s3(uri)
-        if not key:
-            raise FetchError("not_found", f"{uri!r} names no object")
-        clients = _clients_to_read()
-        if _ODD_KEY.search(key) or not _BUCKET.fullmatch(bucket):
-            return _read_with_boto3(clients, uri, offset, length)
-        return _read_with_obstore(clients, uri, offset, length)
+        return read_part(wanted)
 
     def write(self, uri: str, data: bytes) -> None:
-        """Write an object with one PUT.
+        """Write an object with one PUT, which the server refuses if bytes are lost or changed.
 
         Raises:
             StorageError: it failed after every retry.
         """
-        bucket, key = split_s3(uri)
-        try:
-            s3_clients().boto3.put_object(Bucket=bucket, Key=key, Body=data)
-        except _BotoError as exc:
-            raise _storage_error("write", uri, exc) from exc
+        _put(uri, data, _md5(data).digest())
 
     def upload(self, uri: str, path: Path) -> None:
-        """Write a file as an object, in parts when it is large.
+        """Write a file as an object with one PUT; its memory does not grow with the file.
 
         Raises:
             StorageError: it failed after every retry.
         """
-        bucket, key = split_s3(uri)
         try:
-            s3_clients().boto3.upload_file(str(path), bucket, key, Config=_MULTIPART)
-        except S3UploadFailedError as exc:
-            raise _storage_error("write", uri, exc.__context__ or exc) from exc
-        except (*_BotoError, OSError) as exc:
-            raise _storage_error("write", uri, exc) from exc
+            with path.open("rb") as file:
+                _put(uri, file, hashlib.file_digest(file, _md5).digest())
+        except OSError as exc:
+            raise StorageError(f"cannot read {str(path)!r} to write {uri}: {exc}") from exc
 
     def delete(self, uris: Iterable[str]) -> None:
         """Delete objects of any buckets, a thousand per request; missing ones are fine.
@@ -152,146 +118,74 @@ class S3Storage:
         try:
             return self.head(uri)
         except StorageError as exc:
-            if _status(exc.__cause__) == 403:
+            if exc.__cause__ and fault_of(exc.__cause__).status == 403:
                 return None
             raise
 
 
+def _refusal(bucket: str, key: str) -> BaseException | None:
+    """Find out why a HEAD was refused: its answer has no body to say so."""
+    client = s3_clients().boto3
+    try:
+        client.get_object(Bucket=bucket, Key=key, Range="bytes=0-0")["Body"].close()
+    except BotoError as exc:
+        return exc
+    return None
+
+
+def _put(uri: str, body: Any, digest: bytes) -> None:
+    bucket, key = split_s3(uri)
+    client = s3_clients().boto3
+
+    def put() -> None:
+        if not isinstance(body, bytes):
+            body.seek(0)
+        checksum = base64.b64encode(digest).decode()
+        client.put_object(Bucket=bucket, Key=key, Body=body, ContentMD5=checksum)
+
+    try:
+        persist(put)
+    except BotoError as exc:
+        raise storage_error("write", uri, exc, s3_clients()) from exc
+
+
 def _pages(bucket: str, prefix: str) -> Iterator[Any]:
-    """Give the pages of a listing; one whose body breaks, which boto3 does not retry, again."""
     place = {"Bucket": bucket, "Prefix": prefix}
-    broken = 0
     while True:
-        try:
-            page = s3_clients().boto3.list_objects_v2(**place)
-        except _BrokenBody:
-            broken += 1
-            if broken == _PAGE_ATTEMPTS:
-                raise
-            continue
-        broken = 0
+        page = persist(partial(_page, place))
         yield page
-        if not page.get("IsTruncated"):
+        if not page["IsTruncated"]:
             return
         place["ContinuationToken"] = page["NextContinuationToken"]
 
 
+def _page(place: dict[str, str]) -> Any:
+    """Ask for one page; boto3 takes an empty body, or any other XML, for an empty page."""
+    page = s3_clients().boto3.list_objects_v2(**place)
+    count = len(page.get("Contents", ()))
+    is_whole = "IsTruncated" in page and count >= page.get("KeyCount", 0)
+    if not is_whole or (page["IsTruncated"] and "NextContinuationToken" not in page):
+        raise BrokenAnswerError(f"a listing of {place['Bucket']} with {count} keys is not whole")
+    return page
+
+
 def _delete_batch(bucket: str, keys: list[str]) -> None:
-    uri = f"s3://{bucket}/{keys[0]}"
-    batch = [{"Key": key} for key in keys if not _NOT_XML.search(key)]
-    client = s3_clients().boto3
     try:
-        for key in filter(_NOT_XML.search, keys):
-            client.delete_object(Bucket=bucket, Key=key)
-        if not batch:
-            return
-        answer = client.delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True})
-    except _BotoError as exc:
-        raise _storage_error("delete", uri, exc) from exc
+        persist(partial(_delete_keys, bucket, keys))
+    except BotoError as exc:
+        error = getattr(exc, "response", {}).get("Error", {})
+        uri = f"s3://{bucket}/{error.get('Key', keys[0])}"
+        raise storage_error("delete", uri, exc, s3_clients()) from exc
+
+
+def _delete_keys(bucket: str, keys: list[str]) -> None:
+    client = s3_clients().boto3
+    for key in filter(_NOT_XML.search, keys):
+        client.delete_object(Bucket=bucket, Key=key)
+    batch = [{"Key": key} for key in keys if not _NOT_XML.search(key)]
+    if not batch:
+        return
+    answer = client.delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True})
     for error in answer.get("Errors", ()):
         if error.get("Code") != "NoSuchKey":
-            failed = ClientError({"Error": error}, "DeleteObjects")
-            raise _storage_error("delete", f"s3://{bucket}/{error.get('Key')}", failed) from failed
-
-
-def _clients_to_read() -> S3Clients:
-    try:
-        return s3_clients()
-    except StorageError as exc:
-        raise FetchError("storage", str(exc)) from exc
-
-
-def _read_with_obstore(
-    clients: S3Clients, uri: str, offset: int | None, length: int | None
-) -> Part:
-    bucket, key = split_s3(uri)
-    span: Any = {} if offset is None else {"range": {"offset": offset}}
-    if offset is not None and length is not None:
-        span = {"range": (offset, offset + length)}
-    try:
-        answer = clients.store(bucket).get(key, options=span)
-        start, stop = answer.range
-        check_size(uri, stop - start)
-        return Part(bytes(answer.bytes()), stop - start, _bare(answer.meta["e_tag"]))
-    except FileNotFoundError as exc:
-        raise _not_found(uri, str(exc)) from exc
-    except PermissionError as exc:
-        raise _denied(uri, clients) from exc
-    except (BaseError, OSError, ValueError) as exc:
-        if " 403 " in str(exc):
-            raise _denied(uri, clients) from exc
-        raise FetchError("storage", f"cannot read {uri}: {_brief(exc)}") from exc
-
-
-def _read_with_boto3(clients: S3Clients, uri: str, offset: int | None, length: int | None) -> Part:
-    bucket, key = split_s3(uri)
-    span = {}
-    if offset is not None:
-        span = {"Range": f"bytes={offset}-{'' if length is None else offset + length - 1}"}
-    try:
-        answer = clients.boto3.get_object(Bucket=bucket, Key=key, **span)
-        declared = answer["ContentLength"]
-        check_size(uri, declared)
-        with answer["Body"] as body:
-            return Part(_read_body(body), declared, _bare(answer.get("ETag")))
-    except _BotoError as exc:
-        if _status(exc) == 404:
-            raise _not_found(uri, str(exc)) from exc
-        if _status(exc) == 403:
-            raise _denied(uri, clients) from exc
-        raise FetchError("storage", f"cannot read {uri}: {_brief(exc)}") from exc
-
-
-def _read_body(body: Any) -> bytes:
-    """Read a body; a broken one comes back empty, which the caller notices."""
-    try:
-        return bytes(body.read())
-    except (*_BrokenBody, ReadTimeoutError):
-        return b""
-
-
-def _not_found(uri: str, answer: str) -> FetchError:
-    if "NoSuchBucket" in answer:
-        return FetchError("not_found", f"{uri}: bucket {split_s3(uri)[0]!r} does not exist")
-    return FetchError("not_found", f"{uri} does not exist")
-
-
-def _denied(uri: str, clients: S3Clients) -> FetchError:
-    return FetchError("access_denied", f"{uri} may not be read; {_permission('read', clients)}")
-
-
-def _permission(action: str, clients: S3Clients) -> str:
-    if not clients.is_signed:
-        return "no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-    return f"the credentials need {_PERMISSIONS[action]}"
-
-
-def _storage_error(action: str, uri: str, exc: BaseException) -> StorageError:
-    """Put into one sentence what failed, and the remedy."""
-    clients = s3_clients()
-    error = getattr(exc, "response", {}).get("Error", {})
-    code, bucket = str(error.get("Code", "")), split_s3(uri)[0]
-    if code == "NoSuchBucket":
-        return NoBucketError(
-            f"bucket {bucket!r} does not exist at {clients.endpoint}; create it or correct the name"
-        )
-    if code in _KEY_PROBLEMS:
-        return StorageError(f"cannot {action} {uri}: {clients.endpoint} {_KEY_PROBLEMS[code]}")
-    if _status(exc) == 403 or code == "AccessDenied":
-        return StorageError(f"cannot {action} {uri}: access denied; {_permission(action, clients)}")
-    if isinstance(exc, EndpointConnectionError | ConnectTimeoutError):
-        return StorageError(unreachable(clients.endpoint))
-    return StorageError(f"cannot {action} {uri}: {_brief(exc)}")
-
-
-def _status(exc: BaseException | None) -> int:
-    response: Any = getattr(exc, "response", {})
-    return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-
-
-def _bare(etag: str | None) -> str:
-    return (etag or "").strip('"')
-
-
-def _brief(exc: BaseException) -> str:
-    return " ".join(str(exc).partition("Debug source:")[0].split())[:300]
+            raise ClientError({"Error": error}, "DeleteObjects")

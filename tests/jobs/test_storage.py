@@ -309,7 +309,7 @@ def test_keys_that_obstore_would_change_never_reach_it(s3_bucket, storage, monke
     def never(*_):
         raise AssertionError("obstore was asked")
 
-    monkeypatch.setattr("jobs.storage.s3._read_with_obstore", never)
+    monkeypatch.setattr("jobs.storage.s3_reads._read_with_obstore", never)
     with pytest.raises(FetchError):
         storage.read(f"s3://{s3_bucket}/{key}")
 

@@ -1,0 +1,177 @@
+"""Reading objects on S3: whole and right, or with a word on whose trouble it is.
+
+obstore reads, since it takes a fraction of boto3's time. boto3 reads what obstore cannot name, and
+what needs the server's checksum: objects whose etag is no MD5, and bodies that belie theirs.
+"""
+
+import hashlib
+import re
+from functools import partial
+from typing import Any
+
+from botocore.exceptions import FlexibleChecksumError
+from botocore.httpchecksum import StreamingChecksumBody
+
+from jobs.errors import FetchError
+from jobs.storage.clients import S3Clients, persist, s3_clients
+from jobs.storage.faults import BotoError, ObstoreError, brief, fault_of, permission, storage_error
+from jobs.storage.objects import Part, Wanted, check_size, split_s3
+
+# obstore's paths cannot hold every key (`a//b`, `./a`, a slash at either end, control characters)
+_ODD_KEY = re.compile(r"^/|/$|//|[\x00-\x1f\x7f]|(^|/)\.\.?(/|$)")
+_BUCKET = re.compile(r"[A-Za-z0-9._-]+")  # with another, obstore panics
+_MD5 = re.compile(r"[0-9a-fA-F]{32}")
+_OBSTORE_ATTEMPTS = 2  # before boto3 gives the second opinion on a body
+_CONTROL_PATIENCE_S = 10.0
+
+
+def read_part(wanted: Wanted) -> Part:
+    """Read an object or a range of it once, with the clients' retries.
+
+    Raises:
+        FetchError: it cannot be read, although the service works.
+        StorageError: the service does not work, or not with these credentials.
+    """
+    bucket, key = split_s3(wanted.uri)
+    if not key:
+        raise FetchError("not_found", f"{wanted.uri!r} names no object")
+    clients = s3_clients()
+    try:
+        if _suits_obstore(wanted, clients):
+            part = _read_with_obstore(clients, wanted)
+        else:
+            part = persist(partial(_read_with_boto3, clients, wanted))
+    except (*BotoError, *ObstoreError) as exc:
+        part = _read_despite(exc, clients, wanted)
+    clients.last_read[bucket] = key
+    return part
+
+
+def bare(etag: str | None) -> str:
+    """Return an etag without its quotes."""
+    return (etag or "").strip('"')
+
+
+def _suits_obstore(wanted: Wanted, clients: S3Clients) -> bool:
+    bucket, key = split_s3(wanted.uri)
+    if _ODD_KEY.search(key) or not _BUCKET.fullmatch(bucket):
+        return False
+    is_told_by_etag = "-" not in (wanted.etag or "") and bucket not in clients.opaque_etags
+    return wanted.offset is not None or (is_told_by_etag and wanted.attempt < _OBSTORE_ATTEMPTS)
+
+
+def _read_with_obstore(clients: S3Clients, wanted: Wanted) -> Part:
+    bucket, key = split_s3(wanted.uri)
+    span: Any = {} if wanted.offset is None else {"range": {"offset": wanted.offset}}
+    if wanted.offset is not None and wanted.length is not None:
+        span = {"range": (wanted.offset, wanted.offset + wanted.length)}
+    answer = clients.store(bucket).get(key, options=span)
+    start, stop = answer.range
+    check_size(wanted.uri, stop - start)
+    data, etag = bytes(answer.bytes()), bare(answer.meta["e_tag"])
+    return Part(data, stop - start, etag, wanted.offset is not None or _matches(data, etag))
+
+
+def _read_with_boto3(clients: S3Clients, wanted: Wanted) -> Part:
+    bucket, key = split_s3(wanted.uri)
+    span = {"ChecksumMode": "ENABLED"}  # boto3 compares what the server sends
+    if wanted.offset is not None:
+        last = "" if wanted.length is None else wanted.offset + wanted.length - 1
+        span = {"Range": f"bytes={wanted.offset}-{last}"}
+    answer = clients.boto3.get_object(Bucket=bucket, Key=key, **span)
+    declared, etag = answer["ContentLength"], bare(answer.get("ETag"))
+    check_size(wanted.uri, declared)
+    try:
+        with answer["Body"] as body:
+            data = bytes(body.read())
+    except FlexibleChecksumError:
+        return Part(b"", declared, etag, is_intact=False)
+    if wanted.offset is not None or isinstance(body, StreamingChecksumBody):
+        return Part(data, declared, etag)
+    if _is_opaque(answer):
+        clients.opaque_etags.add(bucket)
+        return Part(data, declared, etag)
+    return Part(data, declared, etag, _matches(data, etag))
+
+
+def _matches(data: bytes, etag: str) -> bool:
+    """Compare an object with its etag, if that is an MD5; another says nothing."""
+    if not _MD5.fullmatch(etag):
+        return True
+    return hashlib.md5(data, usedforsecurity=False).hexdigest() == etag.lower()
+
+
+def _is_opaque(answer: dict[str, Any]) -> bool:
+    """Say whether the object is encrypted in a way that makes its etag look like an MD5."""
+    encryption = str(answer.get("ServerSideEncryption", ""))
+    return encryption.startswith("aws:kms") or "SSECustomerAlgorithm" in answer
+
+
+def _read_despite(exc: BaseException, clients: S3Clients, wanted: Wanted) -> Part:
+    """Find out whose trouble a failed read is; it may yet succeed.
+
+    Another object of the bucket is read: if that fails too, the service ails, and no object of it
+    may be given up. If not, this object is asked for once more, with fresh credentials.
+
+    Raises:
+        FetchError: the object's.
+        StorageError: the service's.
+    """
+    _judge(exc, clients, wanted.uri)
+    clients.forget_store(split_s3(wanted.uri)[0])
+    if not _serves_another(clients, wanted.uri):
+        raise storage_error("read", wanted.uri, exc, clients) from exc
+    try:
+        return persist(partial(_read_with_boto3, clients, wanted), _CONTROL_PATIENCE_S)
+    except BotoError as again:
+        _judge(again, clients, wanted.uri)
+        raise FetchError(
+            "storage", f"cannot read {wanted.uri}, but others beside it: {brief(again)}"
+        ) from again
+
+
+def _judge(exc: BaseException, clients: S3Clients, uri: str) -> None:
+    """Raise what a failed read means, unless it may mean either."""
+    fault = fault_of(exc)
+    if fault.status == 404 or isinstance(exc, FileNotFoundError):
+        raise _not_found(uri, fault.text) from exc
+    if fault.is_denial:
+        reason = permission("read", clients)
+        raise FetchError("access_denied", f"{uri} may not be read; {reason}") from exc
+    if fault.is_throttling:
+        raise storage_error("read", uri, exc, clients) from exc
+    if not (fault.is_passing or fault.is_of_keys):
+        raise FetchError("storage", f"cannot read {uri}: {brief(exc)}") from exc
+
+
+def _serves_another(clients: S3Clients, uri: str) -> bool:
+    """Say whether the first byte of another object can be read."""
+    bucket, key = split_s3(uri)
+    try:
+        known = clients.last_read.get(bucket) or persist(
+            partial(_find_another, clients, bucket, key), _CONTROL_PATIENCE_S
+        )
+        if known:
+            persist(partial(_read_a_byte, clients, bucket, known), _CONTROL_PATIENCE_S)
+    except BotoError as exc:
+        return fault_of(exc).status == 404  # deleted since; that it says so will do
+    return bool(known)
+
+
+def _find_another(clients: S3Clients, bucket: str, key: str) -> str:
+    """Look for a neighbour of an object when none has been read yet."""
+    folder = key[: key.rfind("/") + 1]
+    page = clients.boto3.list_objects_v2(Bucket=bucket, Prefix=folder, MaxKeys=10)
+    others = (entry["Key"] for entry in page.get("Contents", ()) if entry["Size"])
+    return next((str(other) for other in others if other != key), "")
+
+
+def _read_a_byte(clients: S3Clients, bucket: str, key: str) -> None:
+    with clients.boto3.get_object(Bucket=bucket, Key=key)["Body"] as body:
+        body.read(1)
+
+
+def _not_found(uri: str, answer: str) -> FetchError:
+    if "NoSuchBucket" in answer:
+        return FetchError("not_found", f"{uri}: bucket {split_s3(uri)[0]!r} does not exist")
+    return FetchError("not_found", f"{uri} does not exist")
