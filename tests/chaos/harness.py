@@ -11,7 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +24,7 @@ RUN_LIMIT_S = 150.0
 # may take a minute to notice.
 LEAVE_LIMIT_S = 15.0
 SCORE_TOLERANCE = 1e-4
-_BYSTANDERS = ("Agent", "dashboard", "log_monitor", "/ray/_private/")
+_BYSTANDERS = ("Agent",)
 
 Reference = dict[str, dict[str, Any]]  # name of a file → what its row must say
 
@@ -35,6 +35,7 @@ class Process:
 
     pid: int
     parent: int
+    session: int
     title: str
     role: str  # driver, raylet, gcs_server, actor, worker or bystander
 
@@ -82,17 +83,13 @@ class Job:
 
     def processes(self) -> list[Process]:
         """Return what runs in the session of the driver, by role and age."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                state, parent, _, session = path.read_text().rpartition(")")[2].split()[:4]
-                title = (path.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-            except OSError:  # it ended meanwhile
-                continue
-            pid = int(path.parent.name)
-            if int(session) == self._driver.pid and state not in "ZX":
-                found.append(Process(pid, int(parent), title, self._role(pid, title)))
-        return sorted(found, key=lambda process: (process.role, process.pid))
+        driver = self._driver.pid
+        family = [
+            replace(process, role="driver") if process.pid == driver else process
+            for process in all_processes()
+            if process.session == driver
+        ]
+        return sorted(family, key=lambda process: (process.role, process.pid))
 
     def kill(self, process: Process, number: int = signal.SIGKILL) -> bool:
         """Send a signal; say whether the process was still there."""
@@ -127,15 +124,29 @@ class Job:
             time.sleep(0.03)
         return True
 
-    def _role(self, pid: int, title: str) -> str:
-        if pid == self._driver.pid:
-            return "driver"
-        for part, role in (("/gcs_server ", "gcs_server"), ("/raylet/raylet ", "raylet")):
-            if part in title:
-                return role
-        if not title.startswith("ray::") or any(part in title for part in _BYSTANDERS):
-            return "bystander"
-        return "actor" if title.startswith("ray::MapWorker") else "worker"
+
+def all_processes() -> list[Process]:
+    """Return every process of this machine that is running."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent, _, session = path.read_text().rpartition(")")[2].split()[:4]
+            title = (path.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+        except OSError:  # it ended meanwhile
+            continue
+        if state not in "ZX":
+            pid = int(path.parent.name)
+            found.append(Process(pid, int(parent), int(session), title, _role(title)))
+    return found
+
+
+def _role(title: str) -> str:
+    for part, role in (("/gcs_server ", "gcs_server"), ("/raylet/raylet ", "raylet")):
+        if part in title:
+            return role
+    if not title.startswith("ray::") or any(part in title for part in _BYSTANDERS):
+        return "bystander"
+    return "actor" if title.startswith("ray::MapWorker") else "worker"
 
 
 def check_ending(job: Job, code: int, allowed: tuple[int, ...]) -> None:

@@ -20,7 +20,7 @@ def find_mitmdump() -> str:
     """Find the program that `make` puts into an environment of its own, for its pins are not ours."""
     own = Path(sys.prefix) / "mitmproxy" / "bin" / "mitmdump"
     found = shutil.which(own) or shutil.which("mitmdump")
-    assert found, f"no mitmdump, neither {str(own)!r} nor on PATH; `make test` installs it"
+    assert found, f"no mitmdump at {str(own)!r} or on PATH; `make test` puts it there"
     return found
 
 

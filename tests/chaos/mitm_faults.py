@@ -10,6 +10,7 @@
     url      regular expression to be found in path and query; any by default
     rate     how often, 1 by default
     times    how often at most for each path, without end by default
+    seconds  that a slow answer takes, 2 by default
     after    how many requests of all kinds come first, 0 by default
 """
 
@@ -19,10 +20,10 @@ import os
 import random
 import re
 from collections import Counter
+from typing import Any
 
 from mitmproxy import http
 
-SLOW_S = 2.0
 ERROR = "<?xml version='1.0' encoding='UTF-8'?><Error><Code>{}</Code><Message>{}</Message></Error>"
 REFUSALS = {
     "503": (503, "SlowDown", "Please reduce your request rate."),
@@ -41,7 +42,7 @@ class Faults:
         self.seen = 0
         self.followed: Counter[tuple[int, str]] = Counter()
 
-    def choose(self, request: http.Request) -> str | None:
+    def choose(self, request: http.Request) -> dict[str, Any]:
         for number, rule in enumerate(self.rules):
             fits = re.fullmatch(rule.get("method", ".*"), request.method)
             fits = fits and re.search(rule.get("url", ""), request.path)
@@ -52,12 +53,13 @@ class Faults:
                 continue
             if self.chance.random() < rule.get("rate", 1):
                 self.followed[place] += 1
-                return str(rule["fault"])
-        return None
+                return dict(rule)
+        return {}
 
     async def request(self, flow: http.HTTPFlow) -> None:
         self.seen += 1
-        fault = flow.metadata["fault"] = self.choose(flow.request)
+        rule = self.choose(flow.request)
+        fault = flow.metadata["fault"] = rule.get("fault")
         if fault in REFUSALS:
             status, code, message = REFUSALS[fault]
             body = ERROR.format(code, message)
@@ -65,7 +67,7 @@ class Faults:
         elif fault == "reset":
             flow.kill()
         elif fault == "slow":
-            await asyncio.sleep(SLOW_S)
+            await asyncio.sleep(rule.get("seconds", 2))
 
     def response(self, flow: http.HTTPFlow) -> None:
         fault, body = flow.metadata["fault"], flow.response.raw_content
