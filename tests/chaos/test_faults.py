@@ -37,7 +37,7 @@ SPOILT_FOR_EVER = tuple(
 
 
 @pytest.fixture(scope="module")
-def few(images: dict[str, bytes], reference: Reference) -> dict[str, bytes]:
+def few(images: dict[str, bytes]) -> dict[str, bytes]:
     """Forty images, the broken ones among them."""
     names = sorted(images)[: FEW - len(BROKEN)]
     return {name: images[name] for name in [*names, *BROKEN]}
@@ -60,10 +60,10 @@ def s3(seaweedfs, few: dict[str, bytes]) -> Iterator[Any]:
 
 
 @pytest.fixture
-def label(start: Callable[..., Job], seaweedfs, tmp_path: Path) -> Callable[..., Job]:
+def label(start: Callable[..., Job], seaweedfs, tmp_path: Path) -> Callable[..., tuple[Job, int]]:
     """Run a job to its end on a storage with these faults: `label(output, *rules)`."""
 
-    def run(output: S3Place, *rules: dict[str, Any]) -> tuple[Job, int]:
+    def label_job(output: S3Place, *rules: dict[str, Any]) -> tuple[Job, int]:
         with faulty_storage(seaweedfs.endpoint_url, tmp_path, *rules) as url:
             environment = {**seaweedfs.environment(), "AWS_ENDPOINT_URL": url}
             job = start(INPUT, output.uri, "--max-error-rate", "0.5", **environment)
@@ -71,7 +71,7 @@ def label(start: Callable[..., Job], seaweedfs, tmp_path: Path) -> Callable[...,
         print(job.said, (tmp_path / "mitmdump.log").read_text(), sep="\n")
         return job, code
 
-    return run
+    return label_job
 
 
 def test_refusals_resets_delays_and_lost_answers_change_nothing(label, s3, expected, tmp_path):

@@ -10,6 +10,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,15 @@ Start = Callable[..., Job]
 Struck = list[tuple[Process, signal.Signals]]
 
 
+@dataclass(frozen=True)
+class Site:
+    """Where a round reads and writes, and the environment of its jobs."""
+
+    source: str
+    place: Place
+    environment: dict[str, str]
+
+
 @pytest.fixture(scope="module")
 def unreliable_s3(seaweedfs, images: dict[str, bytes]) -> Iterator[tuple[dict[str, str], Any]]:
     """The environment of a server that refuses some requests, and a client that it serves well."""
@@ -63,38 +73,37 @@ def unreliable_s3(seaweedfs, images: dict[str, bytes]) -> Iterator[tuple[dict[st
     client.close()
 
 
+@pytest.fixture
+def site(chaos: Round, photos: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Site:
+    """A local folder or a prefix on S3, in turns."""
+    if not chaos.on_s3:
+        return Site(str(photos), LocalPlace(tmp_path / "out"), {})
+    environment, client = request.getfixturevalue("unreliable_s3")
+    place = S3Place(client, "chaos", f"out-{chaos.number}")
+    return Site("s3://chaos/photos/", place, environment)
+
+
+@pytest.mark.s3
 @pytest.mark.parametrize(
     "chaos", [pytest.param(it, id=f"seed{SEED}-{it.number}") for it in plan_rounds(SEED, ROUNDS)]
 )
 def test_every_row_is_there_once_whatever_is_killed(
-    chaos: Round,
-    unreliable_s3: tuple[dict[str, str], Any],
-    photos: Path,
-    start: Start,
-    reference: Reference,
-    tmp_path: Path,
+    chaos: Round, site: Site, start: Start, reference: Reference, tmp_path: Path
 ):
-    print(f"\nseed {SEED}, round {chaos.number}, {'S3' if chaos.on_s3 else 'local disk'}")
-    environment, client = unreliable_s3
-    place: Place = LocalPlace(tmp_path / "out")
-    if chaos.on_s3:
-        place = S3Place(client, "chaos", f"out-{chaos.number}")
+    print(f"\nseed {SEED}, round {chaos.number}: {site.source} to {site.place.uri}")
 
     def run() -> Job:
-        source = "s3://chaos/photos/" if chaos.on_s3 else photos
-        return start(source, place.uri, **(environment if chaos.on_s3 else {}))
+        return start(site.source, site.place.uri, **site.environment)
 
     done = False
     for kills in chaos.runs:
-        job = run()
-        struck = [hit for kill in kills if job.running and (hit := strike(job, kill, place))]
-        done = end(job, struck)
-    tries = 0
-    while not done:
-        assert tries < CLEAN_TRIES, f"not done after {tries} runs that nobody disturbed"
-        tries += 1
-        done = end(run(), [])
-    check_dataset(place, tmp_path / "copy", reference)
+        if not done:
+            job = run()
+            done = end(job, [hit for kill in kills if (hit := strike(job, kill, site.place))])
+    for _ in range(CLEAN_TRIES):
+        done = done or end(run(), [])
+    assert done, f"not done after {CLEAN_TRIES} runs that nobody disturbed"
+    check_dataset(site.place, tmp_path / "copy", reference)
 
 
 def strike(job: Job, kill: Kill, place: Place) -> tuple[Process, signal.Signals] | None:
@@ -105,6 +114,8 @@ def strike(job: Job, kill: Kill, place: Place) -> tuple[Process, signal.Signals]
         "labelling": lambda: has_chunk(place),
         "commit": lambda: "writing the dataset" in job.said,
     }
+    if not job.running:
+        return None
     reached = job.wait_for(begun[kill.phase])
     moment = time.monotonic() + kill.delay_s
     if not reached or not job.wait_for(lambda: time.monotonic() >= moment):
