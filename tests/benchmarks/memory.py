@@ -54,7 +54,7 @@ def main() -> None:
 def to_row(runs: list[Figures]) -> str:
     """Format the last run, and how it differs from the one before."""
     now = runs[-1]
-    growth = "–"
+    growth = "-"
     if len(runs) > 1:
         growth = f"{bytes_per_object(runs[-2], now):,.0f}"
     return (

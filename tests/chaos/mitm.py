@@ -17,7 +17,7 @@ START_LIMIT_S = 60.0
 
 
 def find_mitmdump() -> str:
-    """Find the program that `make` puts into an environment of its own, for its pins are not ours."""
+    """Find the program, which `make` puts into an environment of its own: its pins are not ours."""
     own = Path(sys.prefix) / "mitmproxy" / "bin" / "mitmdump"
     found = shutil.which(own) or shutil.which("mitmdump")
     assert found, f"no mitmdump at {str(own)!r} or on PATH; `make test` puts it there"
