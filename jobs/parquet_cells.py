@@ -13,7 +13,7 @@ import pyarrow.parquet
 
 from jobs.errors import FetchError, SpecError
 from jobs.inputs import find_image_column, image_leaf
-from jobs.storage import Fetched, Storage, check_size
+from jobs.storage import Fetched, Storage, StoredFile, check_size
 
 Cell = Fetched | FetchError
 
@@ -68,15 +68,8 @@ class CellReader:
         """Give a cell or an error for every row, unless the storage itself fails."""
         given = 0
         try:
-            with self._storage.open(
-                self._uri, buffer_bytes=_BUFFER_BYTES, expected_etag=self._etag
-            ) as opened:
-                file = pa.parquet.ParquetFile(
-                    opened,
-                    buffer_size=_BUFFER_BYTES,
-                    pre_buffer=False,
-                    page_checksum_verification=True,
-                )
+            with self._open() as opened:
+                file = _parquet(opened)
                 column = find_image_column(file.schema_arrow, self._image_column, self._uri)
                 leaf = image_leaf(file.schema_arrow, column)
                 for cell in self._cells_of(file, leaf, self._etag or opened.etag):
@@ -98,11 +91,28 @@ class CellReader:
                 continue
             given = 0
             try:
-                for row, data in _group_cells(file, leaf, group, [r - starts[group] for r in rows]):
+                numbers = [row - starts[group] for row in rows]
+                for row, data in self._read_group(file, leaf, group, numbers):
                     yield self._cell(row + starts[group], data, etag)
                     given += 1
             except (FetchError, *_DAMAGED) as exc:  # the other row groups may be whole
                 yield from (self._problem(exc) for _ in rows[given:])
+
+    def _read_group(
+        self, file: Any, leaf: str, group: int, rows: list[int]
+    ) -> Iterator[tuple[int, bytes | None]]:
+        """Read rows of a row group; once more if it seems damaged, which it may be on its way."""
+        given = 0
+        try:
+            for cell in _group_cells(file, leaf, group, rows):
+                yield cell
+                given += 1
+        except _DAMAGED:
+            with self._open() as opened:
+                yield from _group_cells(_parquet(opened), leaf, group, rows[given:])
+
+    def _open(self) -> StoredFile:
+        return self._storage.open(self._uri, buffer_bytes=_BUFFER_BYTES, expected_etag=self._etag)
 
     def _cell(self, row: int, data: bytes | None, etag: str) -> Cell:
         if data is None:
@@ -117,6 +127,12 @@ class CellReader:
         if isinstance(exc, FetchError):
             return exc
         return FetchError("storage", f"cannot read {self._uri}: {exc}")
+
+
+def _parquet(opened: StoredFile) -> Any:
+    return pa.parquet.ParquetFile(
+        opened, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
+    )
 
 
 def _stretches(rows: Sequence[int], starts: list[int]) -> Iterator[tuple[int, list[int]]]:

@@ -160,8 +160,8 @@ class Storage:
 
 
 def _damaged(uri: str, part: Part, expected: int) -> FetchError:
-    if part.is_intact:
-        received = len(part.data)
+    received = len(part.data)
+    if part.is_intact or received not in (0, expected):
         return FetchError("storage", f"{uri}: {expected:,} bytes expected, {received:,} received")
     return FetchError(
         "storage",

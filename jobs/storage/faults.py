@@ -2,20 +2,27 @@
 
 import re
 from dataclasses import dataclass
+from json import JSONDecodeError
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectTimeoutError,
+    CredentialRetrievalError,
     EndpointConnectionError,
     HTTPClientError,
     IncompleteReadError,
+    MetadataRetrievalError,
+    NoCredentialsError,
+    PartialCredentialsError,
     ResponseStreamingError,
+    SSOError,
+    TokenRetrievalError,
 )
 from botocore.exceptions import ConnectionError as NoConnectionError
 from botocore.parsers import ResponseParserError
-from obstore.exceptions import BaseError, GenericError
+from obstore.exceptions import BaseError, GenericError, UnauthenticatedError
 from urllib3.exceptions import HTTPError
 
 from jobs.errors import StorageError
@@ -24,6 +31,7 @@ from jobs.storage.objects import NoBucketError, split_s3
 if TYPE_CHECKING:
     from jobs.storage.clients import S3Clients
 
+_OBSTORE_PREAMBLE = re.compile(r"^Generic S3 error: (Error performing \w+ \S+ in .*? - )?")
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _THROTTLING = {
@@ -45,6 +53,8 @@ _KEY_PROBLEMS = {
     "RequestExpired": "finds this machine's clock wrong; set it",
     "AuthorizationHeaderMalformed": "expects another region; check AWS_REGION",
 }
+_NO_KEYS = "NoCredentials"  # our own word: no request was sent
+_KEY_SERVICES = {"AssumeRole", "AssumeRoleWithWebIdentity", "GetRoleCredentials", "CreateToken"}
 _PERMISSIONS = {
     "list": "s3:ListBucket",
     "read": "s3:GetObject",
@@ -62,7 +72,13 @@ _BrokenBody = (
     BrokenAnswerError,
 )
 _NoAnswer = (HTTPClientError, NoConnectionError, OSError, *_BrokenBody)
-BotoError = (BotoCoreError, ClientError, UnicodeError, *_BrokenBody)
+# what botocore raises where it renews credentials; a JSON error is a credential process's
+_NoKeys = (
+    *(CredentialRetrievalError, MetadataRetrievalError, NoCredentialsError, JSONDecodeError),
+    *(PartialCredentialsError, SSOError, TokenRetrievalError),
+)
+# a ValueError: of a key that is not UTF-8, or of a credential process that prints no JSON
+BotoError = (BotoCoreError, ClientError, ValueError, *_BrokenBody)
 ObstoreError = (BaseError, OSError, ValueError)
 
 
@@ -90,7 +106,7 @@ class Fault:
     @property
     def is_of_keys(self) -> bool:
         """Whether the credentials are not accepted, whatever they are used for."""
-        return self.status == 401 or self.code in _KEY_PROBLEMS
+        return self.status == 401 or self.code in _KEY_PROBLEMS or self.code == _NO_KEYS
 
     @property
     def is_denial(self) -> bool:
@@ -100,20 +116,14 @@ class Fault:
 
 def fault_of(exc: BaseException) -> Fault:
     """Read an exception of boto3 or obstore."""
-    text = " ".join(str(exc).partition("Debug source:")[0].split())
+    text = _words(exc)
     if isinstance(exc, ClientError):
-        answer: Any = exc.response
-        status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        code = str(answer.get("Error", {}).get("Code", ""))
-        return Fault(status, code, text, _is_passing(status, code))
-    if not isinstance(exc, BaseError | FileNotFoundError):
-        return Fault(0, "", text, isinstance(exc, _NoAnswer) and "CERTIFICATE" not in text)
-    found, named = _STATUS.search(text), _CODE.search(text)
-    status, code = int(found[1]) if found else 0, named[1] if named else ""
-    if status:
-        return Fault(status, code, text, _is_passing(status, code))
-    # without an answer: a broken connection, or what obstore refuses by itself
-    return Fault(0, code, text, isinstance(exc, GenericError) and "redirect" not in text)
+        return _refusal(exc, text)
+    if isinstance(exc, BaseError | FileNotFoundError):
+        return _obstore_fault(exc, text)
+    if isinstance(exc, _NoKeys):
+        return Fault(0, _NO_KEYS, text, is_passing=False)
+    return Fault(0, "", text, isinstance(exc, _NoAnswer) and "CERTIFICATE" not in text)
 
 
 def storage_error(action: str, uri: str, exc: BaseException, clients: "S3Clients") -> StorageError:
@@ -145,6 +155,31 @@ def brief(exc: BaseException) -> str:
     return fault_of(exc).text[:300]
 
 
+def _words(exc: BaseException) -> str:
+    text = " ".join(str(exc).partition("Debug source:")[0].split())
+    return _OBSTORE_PREAMBLE.sub("", text)
+
+
+def _refusal(exc: ClientError, text: str) -> Fault:
+    answer: Any = exc.response
+    status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    code = str(answer.get("Error", {}).get("Code", ""))
+    if exc.operation_name in _KEY_SERVICES:
+        code = _NO_KEYS
+    return Fault(status, "" if code.isdecimal() else code, text, _is_passing(status, code))
+
+
+def _obstore_fault(exc: BaseException, text: str) -> Fault:
+    found, named = _STATUS.search(text), _CODE.search(text)
+    status, code = int(found[1]) if found else 0, named[1] if named else ""
+    if status:
+        return Fault(status, code, text, _is_passing(status, code))
+    if isinstance(exc, UnauthenticatedError):
+        return Fault(0, _NO_KEYS, text.rpartition("provider: ")[2], is_passing=False)
+    # without an answer: a broken connection, or what obstore refuses by itself
+    return Fault(0, code, text, isinstance(exc, GenericError) and "redirect" not in text)
+
+
 def _is_passing(status: int, code: str) -> bool:
     return (status >= 500 and status != 501) or status in (408, 429) or code in _PASSING
 
@@ -152,8 +187,7 @@ def _is_passing(status: int, code: str) -> bool:
 def _reason(action: str, fault: Fault, clients: "S3Clients") -> str:
     answered = f"{fault.status or ''} {fault.code}".strip()
     if fault.is_of_keys:
-        problem = _KEY_PROBLEMS.get(fault.code, "does not accept the credentials; renew them")
-        return f"{clients.endpoint} {problem}"
+        return _problem_of_keys(fault, clients)
     if fault.is_denial:
         return f"access denied; {permission(action, clients)}"
     if fault.is_throttling:
@@ -166,3 +200,10 @@ def _reason(action: str, fault: Fault, clients: "S3Clients") -> str:
     if fault.is_passing and not fault.status:
         return f"no whole answer from {clients.endpoint} ({fault.text[:200]}); check the network"
     return fault.text[:300]
+
+
+def _problem_of_keys(fault: Fault, clients: "S3Clients") -> str:
+    if fault.code == _NO_KEYS:
+        return f"there are no credentials any more ({fault.text[:300]}); check AWS_PROFILE"
+    problem = _KEY_PROBLEMS.get(fault.code, "does not accept the credentials; renew them")
+    return f"{clients.endpoint} {problem}"

@@ -6,6 +6,7 @@ what needs the server's checksum: objects whose etag is no MD5, and bodies that 
 
 import hashlib
 import re
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -81,8 +82,9 @@ def _read_with_boto3(clients: S3Clients, wanted: Wanted) -> Part:
     answer = clients.boto3.get_object(Bucket=bucket, Key=key, **span)
     declared, etag = answer["ContentLength"], bare(answer.get("ETag"))
     check_size(wanted.uri, declared)
+    body = answer["Body"]
     try:
-        with answer["Body"] as body:
+        with closing(body):  # as a context manager it would give the raw stream, unchecked
             data = bytes(body.read())
     except FlexibleChecksumError:
         return Part(b"", declared, etag, is_intact=False)
@@ -167,7 +169,7 @@ def _find_another(clients: S3Clients, bucket: str, key: str) -> str:
 
 
 def _read_a_byte(clients: S3Clients, bucket: str, key: str) -> None:
-    with clients.boto3.get_object(Bucket=bucket, Key=key)["Body"] as body:
+    with closing(clients.boto3.get_object(Bucket=bucket, Key=key)["Body"]) as body:
         body.read(1)
 
 

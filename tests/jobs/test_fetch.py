@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.errors import FetchError
+from jobs.errors import FetchError, StorageError
 from jobs.fetch import fetch_images
 from jobs.inputs import OBJECT_SCHEMA, open_source
 from jobs.parquet_cells import CellReader
@@ -220,3 +220,64 @@ def test_rows_on_s3_are_fetched(s3_bucket, storage):
     storage.delete([f"s3://{s3_bucket}/07"])
     expected = [f"{n}".encode() for n in range(30)]
     assert fetched(storage, rows) == [*expected[:7], "not_found", *expected[8:]]
+
+
+class FailingStorage(Storage):
+    """Fails after some reads, as a service does that has gone away."""
+
+    def __init__(self, reads: int) -> None:
+        self.left = reads
+
+    def read(self, uri, **options):
+        self.left -= 1
+        if self.left < 0:
+            raise StorageError("the service has gone away")
+        return super().read(uri, **options)
+
+
+@pytest.mark.parametrize("reads", [0, 3])
+@pytest.mark.parametrize("kind", ["objects", "members", "cells"])
+def test_failing_storage_ends_the_fetching(tmp_path, storage, monkeypatch, reads, kind):
+    monkeypatch.setattr("jobs.parquet_cells._BUFFER_BYTES", 4096)
+    images = [random.Random(n).randbytes(10_000) for n in range(20)]
+    rows = rows_of(arrange(tmp_path / kind, images), storage)
+    assert fetched(storage, rows) == images
+    with pytest.raises(StorageError, match="the service has gone away"):
+        fetched(FailingStorage(reads), rows, threads=2)
+
+
+@pytest.mark.parametrize("reads", [0, 1])
+@pytest.mark.parametrize("kind", ["members", "cells", "csv", "jsonl"])
+def test_failing_storage_is_not_taken_for_a_damaged_input(tmp_path, reads, kind):
+    path = tmp_path / f"rows.{kind}"
+    path.write_text("uri\na.jpg\n" if kind == "csv" else '{"uri": "a.jpg"}\n')
+    if kind in ("members", "cells"):
+        path = arrange(tmp_path / kind, [b"1" * 2_000_000])
+    with pytest.raises(StorageError, match="the service has gone away"):
+        rows_of(path, FailingStorage(reads))
+
+
+def test_look_that_fails_ends_the_fetching_of_cells(tmp_path, storage, monkeypatch):
+    rows = rows_of(write_images(tmp_path / "a.parquet", [b"1", b"2"]), storage)
+
+    def head(*_):
+        raise StorageError("the service does not answer")
+
+    monkeypatch.setattr(Storage, "head", head)
+    with pytest.raises(StorageError, match="the service does not answer"):
+        fetched(storage, rows)
+
+
+def arrange(path: Path, images: list[bytes]) -> Path:
+    """Lay out images as the kind of input that the path's name says."""
+    if path.name == "cells":
+        return write_images(path.with_suffix(".parquet"), images)
+    path.mkdir()
+    for number, image in enumerate(images):
+        (path / f"{number:02}.jpg").write_bytes(image)
+    if path.name == "members":
+        with tarfile.open(path.with_suffix(".tar"), "w") as archive:
+            for member in sorted(path.iterdir()):
+                archive.add(member, member.name)
+        return path.with_suffix(".tar")
+    return path

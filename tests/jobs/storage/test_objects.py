@@ -1,0 +1,43 @@
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import SpecError
+from jobs.storage import local_path, to_uri
+from tests.jobs.storage.files import put_files
+
+
+def test_plain_path_becomes_absolute_file_uri(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert to_uri("a b%41#.jpg") == f"file://{tmp_path}/a b%41#.jpg"
+
+
+@pytest.mark.parametrize("uri", ["s3://b/k%41 #", "file:///a/b"])
+def test_uris_stay_as_they_are(uri):
+    assert to_uri(uri) == uri
+
+
+def test_unknown_scheme_is_refused_with_the_supported_ones():
+    with pytest.raises(SpecError, match=r"'gs://'.*supported are s3://, file://"):
+        to_uri("gs://bucket/x")
+
+
+def test_path_that_is_not_utf8_survives_as_uri(tmp_path, storage):
+    path = os.fsencode(tmp_path) + b"/\xff\xfe.jpg"
+    Path(os.fsdecode(path)).write_bytes(b"x")
+    (stored,) = storage.list(str(tmp_path))
+    assert stored.uri.isascii()
+    assert storage.read(stored.uri).data == b"x"
+
+
+def test_raw_name_wins_over_percent_decoded_name(tmp_path):
+    put_files(tmp_path, "a%41", "aA", "b A")
+    assert local_path(f"file://{tmp_path}/a%41").endswith("a%41")
+    assert local_path(f"file://{tmp_path}/b%20A").endswith("b A")
+
+
+def test_storage_can_be_pickled(storage, tmp_path):
+    put_files(tmp_path, "a")
+    assert pickle.loads(pickle.dumps(storage)).read(f"{tmp_path}/a").data == b"a"
