@@ -105,7 +105,7 @@ def measure(files: Path, output: Path, objects: int) -> Figures:
         )
     while job.poll() is None:
         figures = sample(job.pid)
-        committing = COMMIT in log.read_text()  # looked at last: no peak of it is the labelling's
+        committing = COMMIT in log.read_text()  # after the sample: it counts as the commit's
         for role, peak in figures:
             name = "commit" if role == "driver" and committing else role
             peaks[name] = max(peaks[name], peak)

@@ -18,8 +18,6 @@ BROKEN = {
 }
 OPTIONS = ("--weights", "untrained")
 
-Label = Callable[..., Job]
-
 
 @pytest.fixture(scope="session")
 def images() -> dict[str, bytes]:
