@@ -65,9 +65,10 @@ def to_row(runs: list[Figures]) -> str:
     growth = "-"
     if len(runs) > 1:
         growth = f"{bytes_per_object(runs[-2], now):,.0f}"
+    driver, commit, actor = (now[f"{role}_bytes"] / 1e6 for role in ("driver", "commit", "actor"))
     return (
-        f"| {now['objects']:,.0f} | {now['driver_bytes'] / 1e6:,.0f} | {growth} "
-        f"| {now['commit_bytes'] / 1e6:,.0f} | {now['actor_bytes'] / 1e6:,.0f} | {now['seconds']:,.0f} |"
+        f"| {now['objects']:,.0f} | {driver:,.0f} | {growth} "
+        f"| {commit:,.0f} | {actor:,.0f} | {now['seconds']:,.0f} |"
     )
 
 
