@@ -27,6 +27,7 @@ from tests.chaos.harness import (
     Process,
     Reference,
     S3Place,
+    agrees,
     check_dataset,
     check_ending,
     has_chunk,
@@ -178,12 +179,11 @@ def test_a_finished_job_labels_what_is_new_or_changed(
     (folder / "000.jpg").write_bytes(images["001.jpg"])
     (folder / "new.jpg").write_bytes(encode(photo(400, 300, seed=999), "JPEG"))
 
-    assert end(again := start(folder, place.uri), [])
+    assert end(start(folder, place.uri), [])
 
     rows = read_rows(place.root)
     assert rows.keys() == {*reference, "new.jpg"}
-    assert rows["000.jpg"]["labels"] == pytest.approx(rows["001.jpg"]["labels"])
+    assert agrees(rows["000.jpg"], reference["001.jpg"])
     assert rows["new.jpg"]["width"] == 400
     untouched = reference.keys() - {"000.jpg"}
-    assert all(rows[name]["score"] == reference[name]["score"] for name in untouched)
-    assert "148 of 150" in again.said
+    assert all(agrees(rows[name], reference[name]) for name in untouched)
