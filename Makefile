@@ -1,22 +1,25 @@
-# make demo | test | lint | format | bench | clean, on a machine with Python 3.11 or newer and make.
+# make demo | test | lint | format | bench | bench-memory | chaos | clean, with Python 3.11 or newer and make.
 # The first of them makes .venv; to use another Python or uv: make test PY=python3.12 UV=/path/to/uv
+# make chaos ROUNDS=50 SEED=7 kills jobs that often; without them, 5 times and at random.
 
 PY ?= python3
 UV ?= $(shell command -v uv 2>/dev/null)
 VENV := .venv
 BIN := $(VENV)/bin
+MITMPROXY := $(VENV)/mitmproxy
+MITMPROXY_VERSION := 11.0.2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format bench bench-memory chaos clean
 
 help:
-	@sed -n 's/^# *//p' Makefile | head -2
+	@sed -n 's/^# *//p' Makefile | head -3
 
 demo: $(VENV)/.ready
 	$(BIN)/labelmill demo
 
-test: $(VENV)/.ready
+test: $(VENV)/.ready $(MITMPROXY)/.ready
 	$(BIN)/python -m pytest -q --durations=15
 
 lint: $(VENV)/.ready
@@ -30,6 +33,12 @@ format: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m tests.benchmarks.job
+
+bench-memory: $(VENV)/.ready
+	$(BIN)/python -m tests.benchmarks.memory
+
+chaos: $(VENV)/.ready
+	CHAOS_ROUNDS=$(ROUNDS) CHAOS_SEED=$(SEED) $(BIN)/python -m pytest -q -s tests/chaos/test_kills.py
 
 # All but .venv, which takes minutes to download again.
 clean:
@@ -49,4 +58,11 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	  test -x "$$uv" || $(BIN)/python -m pip install --quiet uv; \
 	fi; \
 	set -x; "$$uv" pip install --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# For tests/chaos, in an environment of its own: it pins much of what it needs to other versions than ours.
+$(MITMPROXY)/.ready: $(VENV)/.ready Makefile
+	@uv="$(UV)"; uv="$${uv:-$(BIN)/uv}"; \
+	set -x; "$$uv" venv --quiet --clear --python $(BIN)/python $(MITMPROXY) && \
+	"$$uv" pip install --quiet --python $(MITMPROXY)/bin/python mitmproxy==$(MITMPROXY_VERSION)
 	@touch $@

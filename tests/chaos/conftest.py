@@ -1,0 +1,82 @@
+"""The images of the chaos tests, and what their rows must say."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.harness import Job, LocalPlace, Reference, check_ending, read_rows
+from tests.images import encode, photo
+
+GOOD, FEW = 146, 40
+BROKEN = {
+    "empty.jpg": b"",
+    "notes.txt": b"not an image",
+    "truncated.jpg": encode(photo(200, 150), "JPEG")[:2000],
+    "word.png": b"\x89PNG\r\n\x1a\n but no more",
+}
+OPTIONS = ("--weights", "untrained")
+
+
+@pytest.fixture(scope="session")
+def images() -> dict[str, bytes]:
+    """Name → bytes of about 150 small files, a few of them broken: five chunks."""
+    good = {
+        f"{number:03d}.jpg": encode(photo(160, 120, seed=number), "JPEG", quality=90)
+        for number in range(GOOD)
+    }
+    return good | BROKEN
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What every job here starts from: no storage of the user's, a cache for all."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "RAY_"))
+    }
+    return kept | {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
+
+
+@pytest.fixture(scope="session")
+def photos(images: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the images in it, called `photos`."""
+    return write_photos(images, tmp_path_factory.mktemp("input"))
+
+
+@pytest.fixture
+def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Job]]:
+    """Start a job: `start(input, output, *options, **environment)`; none outlives the test."""
+    jobs: list[Job] = []
+
+    def start_job(input_: object, output: object, *options: str, **more: str) -> Job:
+        arguments = ["label", str(input_), str(output), *OPTIONS, *options]
+        job = Job(arguments, environment | more, tmp_path / f"run-{len(jobs)}.log")
+        jobs.append(job)
+        return job
+
+    yield start_job
+    for job in jobs:
+        with job:
+            pass
+
+
+@pytest.fixture(scope="session")
+def reference(
+    photos: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Reference:
+    """The rows of all images, from the same command with nothing in its way."""
+    folder = tmp_path_factory.mktemp("reference")
+    out = LocalPlace(folder / "out")
+    arguments = ["label", str(photos), out.uri, *OPTIONS]
+    with Job(arguments, environment, folder / "run.log") as job:
+        check_ending(job, job.wait(), (3,))
+    return read_rows(out.root)
+
+
+def write_photos(images: dict[str, bytes], parent: Path) -> Path:
+    folder = parent / "photos"
+    folder.mkdir(parents=True)
+    for name, body in images.items():
+        (folder / name).write_bytes(body)
+    return folder
