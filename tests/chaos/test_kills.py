@@ -169,7 +169,6 @@ def test_the_reference_is_what_the_classifier_says(reference: Reference, images:
     assert len({row["score"] for row in reference.values()}) > 100  # else anything would agree
 
 
-@pytest.mark.xfail(reason="a finished job does not look for new and changed objects yet")
 def test_a_finished_job_labels_what_is_new_or_changed(
     images: dict[str, bytes], start: Start, reference: Reference, tmp_path: Path
 ):
