@@ -15,7 +15,7 @@ from jobs.digests import Digests, digest, find, join
 from jobs.errors import JobError
 from jobs.layout import Layout
 from jobs.manifest import read_manifests
-from jobs.parquet import read_columns
+from jobs.parquet import read_groups
 from jobs.storage import Storage
 
 T = TypeVar("T")
@@ -80,7 +80,7 @@ def read_account(files: tuple[str, ...]) -> PartAccount:
     uris: list[Digests] = []
     errors = Counter[str]()
     for file in files:
-        for table in read_columns(storage, file, ("uri", "error_kind")):
+        for table in read_groups(storage, file, ("uri", "error_kind")):
             uris.append(digest(table.column("uri").to_pylist()))
             if "error_kind" in table.column_names:
                 errors.update(table.column("error_kind").to_pylist())
@@ -119,7 +119,7 @@ def _find_uris(wanted: Digests, layout: Layout, storage: Storage) -> Iterator[st
     in_rows = (
         table.column("uri").to_pylist()
         for file in data_files(layout, storage)
-        for table in read_columns(storage, file, ("uri",))
+        for table in read_groups(storage, file, ("uri",))
     )
     found: set[str] = set()
     for uris in chain(in_rows, listed_uris(layout, storage)):

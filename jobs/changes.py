@@ -14,7 +14,7 @@ from jobs.accounts import data_files
 from jobs.digests import Digests, digest, find, join
 from jobs.layout import Layout
 from jobs.listing import limit_rows
-from jobs.parquet import GrowingFile, read_columns
+from jobs.parquet import GrowingFile, read_groups
 from jobs.plan import Plan
 from jobs.storage import DeniedError, Storage, StoredObject
 
@@ -44,7 +44,7 @@ class Labelled:
         uris, versions = [], []
         for file in data_files(plan.layout, storage):
             again = retry_errors and file.startswith(f"{plan.layout.outcome('error')}/")
-            for table in read_columns(storage, file, ("uri", "etag", *plan.source.carried.names)):
+            for table in read_groups(storage, file, ("uri", "etag", *plan.source.carried.names)):
                 uris.append(digest(table.column("uri").to_pylist()))
                 none = np.zeros(table.num_rows, "S16")
                 versions.append(none if again else _versions(table, plan.source.carried.names))
@@ -85,12 +85,12 @@ def write_removed(layout: Layout, storage: Storage, removed: Digests) -> None:
     """Write down which rows' objects are no longer listed, or that there are none."""
     with GrowingFile(storage, layout.removed) as file:
         for data_file in data_files(layout, storage) if len(removed) else ():
-            for table in read_columns(storage, data_file, ("uri",)):
+            for table in read_groups(storage, data_file, ("uri",)):
                 gone = find(digest(table.column("uri").to_pylist()), removed)[1]
-                file.add(pa.table(table.filter(pa.array(gone))))
+                file.add(table.filter(pa.array(gone)))
 
 
-def _versions(table: pa.Table | pa.RecordBatch, carried: Iterable[str]) -> Digests:
+def _versions(table: pa.Table, carried: Iterable[str]) -> Digests:
     """Return what changes with the bytes, and with what is carried to the output."""
     etags = (etag or None for etag in table.column("etag").to_pylist())
     others = (table.column(name).to_pylist() for name in carried)

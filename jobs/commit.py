@@ -18,7 +18,7 @@ from jobs.digests import Digests, digest, find, join
 from jobs.errors import JobError
 from jobs.layout import Layout
 from jobs.manifest import Manifest
-from jobs.parquet import GrowingFile
+from jobs.parquet import GrowingFile, read_groups
 from jobs.schema import ERROR_COLUMNS
 from jobs.storage import Storage
 
@@ -109,15 +109,12 @@ def drop_replaced(layout_and_file: tuple[Layout, str]) -> None:
     storage = Storage()
     manifest = Manifest(storage, layout.manifest)
     again = np.sort(join(digest(x.column("uri").to_pylist()) for x in manifest.tables(("uri",))))
-    with storage.open(uri) as opened:
-        file = pq.ParquetFile(opened, page_checksum_verification=True)
-        groups = range(file.num_row_groups)
-        kept = [_without(again, file.read_row_group(i, columns=["uri"])) for i in groups]
-        if all(mask.true_count == len(mask) for mask in kept):
-            return
-        with GrowingFile(storage, uri) as rest:
-            for i in groups:
-                rest.add(file.read_row_group(i).filter(kept[i]))
+    kept = [_without(again, table) for table in read_groups(storage, uri, ("uri",))]
+    if all(mask.true_count == len(mask) for mask in kept):
+        return
+    with GrowingFile(storage, uri) as rest:
+        for table, mask in zip(read_groups(storage, uri), kept, strict=True):
+            rest.add(table.filter(mask))
 
 
 def delete_stale_files(storage: Storage, layout: Layout, part_count: int) -> None:
@@ -135,7 +132,7 @@ def delete_stale_files(storage: Storage, layout: Layout, part_count: int) -> Non
 def _read_chunks(storage: Storage, part: Part) -> Iterator[pa.Table]:
     for chunk_id, rows in part.chunks:
         data = storage.read(part.layout.chunk(chunk_id)).data
-        table = pq.read_table(io.BytesIO(data), page_checksum_verification=True)
+        table = pq.read_table(io.BytesIO(data))
         if table.num_rows != rows:
             raise JobError(
                 f"chunk {chunk_id} of {part.layout.root} has {table.num_rows} rows for {rows} "

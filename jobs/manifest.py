@@ -19,6 +19,7 @@ from jobs.layout import Layout
 from jobs.storage import Storage
 
 _PART_ROWS = 65_536
+_PART_BYTES = 32 * 1024 * 1024
 _CHUNK_IDS = b"labelmill.chunks"
 
 
@@ -59,17 +60,18 @@ class Manifest:
             StorageError: the manifest could not be written.
         """
         pending: list[Chunk] = []
-        rows = parts = objects = count = size = 0
+        rows = held = parts = objects = count = size = 0
         for chunk in chunks:
             pending.append(chunk)
             rows += chunk.objects.num_rows
+            held += chunk.objects.nbytes
             objects += chunk.objects.num_rows
             count += 1
             size += pc.sum(chunk.objects.column("size")).as_py() or 0
             yield chunk
-            if rows >= _PART_ROWS:
+            if rows >= _PART_ROWS or held >= _PART_BYTES:
                 self._write_part(parts, pending)
-                pending, rows, parts = [], 0, parts + 1
+                pending, rows, held, parts = [], 0, 0, parts + 1
         if pending:
             self._write_part(parts, pending)
             parts += 1
@@ -102,8 +104,8 @@ class Manifest:
     def _parts(self) -> Iterator[pq.ParquetFile]:
         totals = self.totals()
         for number in range(totals.parts if totals else 0):
-            with self._storage.open(self._part(number)) as file:
-                yield pq.ParquetFile(file, page_checksum_verification=True)
+            # Whole, since what is read whole is compared with its checksum.
+            yield pq.ParquetFile(io.BytesIO(self._storage.read(self._part(number)).data))
 
     def tables(self, names: Sequence[str]) -> Iterator[pa.Table]:
         """Stream some columns of all rows of a complete manifest."""

@@ -1,24 +1,69 @@
 """Parquet files in storage: read by columns, and written as they grow."""
 
+import io
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.errors import StorageError
 from jobs.storage import Storage
 
-_ROW_GROUP_BYTES = 64 * 1024 * 1024
+# What a process holds while it writes. Rows without embeddings are some hundred bytes.
+_ROW_GROUP_BYTES = 16 * 1024 * 1024
+_SMALL_BYTES = 16 * 1024 * 1024
+_ATTEMPTS = 3
 
 
-def read_columns(storage: Storage, uri: str, names: Iterable[str]) -> Iterator[pa.RecordBatch]:
-    """Stream those of the columns that a Parquet file has."""
-    with storage.open(uri) as opened:
-        file = pq.ParquetFile(opened, page_checksum_verification=True)
-        present = [name for name in names if name in file.schema_arrow.names]
-        yield from file.iter_batches(columns=present, use_threads=False)
+def read_groups(
+    storage: Storage,
+    uri: str,
+    names: Sequence[str] | None = None,
+    *,
+    groups: Sequence[int] | None = None,
+) -> Iterator[pa.Table]:
+    """Read a Parquet file row group by row group; one that seems damaged is read again.
+
+    Args:
+        storage: where it lies.
+        uri: the file; its pages have checksums.
+        names: columns to read, of which those that are there are read; None for all.
+        groups: which row groups; None for all.
+
+    Raises:
+        StorageError: it is damaged, or cannot be read.
+    """
+    done = 0
+    for attempts_left in reversed(range(_ATTEMPTS)):
+        try:
+            file = _open(storage, uri)
+            wanted = range(file.num_row_groups) if groups is None else groups
+            present = [x for x in file.schema_arrow.names if names is None or x in names]
+            while done < len(wanted):
+                table = file.read_row_group(wanted[done], columns=present, use_threads=False)
+                yield table
+                done += 1
+        except (pa.ArrowException, OSError) as exc:
+            if not attempts_left:
+                raise StorageError(f"{uri} is damaged: {exc}") from exc
+        else:
+            return
+
+
+def group_sizes(storage: Storage, uri: str) -> list[int]:
+    """Return how many rows each row group of a file has."""
+    return [table.num_rows for table in read_groups(storage, uri, ("uri",))]
+
+
+def _open(storage: Storage, uri: str) -> pq.ParquetFile:
+    """Open a file: read whole, and so compared with its checksum, unless it is large."""
+    found = storage.head(uri)
+    if found is not None and found.size <= _SMALL_BYTES:
+        return pq.ParquetFile(io.BytesIO(storage.read(uri).data))
+    return pq.ParquetFile(storage.open(uri), page_checksum_verification=True)
 
 
 class GrowingFile:

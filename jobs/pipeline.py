@@ -7,8 +7,10 @@ import contextlib
 import logging
 import os
 import re
+import shlex
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import warnings
@@ -33,6 +35,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _ANSWER_TIMEOUT_S = 10
+_SUDDEN_END = (
+    "labelmill: this process or its Ray was killed, perhaps for want of memory; "
+    "the same command continues"
+)
 _NOT_WORTH_WORKERS = 2  # calls; starting a worker takes seconds
 _OUR_ERROR = re.compile(r"^(?:jobs|model_repo)\.[\w.]+\.(\w+): (.+)$", re.MULTILINE)
 
@@ -138,14 +144,15 @@ def running_ray(*, verbose: bool) -> Iterator[Resources]:
     # Ray puts the current folder on its workers' path, where a folder of the user's that is called
     # "jobs" would hide ours; so it is started from a folder that has none.
     quietly = contextlib.nullcontext() if verbose else _silenced_stderr()
-    with _kept_sigterm(), contextlib.chdir(sys.prefix), quietly:
-        _start(options)
-    try:
-        total = ray.cluster_resources()
-        with _raylets_off_stdout(verbose):
-            yield Resources(int(total.get("CPU", 1)), int(total.get("GPU", 0)))
-    finally:
-        ray.shutdown()
+    with _last_words():
+        with _kept_sigterm(), contextlib.chdir(sys.prefix), quietly:
+            _start(options)
+        try:
+            total = ray.cluster_resources()
+            with _raylets_off_stdout(verbose):
+                yield Resources(int(total.get("CPU", 1)), int(total.get("GPU", 0)))
+        finally:
+            ray.shutdown()
 
 
 def _this_actor() -> Worker:
@@ -202,6 +209,20 @@ def _start(options: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
+def _last_words() -> Iterator[None]:
+    """Have a sentence said if this process is ended at once, as Ray does when its raylet dies."""
+    with subprocess.Popen(
+        ["/bin/sh", "-c", f"read -r _ || echo {shlex.quote(_SUDDEN_END)} >&2"],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    ) as watcher:
+        try:
+            yield
+        finally:
+            watcher.communicate(b"an end with its own words\n")
+
+
+@contextlib.contextmanager
 def _raylets_off_stdout(verbose: bool) -> Iterator[None]:
     """Keep what Ray prints of its nodes and workers off stdout, which is for results."""
     with contextlib.ExitStack() as stack:
@@ -236,6 +257,10 @@ def _configure(verbose: bool) -> None:
     """Set what Ray reads from the environment when it starts."""
     # Workers at the driver's own niceness: beside anything else they would starve at nice 15.
     os.environ.setdefault("RAY_worker_niceness", "0")
+    if (
+        "RAY_ADDRESS" not in os.environ
+    ):  # nobody restarts a Ray of our own; by default it waits 60 s
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "5")
     if not verbose:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         for name in ("ray", "ray.data"):

@@ -41,7 +41,10 @@ def read_record(storage: Storage, layout: Layout) -> dict[str, Any] | None:
     """Read the record of the job that an output belongs to; None if there is no job yet."""
     if storage.head(layout.job) is None:
         return None
-    record: dict[str, Any] = json.loads(storage.read(layout.job).data)
+    try:
+        record: dict[str, Any] = json.loads(storage.read(layout.job).data)
+    except ValueError as exc:
+        raise SpecError(f"{layout.job} is damaged: {exc}; choose another OUTPUT") from exc
     return record
 
 

@@ -130,7 +130,7 @@ def write_chunk(batch: Batch, rows: list[Row], predicted: Predicted, plan: Plan)
     objects = unpack_table(batch["objects"][0])
     table = build_rows(plan.schema, objects, rows, predicted, plan.origin)
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    pq.write_table(table, buffer, compression="zstd")
     Storage().write(plan.layout.chunk(batch["id"][0]), buffer.getvalue())
     end_chunk(batch["id"][0], plan)
 

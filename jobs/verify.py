@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from jobs.accounts import Counts, balance, data_files
 from jobs.digests import digest, find
@@ -18,6 +17,7 @@ from jobs.inputs.listing import Listing, ObjectSource
 from jobs.layout import Layout
 from jobs.manifest import read_manifests
 from jobs.models import load_classifier
+from jobs.parquet import group_sizes, read_groups
 from jobs.plan import Plan, Resources
 from jobs.preflight import resolve_plan
 from jobs.read import read_images
@@ -32,6 +32,7 @@ R = TypeVar("R")
 
 # Scores depend a little on which images share a batch, and on the machine.
 _TOLERANCE, _TOLERANCE_OF_OTHER_PRECISION = 1e-3, 2e-2
+_COMPARED = ("uri", "etag", "label", "labels", "error_kind")
 _COMPARABLE_ERRORS = ("unreadable", "too_large")
 _EXAMPLES = 3
 
@@ -106,26 +107,17 @@ def _check_record(recorded: dict[str, Any], found: Counts, layout: Layout) -> No
 
 def _pick_rows(layout: Layout, storage: Storage, count: int) -> Iterator[dict[str, Any]]:
     """Yield rows chosen at random, with the columns that can be compared."""
-    files = data_files(layout, storage)
-    with_sizes = [(uri, group, rows) for uri in files for group, rows in _groups(storage, uri)]
-    total = sum(rows for *_, rows in with_sizes)
+    files = data_files(layout, storage) if count else []
+    sizes = [(x, i, rows) for x in files for i, rows in enumerate(group_sizes(storage, x))]
+    total = sum(rows for *_, rows in sizes)
     picks = np.array(sorted(random.sample(range(total), min(count, total))), np.int64)
     start = 0
-    for uri, group, rows in with_sizes:
+    for uri, group, rows in sizes:
         here = picks[(picks >= start) & (picks < start + rows)] - start
         start += rows
         if len(here):
-            with storage.open(uri) as opened:
-                file = pq.ParquetFile(opened, page_checksum_verification=True)
-                names = {"uri", "etag", "label", "labels", "error_kind"}
-                columns = [x for x in file.schema_arrow.names if x in names]
-                yield from file.read_row_group(group, columns=columns).take(here).to_pylist()
-
-
-def _groups(storage: Storage, uri: str) -> Iterator[tuple[int, int]]:
-    with storage.open(uri) as opened:
-        metadata = pq.ParquetFile(opened).metadata
-    return ((i, metadata.row_group(i).num_rows) for i in range(metadata.num_row_groups))
+            (table,) = read_groups(storage, uri, _COMPARED, groups=[group])
+            yield from table.take(here).to_pylist()
 
 
 def _label_again(
