@@ -203,7 +203,9 @@ def _start(options: dict[str, Any]) -> None:
             ray.init(address=address, **options)
         else:
             ray.init(address="local", include_dashboard=False, **options)
-    except (OSError, RuntimeError, ValueError) as exc:
+    except JobError:
+        raise
+    except Exception as exc:  # some of what Ray raises here has no class of its own
         hint = "does the cluster want a token (RAY_AUTH_MODE=token)? " if address else ""
         raise JobError(f"Ray did not start: {exc}; {hint}-v shows what it wrote") from exc
 

@@ -44,7 +44,6 @@ SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(10_00
 FAULT_RATE = 0.1
 CLEAN_TRIES = 3
 DONE = (0, 3)
-DAEMONS = ("raylet", "gcs_server")
 EARLY = (1, -signal.SIGTERM, -signal.SIGINT)  # Python itself, before the command has begun
 
 Start = Callable[..., Job]
@@ -137,9 +136,7 @@ def end(job: Job, struck: Struck) -> bool:
     """Wait for a run's end and check it; say whether the job is done."""
     code = job.wait()
     print(f"  {job.age_s:5.1f} s: exit code {code}")
-    daemons = any(process.role in DAEMONS for process, _ in struck)
-    if not (daemons and code == 1):  # without them Ray ends its driver at once, and wordlessly
-        check_ending(job, code, allowed_codes(job, struck))
+    check_ending(job, code, allowed_codes(job, struck))
     return code in DONE
 
 
@@ -151,7 +148,7 @@ def allowed_codes(job: Job, struck: Struck) -> tuple[int, ...]:
             allowed.add(-signal.SIGKILL)
         elif process.role == "driver":
             allowed |= {130} if "checking" in job.said else {130, *EARLY}
-        elif process.role in DAEMONS:
+        elif process.role in ("raylet", "gcs_server"):
             allowed.add(1)
     return tuple(allowed)
 
