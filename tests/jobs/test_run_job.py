@@ -10,7 +10,7 @@ import pytest
 from jobs.errors import ErrorRateError, JobError, SpecError
 from jobs.label import start_over
 from jobs.record import describe_plan, write_record
-from jobs.storage import Storage
+from jobs.storage import DeniedError, Storage
 from tests.images import encode, photo
 from tests.jobs.conftest import GOOD, ODD, label_chunks, read_rows
 
@@ -136,6 +136,25 @@ def test_a_manifest_s_objects_are_asked_whether_they_changed(
     assert {uri for uri in after if after[uri] != before[uri]} == changed
     assert after[f"{photos}/{GOOD[3]}"]["owner"] == "you"
     assert run_job_here(plan)["generation"] == record["generation"]
+
+
+def test_an_object_that_may_not_be_looked_at_stops_no_update(
+    photos, tmp_path, plan_job, run_job_here, monkeypatch
+):
+    manifest = tmp_path / "list.csv"
+    manifest.write_text(f"uri\n{photos}/{GOOD[0]}\n{photos}/missing.jpg\n")
+    plan = plan_job(manifest, tmp_path / "out")
+    first = run_job_here(plan)
+
+    def refuse(self, uri):
+        if uri.endswith("missing.jpg"):
+            raise DeniedError(f"cannot read {uri}")
+        return look(self, uri)
+
+    look = Storage.head
+    monkeypatch.setattr(Storage, "head", refuse)
+
+    assert run_job_here(plan) == first
 
 
 def test_several_updates_keep_one_row_for_each_object(job, tmp_path, run_job_here, write_photo):
