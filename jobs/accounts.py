@@ -65,12 +65,15 @@ def balance(layout: Layout, storage: Storage, run_parallel: Mapper) -> Counts:
     """
     files = sorted(data_files(layout, storage), key=_part_name)
     parts = run_parallel(read_account, [tuple(pair) for _, pair in groupby(files, _part_name)])
-    rows = np.sort(join(part.uris for part in parts))
-    listed = np.unique(join(digest(uris) for uris in listed_uris(layout, storage)))
-    _check("have more than one row", rows[1:][rows[1:] == rows[:-1]], layout, storage)
-    _check("were listed and have no row", listed[~find(listed, rows)[1]], layout, storage)
-    _check("have a row and were not listed", rows[~find(rows, listed)[1]], layout, storage)
     errors = sum((Counter(part.errors) for part in parts), Counter[str]())
+    rows = join(part.uris for part in parts)
+    parts.clear()
+    rows.sort()
+    listed = np.unique(join(digest(uris) for uris in listed_uris(layout, storage)))
+    if not np.array_equal(rows, listed):
+        _check("have more than one row", rows[1:][rows[1:] == rows[:-1]], layout, storage)
+        _check("were listed and have no row", listed[~find(listed, rows)[1]], layout, storage)
+        _check("have a row and were not listed", rows[~find(rows, listed)[1]], layout, storage)
     return Counts(len(listed), len(rows) - errors.total(), dict(errors.most_common()))
 
 
@@ -111,7 +114,7 @@ def _check(what: str, wrong: Digests, layout: Layout, storage: Storage) -> None:
     examples = islice(_find_uris(np.unique(wrong), layout, storage), _EXAMPLES)
     raise JobError(
         f"the accounts of {layout.root} do not balance: {len(wrong):,} uris {what}, among them "
-        f"{', '.join(examples)}"
+        f"{', '.join(examples)}; run the same command again, or start over with --overwrite"
     )
 
 

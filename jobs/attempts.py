@@ -42,6 +42,11 @@ def begin_listing(plan: Plan) -> None:
     _begin("listing", f"the worker that lists the input died {MAX_ATTEMPTS} times", plan)
 
 
+def end_listing(plan: Plan) -> None:
+    """Forget the attempts to list an input that is listed."""
+    Storage().delete([plan.layout.attempt("listing")])
+
+
 def end_chunk(chunk_id: str, plan: Plan) -> None:
     """Forget the attempts at a chunk that has its rows."""
     Storage().delete([plan.layout.attempt(chunk_id)])

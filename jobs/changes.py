@@ -12,13 +12,14 @@ import pyarrow.compute as pc
 
 from jobs.accounts import data_files
 from jobs.digests import Digests, digest, find, join
+from jobs.errors import FetchError, StorageError
 from jobs.layout import Layout
 from jobs.listing import limit_rows
 from jobs.parquet import GrowingFile, read_groups
 from jobs.plan import Plan
-from jobs.storage import DeniedError, Storage, StoredObject
+from jobs.storage import Storage, StoredObject
 
-_LOOKS_AT_ONCE = 16
+_LOOKS_AT_ONCE = 64
 
 
 @dataclass(slots=True)
@@ -117,5 +118,9 @@ def _with_etags(rows: pa.Table, storage: Storage, pool: ThreadPoolExecutor) -> p
 def _look(storage: Storage, uri: str) -> StoredObject | None:
     try:
         return storage.head(uri)
-    except DeniedError:
-        return None  # labelling it says so, in its own row
+    except StorageError:
+        try:
+            storage.read(uri, offset=0, expected_size=1)
+        except FetchError:
+            return None  # the object's own trouble, which its row says
+        raise

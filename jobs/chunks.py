@@ -47,15 +47,13 @@ class Summary:
     total: int | None
 
 
-def cut_chunks(
-    tables: Iterable[pa.Table], *, row_bytes: int = 0, generation: int = 0
-) -> Iterator[Chunk]:
+def cut_chunks(tables: Iterable[pa.Table], *, row_bytes: int = 0, job: str = "") -> Iterator[Chunk]:
     """Cut a listing into chunks.
 
     Args:
         tables: the listing, in order.
         row_bytes: of one row's arrays (embedding, features); bounds a chunk's memory.
-        generation: of the listing; the same objects have other ids in another one.
+        job: whatever else decides the rows; the same objects have other ids in another job.
     """
     index, pending, count = 0, [], 0
     for table in tables:
@@ -63,10 +61,10 @@ def cut_chunks(
         count += table.num_rows
         while count and count >= (size := _chunk_size(index, row_bytes, pending)):
             joined = pa.concat_tables(pending)
-            yield _name(generation, index, joined.slice(0, size))
+            yield _name(job, index, joined.slice(0, size))
             pending, count, index = [joined.slice(size)], count - size, index + 1
     if count:
-        yield _name(generation, index, pa.concat_tables(pending))
+        yield _name(job, index, pa.concat_tables(pending))
 
 
 def count_chunks(rows: int) -> int:
@@ -102,8 +100,8 @@ def _chunk_size(index: int, row_bytes: int, pending: list[pa.Table]) -> int:
     )
 
 
-def _name(generation: int, index: int, objects: pa.Table) -> Chunk:
+def _name(job: str, index: int, objects: pa.Table) -> Chunk:
     """Name a chunk by its place and by what is in it."""
-    content = json.dumps([generation, objects.to_pydict()], default=repr).encode()
+    content = json.dumps([job, objects.to_pydict()], default=repr).encode()
     digest = hashlib.sha256(content).hexdigest()[:16]
     return Chunk(f"{index:08d}-{digest}", objects.combine_chunks())

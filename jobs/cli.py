@@ -75,7 +75,10 @@ def label(config: Path | None, dry_run: bool, as_json: bool, **options: Any) -> 
     click.echo(json.dumps(result.record) if as_json else describe(result.record))
     if not result.over_error_rate:
         return 0
-    click.echo(f"labelmill: more errors than --max-error-rate {spec.max_error_rate}", err=True)
+    reason = f"more broken images than --max-error-rate {spec.max_error_rate} allows"
+    if not result.record["counts"]["ok"]:
+        reason = "no image could be labelled"
+    click.echo(f"labelmill: {reason}", err=True)
     return EXIT_OVER_ERROR_RATE
 
 

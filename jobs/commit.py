@@ -24,6 +24,7 @@ from jobs.storage import Storage
 
 # Of chunks, as they are stored; what a part holds of one outcome is at most that.
 _PART_BYTES = 128 * 1024 * 1024
+_SHARES = 16  # of the work on earlier files; each reads all that was listed again
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,9 @@ def commit_chunks(layout: Layout, storage: Storage, run_parallel: Mapper) -> Cou
     parts = plan_parts(storage, layout)
     storage.delete([layout.success])
     if layout.generation:
-        earlier = [x for x in data_files(layout, storage) if not layout.is_of_this_generation(x)]
-        run_parallel(drop_replaced, [(layout, uri) for uri in earlier])
+        earlier = [x for x in data_files(layout, storage) if not layout.is_later(x)]
+        shares = [tuple(earlier[start::_SHARES]) for start in range(min(_SHARES, len(earlier)))]
+        run_parallel(drop_replaced, [(layout, share) for share in shares])
     run_parallel(merge_part, parts)
     delete_stale_files(storage, layout, len(parts))
     return balance(layout, storage, run_parallel)
@@ -103,18 +105,19 @@ def merge_part(part: Part) -> None:
             error.add(table.filter(failed))
 
 
-def drop_replaced(layout_and_file: tuple[Layout, str]) -> None:
-    """Take the rows of objects that this generation has labelled again out of an earlier file."""
-    layout, uri = layout_and_file
+def drop_replaced(layout_and_files: tuple[Layout, tuple[str, ...]]) -> None:
+    """Take the rows of objects that this generation has labelled again out of earlier files."""
+    layout, files = layout_and_files
     storage = Storage()
     manifest = Manifest(storage, layout.manifest)
     again = np.sort(join(digest(x.column("uri").to_pylist()) for x in manifest.tables(("uri",))))
-    kept = [_without(again, table) for table in read_groups(storage, uri, ("uri",))]
-    if all(mask.true_count == len(mask) for mask in kept):
-        return
-    with GrowingFile(storage, uri) as rest:
-        for table, mask in zip(read_groups(storage, uri), kept, strict=True):
-            rest.add(table.filter(mask))
+    for uri in files:
+        kept = [_without(again, table) for table in read_groups(storage, uri, ("uri",))]
+        if all(mask.true_count == len(mask) for mask in kept):
+            continue
+        with GrowingFile(storage, uri) as rest:
+            for table, mask in zip(read_groups(storage, uri), kept, strict=True):
+                rest.add(table.filter(mask))
 
 
 def delete_stale_files(storage: Storage, layout: Layout, part_count: int) -> None:
@@ -125,20 +128,33 @@ def delete_stale_files(storage: Storage, layout: Layout, part_count: int) -> Non
         storage.delete(
             uri
             for uri in written
-            if uri.endswith(".tmp") or (layout.is_of_this_generation(uri) and uri not in current)
+            if uri.endswith(".tmp") or (layout.is_later(uri) and uri not in current)
         )
 
 
 def _read_chunks(storage: Storage, part: Part) -> Iterator[pa.Table]:
     for chunk_id, rows in part.chunks:
-        data = storage.read(part.layout.chunk(chunk_id)).data
-        table = pq.read_table(io.BytesIO(data))
+        table = _read_chunk(storage, part.layout.chunk(chunk_id))
         if table.num_rows != rows:
             raise JobError(
                 f"chunk {chunk_id} of {part.layout.root} has {table.num_rows} rows for {rows} "
                 "objects; delete it and run the same command again"
             )
         yield table
+
+
+def _read_chunk(storage: Storage, uri: str) -> pa.Table:
+    """Read a finished chunk; one that is damaged is deleted, so that it is labelled again.
+
+    Raises:
+        JobError: it is damaged.
+    """
+    data = io.BytesIO(storage.read(uri).data)
+    try:
+        return pq.read_table(data, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as exc:
+        storage.delete([uri])
+        raise JobError(f"{uri} was damaged; run the same command again to label it anew") from exc
 
 
 def _without(uris: Digests, table: pa.Table) -> pa.BooleanArray:

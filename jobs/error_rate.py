@@ -14,25 +14,34 @@ _FEWEST_IMAGES = 1000
 
 @dataclass(slots=True)
 class ErrorRate:
-    """Counts the images of a run that are broken; what storage or a lost worker did is not."""
+    """Counts the images that are broken; what storage or a lost worker did does not count.
+
+    Attributes:
+        limit: `--max-error-rate`.
+        images: so far, the good ones of earlier generations included.
+        faults: how many of this run's are broken.
+    """
 
     limit: float
     images: int = 0
     faults: int = 0
 
     def add(self, summary: Summary) -> None:
-        """Count a chunk.
-
-        Raises:
-            ErrorRateError: the images so far have too many that are broken.
-        """
+        """Count a chunk."""
         self.images += summary.objects
         self.faults += summary.faults
+
+    def check(self) -> None:
+        """Stop a job that goes wrong.
+
+        Raises:
+            ErrorRateError: of the images so far too many are broken.
+        """
         if self.images >= _FEWEST_IMAGES and self.faults > self.limit * self.images:
             raise ErrorRateError(
-                f"stopped: {self.faults:,} of the {self.images:,} images labelled by this run are "
-                f"broken or too large, more than --max-error-rate {self.limit:g} allows; what is "
-                "done is kept, and the same command with a higher rate continues"
+                f"stopped: {self.faults:,} of {self.images:,} images so far are broken or too "
+                f"large, more than --max-error-rate {self.limit:g} allows; what is done is kept, "
+                "and the same command with a higher rate continues"
             )
 
 

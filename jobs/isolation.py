@@ -115,7 +115,7 @@ class _Child:
         except (EOFError, OSError) as exc:
             self._process.join()
             raise ChildDeathError(_cause_of_death(self._process.exitcode or 0)) from exc
-        if isinstance(answer, JobError):  # the storage's trouble, not an image's
+        if isinstance(answer, JobError):  # not an image's trouble
             raise answer
         return answer
 
@@ -145,6 +145,8 @@ def _serve(connection: Connection, objects: pa.Table, plan: Plan, parent_id: int
                 connection.send(Image(row, image.pixels))
         except JobError as exc:
             connection.send(exc)
+        except Exception as exc:  # what this machine lacks, or a mistake of ours; no death
+            connection.send(JobError(f"cannot decode: {type(exc).__name__}: {exc}"))
 
 
 def _die_with(parent_id: int) -> None:

@@ -21,7 +21,7 @@ from jobs.pipeline import build_dataset, run_dataset, run_parallel, running_ray
 from jobs.plan import Plan
 from jobs.preflight import check_output, make_plan
 from jobs.progress import JobProgress
-from jobs.record import describe_plan, read_record, write_record
+from jobs.record import compare_jobs, describe_plan, read_record, write_record
 from jobs.spec import JobSpec
 from jobs.storage import Storage
 
@@ -60,8 +60,8 @@ def label(spec: JobSpec, manner: Manner) -> Result:
         progress.say("checking")
         ray = running_ray(verbose=manner.verbose)
         plan = make_plan(spec, storage, lambda: stack.enter_context(ray))
-        if manner.overwrite:
-            start_over(plan.layout, storage)
+        if has_to_start_over(plan, storage, overwrite=manner.overwrite):
+            start_over(plan, storage)
         try:
             return run_job(plan, storage, progress, retry_errors=manner.retry_errors)
         except StorageError as exc:
@@ -106,31 +106,46 @@ def run_job(
         record = _run(plan, storage, progress, _begin(plan, storage))
     else:
         plan = _of_generation(plan, record["generation"])
+        was_listed = Manifest(storage, plan.layout.manifest).totals() is not None
         if not _is_done(record, plan, storage):
             record = _run(plan, storage, progress, record)
-        record = _update(plan, storage, progress, record, retry_errors=retry_errors)
+        if was_listed or retry_errors:  # by an earlier run: there may be more by now
+            record = _update(plan, storage, progress, record, retry_errors=retry_errors)
     _delete_all(storage, *plan.layout.of_a_run)
+    _delete_leftovers(storage, plan.layout)
     return Result(record, over_error_rate=is_over(record["counts"], plan.spec.max_error_rate))
 
 
-def start_over(layout: Layout, storage: Storage) -> None:
-    """Delete what an earlier job wrote to this output, and nothing else.
+def start_over(plan: Plan, storage: Storage) -> None:
+    """Delete what an earlier job wrote to this output, and nothing else; begin the new one.
 
     Raises:
-        StorageError: something could not be deleted.
+        StorageError: something could not be deleted; the same command goes on with it.
     """
-    if read_record(storage, layout) is not None:
-        _delete_all(storage, *layout.everything)
+    _begin(plan, storage, state="deleting")
+    _delete_all(storage, *plan.layout.everything)
+    _begin(plan, storage, state="running", overwrites=True)
 
 
-def _begin(plan: Plan, storage: Storage, **counts: Any) -> dict[str, Any]:
+def has_to_start_over(plan: Plan, storage: Storage, *, overwrite: bool) -> bool:
+    """Say whether there are rows to delete; not those of a run that began by deleting others."""
+    record = read_record(storage, plan.layout)
+    if record is None:
+        return False
+    is_same = not compare_jobs(plan, record)
+    if not overwrite:
+        return is_same and record["state"] == "deleting"
+    return not (is_same and record["state"] == "running" and record.get("overwrites", False))
+
+
+def _begin(plan: Plan, storage: Storage, **facts: Any) -> dict[str, Any]:
     """Write the record of a generation that is to be labelled."""
     record = {
         **describe_plan(plan),
         "generation": plan.layout.generation,
         "state": "running",
         "started_at": _now(),
-        **counts,
+        **facts,
     }
     write_record(storage, plan.layout, record)
     return record
@@ -149,7 +164,7 @@ def _run(
 ) -> dict[str, Any]:
     """Label and commit what is left of a generation."""
     started = time.monotonic()
-    _label(plan, storage, progress)
+    _label(plan, storage, progress, record.get("counts", {}).get("ok", 0))
     labelled = time.monotonic()
     progress.say("writing the dataset")
     counts = commit_chunks(plan.layout, storage, run_parallel)
@@ -206,8 +221,14 @@ def _update(
     return record
 
 
-def _label(plan: Plan, storage: Storage, progress: JobProgress) -> None:
+def _label(plan: Plan, storage: Storage, progress: JobProgress, good_before: int) -> None:
     """Write the rows of every chunk that has none.
+
+    Args:
+        plan: of the generation.
+        storage: where it lies.
+        progress: is told of every chunk.
+        good_before: rows of earlier generations, as `ErrorRate` counts them.
 
     Raises:
         ErrorRateError: too many images are broken, and there are more to come.
@@ -223,10 +244,12 @@ def _label(plan: Plan, storage: Storage, progress: JobProgress) -> None:
             return
         smallest, largest = plan.actors
         plan = replace(plan, actors=(min(smallest, len(left)), largest))
-    rate = ErrorRate(plan.spec.max_error_rate)
+    rate = ErrorRate(plan.spec.max_error_rate, images=good_before)
     for summary in run_dataset(build_dataset(plan, done)):
         progress.advance(summary)
         rate.add(summary)
+        if not progress.is_complete:
+            rate.check()
 
 
 def _measure(tables: Iterable[pa.Table]) -> tuple[int, int]:
@@ -241,6 +264,12 @@ def _measure(tables: Iterable[pa.Table]) -> tuple[int, int]:
 def _delete_all(storage: Storage, *folders: str) -> None:
     for folder in folders:
         storage.delete([item.uri for item in storage.list(folder)])
+
+
+def _delete_leftovers(storage: Storage, layout: Layout) -> None:
+    """Delete what killed writers left beside the record on a local disk."""
+    hidden = storage.list(layout.ours, starts_with=".")
+    storage.delete([item.uri for item in hidden if item.uri.endswith(".tmp")])
 
 
 def _now() -> str:

@@ -23,9 +23,14 @@ class Layout:
         return cls(to_uri(output).rstrip("/"))
 
     @property
+    def ours(self) -> str:
+        """Return the folder of what is not rows."""
+        return f"{self.root}/_labelmill"
+
+    @property
     def job(self) -> str:
         """Return the uri of the job's record."""
-        return f"{self.root}/_labelmill/job.json"
+        return f"{self.ours}/job.json"
 
     @property
     def success(self) -> str:
@@ -35,7 +40,7 @@ class Layout:
     @property
     def probe(self) -> str:
         """Return the uri of the object that shows whether the output can be written."""
-        return f"{self.root}/_labelmill/probe"
+        return f"{self.ours}/probe"
 
     @property
     def manifest(self) -> str:
@@ -45,17 +50,17 @@ class Layout:
     @property
     def manifests(self) -> str:
         """Return the folder of what all generations listed."""
-        return f"{self.root}/_labelmill/manifest"
+        return f"{self.ours}/manifest"
 
     @property
     def removed(self) -> str:
         """Return the uri of the table of objects that are no longer in the input."""
-        return f"{self.root}/_labelmill/removed.parquet"
+        return f"{self.ours}/removed.parquet"
 
     @property
     def chunks(self) -> str:
         """Return the folder of finished chunks."""
-        return f"{self.root}/_labelmill/chunks"
+        return f"{self.ours}/chunks"
 
     def chunk(self, chunk_id: str) -> str:
         """Return the uri of one finished chunk."""
@@ -64,7 +69,7 @@ class Layout:
     @property
     def attempts(self) -> str:
         """Return the folder of marks of what was begun and has not ended."""
-        return f"{self.root}/_labelmill/attempts"
+        return f"{self.ours}/attempts"
 
     def attempt(self, chunk_id: str) -> str:
         """Return the uri of the mark that counts the attempts at one thing, such as a chunk."""
@@ -78,9 +83,10 @@ class Layout:
         """Return the uri of one file of this generation's rows."""
         return f"{self.outcome(outcome)}/part-{self.generation:05d}-{number:05d}.parquet"
 
-    def is_of_this_generation(self, part: str) -> bool:
-        """Say whether a file of rows is one of this generation's."""
-        return part.rpartition("/")[2].startswith(f"part-{self.generation:05d}-")
+    def is_later(self, uri: str) -> bool:
+        """Say whether a file is one of rows of this generation or a later one."""
+        name = uri.rpartition("/")[2]
+        return name.startswith("part-") and name >= f"part-{self.generation:05d}-"
 
     @property
     def of_a_run(self) -> tuple[str, str]:
@@ -89,10 +95,7 @@ class Layout:
 
     @property
     def everything(self) -> tuple[str, ...]:
-        """Return all that labelmill writes under the root, in the order in which it is to go.
-
-        The record is last: as long as it is there, what is left is known to be ours.
-        """
+        """Return all that labelmill writes under the root, but for the record."""
         return (
             self.success,
             self.outcome("ok"),
@@ -100,5 +103,4 @@ class Layout:
             *self.of_a_run,
             self.manifests,
             self.removed,
-            self.job,
         )

@@ -9,6 +9,7 @@ import pyarrow as pa
 from jobs.chunks import Chunk, cut_chunks
 from jobs.manifest import Manifest
 from jobs.plan import Plan
+from jobs.record import what_decides_rows
 from jobs.storage import Storage
 
 # So far the listing runs ahead of the labelling: half a million objects.
@@ -75,7 +76,8 @@ def _record(plan: Plan, storage: Storage, manifest: Manifest) -> Iterator[Chunk]
 
 def record_tables(tables: Iterable[pa.Table], plan: Plan, manifest: Manifest) -> Iterator[Chunk]:
     """Cut rows into chunks, writing them into the manifest as they go by."""
-    chunks = cut_chunks(tables, row_bytes=plan.row_bytes, generation=plan.layout.generation)
+    job = f"{plan.layout.generation} {what_decides_rows(plan)}"
+    chunks = cut_chunks(tables, row_bytes=plan.row_bytes, job=job)
     return manifest.record(chunks, lambda: plan.source.duplicates)
 
 

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.chunks import Chunk
+from jobs.errors import JobError
 from jobs.layout import Layout
 from jobs.storage import Storage
 
@@ -89,7 +90,7 @@ class Manifest:
                     yield Chunk(chunk_id, part.read_row_group(i))
 
     def chunk_sizes(self) -> Iterator[tuple[str, int]]:
-        """Return id and number of objects of each chunk, in order, reading footers only."""
+        """Return id and number of objects of each chunk, in order."""
         for part in self._parts():
             for i, chunk_id in enumerate(_chunk_ids(part)):
                 yield chunk_id, part.metadata.row_group(i).num_rows
@@ -103,9 +104,12 @@ class Manifest:
 
     def _parts(self) -> Iterator[pq.ParquetFile]:
         totals = self.totals()
-        for number in range(totals.parts if totals else 0):
-            # Whole, since what is read whole is compared with its checksum.
-            yield pq.ParquetFile(io.BytesIO(self._storage.read(self._part(number)).data))
+        if totals is None:
+            raise JobError(f"{self._complete} is missing; run the same command again")
+        for number in range(totals.parts):
+            # Whole, since what S3 is asked for whole is compared with its checksum.
+            data = self._storage.read(self._part(number)).data
+            yield pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True)
 
     def tables(self, names: Sequence[str]) -> Iterator[pa.Table]:
         """Stream some columns of all rows of a complete manifest."""

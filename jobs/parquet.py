@@ -3,6 +3,7 @@
 import io
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -62,7 +63,7 @@ def _open(storage: Storage, uri: str) -> pq.ParquetFile:
     """Open a file: read whole, and so compared with its checksum, unless it is large."""
     found = storage.head(uri)
     if found is not None and found.size <= _SMALL_BYTES:
-        return pq.ParquetFile(io.BytesIO(storage.read(uri).data))
+        return pq.ParquetFile(io.BytesIO(storage.read(uri).data), page_checksum_verification=True)
     return pq.ParquetFile(storage.open(uri), page_checksum_verification=True)
 
 
@@ -75,7 +76,7 @@ class GrowingFile:
     def __init__(self, storage: Storage, uri: str) -> None:
         self._storage = storage
         self._uri = uri
-        self._folder = tempfile.TemporaryDirectory()
+        self._folder = tempfile.TemporaryDirectory(prefix="labelmill-")
         self._path = Path(self._folder.name) / "part.parquet"
         self._writer: pq.ParquetWriter | None = None
         self._pending: list[pa.Table] = []
@@ -85,12 +86,12 @@ class GrowingFile:
 
     def __exit__(self, exc_type: object, exc: object, traceback: object) -> None:
         with self._folder:
-            if exc_type is None:
-                self._flush()
-            if self._writer is not None:
-                self._writer.close()
             if exc_type is not None:
                 return
+            self._flush()
+            if self._writer is not None:
+                with self._disk_errors():
+                    self._writer.close()
             if self._writer is not None:
                 self._storage.upload(self._uri, self._path)
             else:
@@ -108,8 +109,20 @@ class GrowingFile:
             return
         table = pa.concat_tables(self._pending)
         self._pending = []
+        with self._disk_errors():
+            self._write(table)
+
+    def _write(self, table: pa.Table) -> None:
         if self._writer is None:
             self._writer = pq.ParquetWriter(
                 self._path, table.schema, compression="zstd", write_page_checksum=True
             )
         self._writer.write_table(table, row_group_size=table.num_rows)
+
+    @contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as exc:
+            folder = tempfile.gettempdir()
+            raise StorageError(f"cannot write to {folder} (TMPDIR names another): {exc}") from exc

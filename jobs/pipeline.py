@@ -24,7 +24,7 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 from ray.exceptions import RayError
 
-from jobs.attempts import begin_listing
+from jobs.attempts import begin_listing, end_listing
 from jobs.chunks import Summary, pack_table
 from jobs.errors import JobError, SpecError, StorageError
 from jobs.listing import list_chunks
@@ -35,6 +35,11 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _ANSWER_TIMEOUT_S = 10
+# A worker's words → what the driver raises.
+_KINDS: dict[str, type[JobError]] = {
+    "SpecError": SpecError,
+    **dict.fromkeys(("StorageError", "DeniedError", "NoBucketError"), StorageError),
+}
 _SUDDEN_END = (
     "labelmill: this process or its Ray was killed, perhaps for want of memory; "
     "the same command continues"
@@ -64,6 +69,7 @@ class ChunkSource(Datasource):
             for chunk, total in list_chunks(plan, done):
                 row = {"id": chunk.id, "objects": pack_table(chunk.objects), "total": total or 0}
                 yield pa.Table.from_pylist([row])
+            end_listing(plan)
 
         metadata = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
         return [ReadTask(read, metadata)]
@@ -189,7 +195,7 @@ def _explain(error: BaseException) -> JobError:
     said = _OUR_ERROR.findall(str(error))
     if said:
         name, message = said[-1]
-        return {"SpecError": SpecError, "StorageError": StorageError}.get(name, JobError)(message)
+        return _KINDS.get(name, JobError)(message)
     last_line = str(error).strip().rpartition("\n")[2]
     return JobError(f"a worker failed: {last_line}; -v shows what it wrote")
 

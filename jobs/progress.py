@@ -95,6 +95,11 @@ class JobProgress:
             return None
         return (self._done - self._base) / max(self._advanced_at - self._began_at, 1e-6)
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that was listed is done."""
+        return self._done == self._total
+
     def figures(self) -> str:
         """Return images done, images/s, errors and time left."""
         of_total = f" of {self._total:,}" if self._total else ""

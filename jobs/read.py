@@ -33,6 +33,9 @@ def read_images(objects: pa.Table, plan: Plan) -> Iterator[Image]:
     """Fetch and decode every object, in order; what fails is an error row.
 
     A thread decodes ahead of the consumer, so that decoding goes on beside the forward pass.
+
+    Raises:
+        StorageError: the storage itself fails.
     """
     listed_etags = objects.column("etag").to_pylist()
     fetched = fetch_images(Storage(), objects, image_column=plan.spec.image_column)

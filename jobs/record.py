@@ -26,7 +26,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
     """Return the plan as JSON: the options as resolved, the model, and the versions in use."""
     return {
         "spec": plan.spec.model_dump(mode="json"),
-        "rows": _what_decides_rows(plan),
+        "rows": what_decides_rows(plan),
         "num_classes": plan.model.num_classes,
         "runtime": plan.options.runtime,
         "batch_size": plan.batch_size,
@@ -68,7 +68,7 @@ def check_same_job(plan: Plan, record: dict[str, Any]) -> None:
 
 def compare_jobs(plan: Plan, record: dict[str, Any]) -> list[str]:
     """Say what `plan` decides about rows in another way than the recorded job."""
-    before, now = record["rows"], _what_decides_rows(plan)
+    before, now = record["rows"], what_decides_rows(plan)
     return [
         f"{name.replace('_', '-')} was {before.get(name)!r} and is now {now[name]!r}"
         for name in now
@@ -76,7 +76,8 @@ def compare_jobs(plan: Plan, record: dict[str, Any]) -> list[str]:
     ]
 
 
-def _what_decides_rows(plan: Plan) -> dict[str, Any]:
+def what_decides_rows(plan: Plan) -> dict[str, Any]:
+    """Return what another value of makes another job."""
     options = plan.spec.model_dump(mode="json", include=set(ROW_OPTIONS))
     return {
         **{name: options[name] for name in ROW_OPTIONS},

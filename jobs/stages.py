@@ -6,7 +6,9 @@ own.
 """
 
 import io
+import os
 import pickle
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,12 +19,14 @@ import pyarrow.parquet as pq
 
 from jobs.attempts import begin_chunk, begin_loading, end_chunk, end_loading
 from jobs.chunks import unpack_table
+from jobs.errors import StorageError
+from jobs.inputs.listing import literal_folder
 from jobs.isolation import read_carefully
 from jobs.models import load_classifier
 from jobs.plan import Plan
 from jobs.read import Image, Pixels, read_images
 from jobs.schema import IMAGE_FAULTS, Predicted, Row, build_rows
-from jobs.storage import Storage
+from jobs.storage import Storage, is_s3, local_path
 from model_repo.inception_v3 import Classifier, postprocess
 
 Batch = dict[str, Any]
@@ -85,9 +89,23 @@ class ChunkPredictor:
 
 def read_chunk(batch: Batch, plan: Plan) -> Iterator[Image]:
     """Begin an attempt at a batch of one chunk: fetch and decode, with care if one has failed."""
+    _check_input_is_here(plan)
     careful = begin_chunk(batch["id"][0], plan)
     read = read_carefully if careful else read_images
     return read(unpack_table(batch["objects"][0]), plan)
+
+
+def _check_input_is_here(plan: Plan) -> None:
+    """Tell a node without the file system from objects that are gone.
+
+    Raises:
+        StorageError: the input does not exist here.
+    """
+    root = literal_folder(plan.spec.input)
+    if not is_s3(root) and not os.path.lexists(local_path(root)):
+        raise StorageError(
+            f"{root} does not exist on {socket.gethostname()}; every node needs it at that path"
+        )
 
 
 def label_images(
@@ -130,7 +148,7 @@ def write_chunk(batch: Batch, rows: list[Row], predicted: Predicted, plan: Plan)
     objects = unpack_table(batch["objects"][0])
     table = build_rows(plan.schema, objects, rows, predicted, plan.origin)
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
     Storage().write(plan.layout.chunk(batch["id"][0]), buffer.getvalue())
     end_chunk(batch["id"][0], plan)
 

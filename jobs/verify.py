@@ -14,17 +14,19 @@ from jobs.digests import digest, find
 from jobs.errors import JobError, SpecError
 from jobs.inputs import OBJECT_SCHEMA
 from jobs.inputs.listing import Listing, ObjectSource
+from jobs.isolation import read_carefully
 from jobs.layout import Layout
 from jobs.manifest import read_manifests
 from jobs.models import load_classifier
 from jobs.parquet import group_sizes, read_groups
 from jobs.plan import Plan, Resources
 from jobs.preflight import resolve_plan
-from jobs.read import read_images
 from jobs.record import compare_jobs, read_record
+from jobs.schema import IMAGE_FAULTS, Row
 from jobs.spec import JobSpec
 from jobs.stages import predict_images
 from jobs.storage import Storage
+from model_repo.inception_v3 import Classifier
 from model_repo.inception_v3.postprocess import Prediction
 
 T = TypeVar("T")
@@ -33,7 +35,7 @@ R = TypeVar("R")
 # Scores depend a little on which images share a batch, and on the machine.
 _TOLERANCE, _TOLERANCE_OF_OTHER_PRECISION = 1e-3, 2e-2
 _COMPARED = ("uri", "etag", "label", "labels", "error_kind")
-_COMPARABLE_ERRORS = ("unreadable", "too_large")
+_AT_ONCE = 256  # each has a score for every class
 _EXAMPLES = 3
 
 
@@ -133,17 +135,13 @@ def _label_again(
         plan.spec, storage, plan.options, (plan.model, plan.weights_sha256)
     )
     objects = _find_objects(rows, layout, storage)
-    again, predicted = predict_images(classifier, read_images(objects, plan), plan)
-    predictions = iter(predicted.predictions)
     same, changed, different = 0, 0, []
-    uris = objects.column("uri").to_pylist()
-    for row in again:
-        prediction = None if row.error_kind else next(predictions)
-        before = rows[uris[row.index]]
-        if before["etag"] != row.etag or (row.error_kind or "unreadable") not in _COMPARABLE_ERRORS:
+    for uri, row, prediction in _predict_again(objects, classifier, plan):
+        before = rows[uri]
+        if before["etag"] != row.etag or row.error_kind not in (None, *IMAGE_FAULTS):
             changed += 1
         elif difference := _compare(before, row.error_kind, prediction, tolerance):
-            different.append(f"{before['uri']} {difference}")
+            different.append(f"{uri} {difference}")
         else:
             same += 1
     if different:
@@ -152,6 +150,19 @@ def _label_again(
             f"labelled again: {'; '.join(different[:_EXAMPLES])}"
         )
     return same, changed
+
+
+def _predict_again(
+    objects: pa.Table, classifier: Classifier, plan: Plan
+) -> Iterator[tuple[str, Row, Prediction | None]]:
+    """Yield uri, row and prediction of each object, read with care: one may crash the decoder."""
+    for start in range(0, objects.num_rows, _AT_ONCE):
+        some = objects.slice(start, _AT_ONCE)
+        rows, predicted = predict_images(classifier, read_carefully(some, plan), plan)
+        predictions = iter(predicted.predictions)
+        for row in rows:
+            uri = some.column("uri")[row.index].as_py()
+            yield uri, row, None if row.error_kind else next(predictions)
 
 
 def _recorded_plan(record: dict[str, Any], storage: Storage) -> tuple[Plan, float]:
@@ -164,12 +175,14 @@ def _recorded_plan(record: dict[str, Any], storage: Storage) -> tuple[Plan, floa
     """
     on_gpu = bool(record["num_gpus"])
     changes = {"num_gpus": 0.0, "actors": None, "top_k": record["num_classes"]}
+    changes["emit"] = ("classification",)
     changes |= {"runtime": "auto", "precision": "auto"} if on_gpu else {}
     spec = JobSpec.model_validate(record["spec"]).model_copy(update=changes)
     resources = Resources(cpus=os.cpu_count() or 1, gpus=0)
     nothing_listed = ObjectSource(Listing(spec.input))
     plan = resolve_plan(spec, nothing_listed, storage, resources, first_rows=1)
-    expected = {**record["rows"], "top_k": plan.spec.top_k, "carried_columns": []}
+    expected = {**record["rows"], "carried_columns": []}
+    expected |= {"top_k": plan.spec.top_k, "emit": ["classification"]}
     if on_gpu:
         expected["precision"] = plan.options.precision
     if differences := compare_jobs(plan, {"rows": expected}):

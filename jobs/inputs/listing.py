@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import ClassVar
 
 import pyarrow as pa
@@ -55,7 +56,9 @@ class ObjectSource:
         Raises:
             StorageError: the listing failed.
         """
-        for group in in_groups(self.listing.objects(storage), ROWS_PER_TABLE):
+        # A server that is written to may give the last key of a page again.
+        distinct = (next(same) for _, same in groupby(self.listing.objects(storage), _uri))
+        for group in in_groups(distinct, ROWS_PER_TABLE):
             uris = [stored.uri for stored in group]
             yield objects_table(
                 len(group),
@@ -66,6 +69,10 @@ class ObjectSource:
             )
 
 
+def _uri(stored: StoredObject) -> str:
+    return stored.uri
+
+
 def has_glob(uri: str) -> bool:
     """Say whether a uri has glob characters."""
     return _GLOB_CHARACTER.search(uri) is not None
@@ -73,10 +80,18 @@ def has_glob(uri: str) -> bool:
 
 def glob_listing(uri: str) -> Listing:
     """Turn a glob into the listing that it filters."""
-    first = _GLOB_CHARACTER.search(uri)
-    literal = uri[: first.start()] if first else uri
-    folder, _, starts_with = literal.rpartition("/")
+    folder, _, starts_with = _literal(uri).rpartition("/")
     return Listing(f"{folder}/", starts_with, translate_glob(uri))
+
+
+def literal_folder(uri: str) -> str:
+    """Return what a uri names without a glob: itself, or the folder above the first pattern."""
+    return _literal(uri).rpartition("/")[0] if has_glob(uri) else uri
+
+
+def _literal(uri: str) -> str:
+    first = _GLOB_CHARACTER.search(uri)
+    return uri[: first.start()] if first else uri
 
 
 def matches_glob(uri: str, glob: str) -> bool:

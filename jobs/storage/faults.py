@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 
 _OBSTORE_PREAMBLE = re.compile(r"^Generic S3 error: (Error performing \w+ \S+ in .*? - )?")
 _STATUS = re.compile(r"status code: (\d{3})")
-_CODE = re.compile(r"<Code>(\w+)</Code>")
+_CODE = re.compile(r"<Code>([\w.]+)</Code>")
 _THROTTLING = {
     *("SlowDown", "ServiceUnavailable", "TooManyRequests", "Throttling", "RequestLimitExceeded"),
+    *("ThrottlingException", "RequestThrottled", "KMS.ThrottlingException"),
 }
 # of a request that is to be repeated though the status does not say so, or comes without one
 _PASSING = {

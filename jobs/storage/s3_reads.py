@@ -44,7 +44,8 @@ def read_part(wanted: Wanted) -> Part:
             part = persist(partial(_read_with_boto3, clients, wanted))
     except (*BotoError, *ObstoreError) as exc:
         part = _read_despite(exc, clients, wanted)
-    clients.last_read[bucket] = key
+    if part.is_intact:
+        clients.last_read[bucket] = key
     return part
 
 
@@ -142,17 +143,15 @@ def _judge(exc: BaseException, clients: S3Clients, uri: str) -> None:
         raise FetchError("access_denied", f"{uri} may not be read; {reason}") from exc
     if fault.is_throttling:
         raise storage_error("read", uri, exc, clients) from exc
-    if not (fault.is_passing or fault.is_of_keys):
-        raise FetchError("storage", f"cannot read {uri}: {brief(exc)}") from exc
 
 
 def _serves_another(clients: S3Clients, uri: str) -> bool:
     """Say whether the first byte of another object can be read."""
     bucket, key = split_s3(uri)
     try:
-        known = clients.last_read.get(bucket) or persist(
-            partial(_find_another, clients, bucket, key), _CONTROL_PATIENCE_S
-        )
+        known = clients.last_read.get(bucket, key)
+        if known == key:
+            known = persist(partial(_find_another, clients, bucket, key), _CONTROL_PATIENCE_S)
         if known:
             persist(partial(_read_a_byte, clients, bucket, known), _CONTROL_PATIENCE_S)
     except BotoError as exc:

@@ -148,7 +148,7 @@ def allowed_codes(job: Job, struck: Struck) -> tuple[int, ...]:
             allowed.add(-signal.SIGKILL)
         elif process.role == "driver":
             allowed |= {130} if "checking" in job.said else {130, *EARLY}
-        elif process.role in ("raylet", "gcs_server"):
+        elif process.role in ("raylet", "gcs_server", "bystander"):  # a raylet ends with its agents
             allowed.add(1)
     return tuple(allowed)
 

@@ -10,19 +10,31 @@ def chunk(objects: int, faults: int, errors: int | None = None) -> Summary:
 
 
 def test_a_few_broken_images_at_the_start_stop_nothing():
-    ErrorRate(0.01).add(chunk(999, 999))
+    rate = ErrorRate(0.01)
+    rate.add(chunk(999, 999))
+    rate.check()
 
 
 def test_too_many_broken_images_stop_the_job():
     rate = ErrorRate(0.01)
     rate.add(chunk(900, 5))
+    rate.check()
+    rate.add(chunk(600, 11))
 
-    with pytest.raises(ErrorRateError, match=r"16 of the 1,500 .* --max-error-rate 0.01"):
-        rate.add(chunk(600, 11))
+    with pytest.raises(ErrorRateError, match=r"16 of 1,500 .* --max-error-rate 0.01"):
+        rate.check()
+
+
+def test_what_failed_before_and_is_tried_again_is_measured_against_the_whole_dataset():
+    rate = ErrorRate(0.01, images=1_000_000)
+    rate.add(chunk(2000, 2000))
+    rate.check()
 
 
 def test_what_the_storage_did_is_no_fault_of_the_images():
-    ErrorRate(0.01).add(chunk(2000, 0, errors=2000))
+    rate = ErrorRate(0.01)
+    rate.add(chunk(2000, 0, errors=2000))
+    rate.check()
 
 
 @pytest.mark.parametrize(

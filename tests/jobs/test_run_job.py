@@ -7,10 +7,11 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.commit import commit_chunks
 from jobs.errors import ErrorRateError, JobError, SpecError
-from jobs.label import start_over
+from jobs.label import has_to_start_over, start_over
 from jobs.record import describe_plan, write_record
-from jobs.storage import DeniedError, Storage
+from jobs.storage import Storage
 from tests.images import encode, photo
 from tests.jobs.conftest import GOOD, ODD, label_chunks, read_rows
 
@@ -138,23 +139,16 @@ def test_a_manifest_s_objects_are_asked_whether_they_changed(
     assert run_job_here(plan)["generation"] == record["generation"]
 
 
-def test_an_object_that_may_not_be_looked_at_stops_no_update(
-    photos, tmp_path, plan_job, run_job_here, monkeypatch
+def test_an_object_that_nobody_can_look_at_stops_no_update(
+    photos, tmp_path, plan_job, run_job_here, s3_bucket
 ):
     manifest = tmp_path / "list.csv"
-    manifest.write_text(f"uri\n{photos}/{GOOD[0]}\n{photos}/missing.jpg\n")
+    odd = f"s3://{s3_bucket}/{'x' * 1100}.jpg"
+    manifest.write_text(f"uri\n{photos}/{GOOD[0]}\n{photos}/missing.jpg\n{odd}\n")
     plan = plan_job(manifest, tmp_path / "out")
-    first = run_job_here(plan)
 
-    def refuse(self, uri):
-        if uri.endswith("missing.jpg"):
-            raise DeniedError(f"cannot read {uri}")
-        return look(self, uri)
-
-    look = Storage.head
-    monkeypatch.setattr(Storage, "head", refuse)
-
-    assert run_job_here(plan) == first
+    assert run_job_here(plan)["counts"]["error"] == 2
+    assert run_job_here(plan)["generation"] == 0
 
 
 def test_several_updates_keep_one_row_for_each_object(job, tmp_path, run_job_here, write_photo):
@@ -267,25 +261,76 @@ def test_speed_may_change_in_between(job, photos, tmp_path, plan_job, run_job_he
     assert run_job_here(plan_job(photos, tmp_path / "out", batch_size=3, actors="2"))["counts"]
 
 
-def test_starting_over_deletes_what_is_ours_and_the_record_last(
-    job, photos, tmp_path, run_job_here, monkeypatch
-):
+def test_starting_over_deletes_what_is_ours(job, photos, tmp_path, run_job_here):
     run_job_here(job)
     (photos / "new.jpg").write_bytes((photos / GOOD[0]).read_bytes())
     (photos / GOOD[0]).unlink()
     run_job_here(job)
     (tmp_path / "out" / "mine.txt").write_text("mine")
-    deleted = []
-    delete = Storage.delete
-    monkeypatch.setattr(
-        Storage, "delete", lambda self, uris: delete(self, deleted.extend(u := list(uris)) or u)
-    )
 
-    start_over(job.layout, STORAGE)
+    start_over(job, STORAGE)
 
-    assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["mine.txt"]
-    assert deleted[0].endswith("_SUCCESS")
-    assert deleted[-1].endswith("job.json")
+    left = sorted(path.name for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert left == ["job.json", "mine.txt"]
+    assert run_job_here(job)["counts"]["listed"] == 8
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_killed_while_it_starts_over_a_job_still_comes_to_its_end(
+    after, job, photos, tmp_path, run_job_here, write_photo, kill_at, plan_job
+):
+    run_job_here(job)
+    write_photo("new.jpg", 11)
+    run_job_here(job)
+    shutil.copytree(tmp_path / "out", tmp_path / "aside")
+    other = plan_job(photos, tmp_path / "out", top_k=2)
+    made = kill_at(None)
+    start_over(other, STORAGE)
+    assert len(made) > 5
+
+    for number in range(len(made)):
+        shutil.rmtree(tmp_path / "out")
+        shutil.copytree(tmp_path / "aside", tmp_path / "out")
+        kill_at(number, after=after)
+        with pytest.raises(Killed):
+            start_over(other, STORAGE)
+        kill_at(None)
+        if has_to_start_over(other, STORAGE, overwrite=number % 2 == 0):
+            start_over(other, STORAGE)
+        run_job_here(other)
+        rows = by_uri(tmp_path / "out")
+        assert len(rows) == 9
+        assert {len(row["labels"]) for row in rows.values() if row["outcome"] == "ok"} == {2}
+
+
+def test_what_began_by_overwriting_is_continued_by_the_same_command(job, tmp_path, run_job_here):
+    run_job_here(job)
+    start_over(job, STORAGE)
+
+    assert not has_to_start_over(job, STORAGE, overwrite=True)
+    run_job_here(job)
+    assert has_to_start_over(job, STORAGE, overwrite=True)
+    assert not has_to_start_over(job, STORAGE, overwrite=False)
+
+
+def test_a_manifest_that_is_not_complete_is_never_taken_for_an_empty_one(job, run_job_here):
+    run_job_here(job)
+    STORAGE.delete([f"{job.layout.manifest}/complete.json"])
+
+    with pytest.raises(JobError, match=r"complete\.json is missing; run the same command again"):
+        commit_chunks(job.layout, STORAGE, lambda function, items: [*map(function, items)])
+
+
+def test_a_damaged_chunk_is_labelled_anew(job, tmp_path, run_job_here):
+    record = {"rows": _rows(job), "state": "running", "generation": 0}
+    write_record(STORAGE, job.layout, record)
+    list(label_chunks(job))
+    (chunk,) = (tmp_path / "out/_labelmill/chunks").iterdir()
+    chunk.write_bytes(chunk.read_bytes()[:-20])
+
+    with pytest.raises(JobError, match="was damaged; run the same command again"):
+        run_job_here(job)
+    assert run_job_here(job)["counts"]["listed"] == 8
 
 
 def test_a_dataset_with_a_row_too_many_is_no_success(job, tmp_path, run_job_here, write_photo):
@@ -307,7 +352,7 @@ def test_too_many_broken_images_stop_a_job_that_a_higher_rate_continues(
         (tmp_path / "broken" / f"{number}.jpg").write_bytes(b"broken")
     plan = plan_job(tmp_path / "broken", tmp_path / "out")
 
-    with pytest.raises(ErrorRateError, match="of the 1,024 images labelled by this run are broken"):
+    with pytest.raises(ErrorRateError, match="1,024 of 1,024 images so far are broken"):
         run_job_here(plan)
     assert not (tmp_path / "out" / "_SUCCESS").exists()
 

@@ -13,7 +13,7 @@ import pytest
 
 from jobs.attempts import MAX_ATTEMPTS, begin_chunk
 from jobs.chunks import pack_table
-from jobs.errors import JobError
+from jobs.errors import JobError, StorageError
 from jobs.listing import list_chunks
 from jobs.models import load_classifier
 from jobs.stages import ChunkLabeller, ChunkPredictor, Worker, decode_chunk
@@ -192,3 +192,15 @@ def test_a_chunk_without_one_good_image_is_written(photos, tmp_path, run_inline)
 
     assert {row["outcome"] for row in rows} == {"error"}
     assert len(rows) == len(ODD) == len(read_rows(tmp_path / "out"))
+
+
+def test_a_node_without_the_input_s_file_system_makes_no_error_rows(photos, tmp_path, plan_job):
+    plan = plan_job(f"{photos}/*.jpg", tmp_path / "out")
+    ((chunk, total),) = list_chunks(plan, frozenset())
+    photos.rename(tmp_path / "unmounted")
+
+    with pytest.raises(StorageError, match="photos does not exist on .*; every node needs it"):
+        ChunkLabeller(plan)(
+            {"id": [chunk.id], "objects": [pack_table(chunk.objects)], "total": [total]}
+        )
+    assert not list(Storage().list(plan.layout.chunks))

@@ -1,6 +1,7 @@
 """`labelmill verify`: what it confirms, and all that it notices."""
 
 import json
+import os
 import shutil
 
 import pyarrow as pa
@@ -10,10 +11,13 @@ from click.testing import CliRunner
 
 from jobs.cli import cli
 from jobs.errors import JobError, SpecError
+from jobs.isolation import read_carefully
 from jobs.verify import verify
 from tests.images import encode, photo
 from tests.jobs.conftest import GOOD
+from tests.jobs.killing.sitecustomize import MAGIC
 from tests.jobs.test_inputs import write_tar
+from tests.jobs.test_isolation import KILLING
 
 
 @pytest.fixture
@@ -131,6 +135,22 @@ def test_images_in_shards_are_found_again(tmp_path, plan_job, run_job_here):
     run_job_here(plan_job(shards, tmp_path / "out"))
 
     assert verify(str(tmp_path / "out"), sample=6).same == 6
+
+
+def test_an_image_that_crashes_the_decoder_crashes_no_verification(
+    tmp_path, plan_job, run_job_here, monkeypatch
+):
+    folder = tmp_path / "killers"
+    folder.mkdir()
+    (folder / "killer.jpg").write_bytes(encode(photo(90, 80), "JPEG", comment=MAGIC))
+    (folder / "good.jpg").write_bytes(encode(photo(90, 80, seed=1), "JPEG"))
+    monkeypatch.setenv("PYTHONPATH", KILLING + os.pathsep + os.environ.get("PYTHONPATH", ""))
+    monkeypatch.setenv("KILL_AT", "decode")
+    monkeypatch.setattr("jobs.stages.read_images", read_carefully)
+    record = run_job_here(plan_job(folder, tmp_path / "out", max_error_rate=1))
+    assert record["counts"]["errors"] == {"crashed": 1}
+
+    assert verify(str(tmp_path / "out"), sample=2).same == 2
 
 
 def test_a_job_that_is_not_done_is_not_verified(out):
