@@ -153,12 +153,12 @@ def running_ray(*, verbose: bool) -> Iterator[Resources]:
     with _last_words():
         with _kept_sigterm(), contextlib.chdir(sys.prefix), quietly:
             _start(options)
-        try:
-            total = ray.cluster_resources()
-            with _raylets_off_stdout(verbose):
+        with _raylets_off_stdout(verbose):
+            try:
+                total = ray.cluster_resources()
                 yield Resources(int(total.get("CPU", 1)), int(total.get("GPU", 0)))
-        finally:
-            ray.shutdown()
+            finally:
+                ray.shutdown()
 
 
 def _this_actor() -> Worker:

@@ -82,7 +82,7 @@ def test_too_many_errors_end_with_exit_code_3_and_a_sentence(on_s3):
     done, _ = on_s3
 
     assert done.returncode == 3
-    assert "more errors than --max-error-rate 0.01" in done.stderr
+    assert "more broken images than --max-error-rate 0.01 allows" in done.stderr
 
 
 def test_json_is_the_record_that_lies_beside_the_output(on_s3):
@@ -97,6 +97,7 @@ def test_json_is_the_record_that_lies_beside_the_output(on_s3):
         "error": 4,
         "errors": {"unreadable": 3, "too_large": 1},
         "duplicates": 0,
+        "removed": 0,
     }
     assert record["versions"]["ray"]
     assert record["rows"]["weights_sha256"] == "untrained:0"
@@ -107,7 +108,7 @@ def test_success_is_marked_and_chunks_are_gone(on_s3):
 
     assert (folder / "_SUCCESS").exists()
     assert not (folder / "_labelmill" / "chunks").exists()
-    assert (folder / "_labelmill" / "manifest" / "complete.json").exists()
+    assert (folder / "_labelmill" / "manifest" / "generation-00000" / "complete.json").exists()
 
 
 def test_ray_keeps_quiet(on_s3):

@@ -199,7 +199,7 @@ def test_a_node_without_the_input_s_file_system_makes_no_error_rows(photos, tmp_
     ((chunk, total),) = list_chunks(plan, frozenset())
     photos.rename(tmp_path / "unmounted")
 
-    with pytest.raises(StorageError, match="photos does not exist on .*; every node needs it"):
+    with pytest.raises(StorageError, match=r"photos does not exist on .*; every node needs it"):
         ChunkLabeller(plan)(
             {"id": [chunk.id], "objects": [pack_table(chunk.objects)], "total": [total]}
         )
