@@ -52,13 +52,18 @@ class Mapper(Protocol):
     def __call__(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]: ...  # noqa: D102
 
 
+def run_here(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """Be a `Mapper` without a cluster."""
+    return [function(item) for item in items]
+
+
 def balance(layout: Layout, storage: Storage, run_parallel: Mapper) -> Counts:
     """Count what the dataset holds, making sure that each listed uri has exactly one row.
 
     Args:
         layout: of the dataset.
         storage: where it lies.
-        run_parallel: `jobs.pipeline` has one for a cluster.
+        run_parallel: `run_here`, or that of `jobs.pipeline`.
 
     Raises:
         JobError: a uri has no row, more than one, or one that nobody asked for; it names some.

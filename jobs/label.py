@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.accounts import run_here
 from jobs.changes import Labelled, find_changes, write_removed
 from jobs.commit import commit_chunks, finished_chunks
 from jobs.error_rate import ErrorRate, is_over
@@ -24,6 +25,9 @@ from jobs.progress import JobProgress
 from jobs.record import compare_jobs, describe_plan, read_record, write_record
 from jobs.spec import JobSpec
 from jobs.storage import Storage
+
+# Committing so many takes less than starting a worker for it; more would take memory here.
+_FEW_OBJECTS = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,8 +171,9 @@ def _run(
     _label(plan, storage, progress, record.get("counts", {}).get("ok", 0))
     labelled = time.monotonic()
     progress.say("writing the dataset")
-    counts = commit_chunks(plan.layout, storage, run_parallel)
     totals = Manifest(storage, plan.layout.manifest).totals()
+    few = totals is not None and totals.objects <= _FEW_OBJECTS
+    counts = commit_chunks(plan.layout, storage, run_here if few else run_parallel)
     record = record | {
         "state": "done",
         "finished_at": _now(),

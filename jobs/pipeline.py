@@ -44,7 +44,6 @@ _SUDDEN_END = (
     "labelmill: this process or its Ray was killed, perhaps for want of memory; "
     "the same command continues"
 )
-_NOT_WORTH_WORKERS = 2  # calls; starting a worker takes seconds
 _OUR_ERROR = re.compile(r"^(?:jobs|model_repo)\.[\w.]+\.(\w+): (.+)$", re.MULTILINE)
 
 
@@ -120,9 +119,6 @@ def run_parallel(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     Raises:
         JobError: a call failed.
     """
-    items = list(items)
-    if len(items) <= _NOT_WORTH_WORKERS:
-        return [function(item) for item in items]
     remote = ray.remote(num_cpus=1)(function)
     try:
         results: list[R] = ray.get([remote.remote(item) for item in items])
@@ -211,6 +207,8 @@ def _start(options: dict[str, Any]) -> None:
             ray.init(address="local", include_dashboard=False, **options)
     except JobError:
         raise
+    except SystemExit as exc:  # what Ray makes of a SIGTERM while it starts
+        raise KeyboardInterrupt from exc
     except Exception as exc:  # some of what Ray raises here has no class of its own
         hint = "does the cluster want a token (RAY_AUTH_MODE=token)? " if address else ""
         raise JobError(f"Ray did not start: {exc}; {hint}-v shows what it wrote") from exc

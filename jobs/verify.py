@@ -2,14 +2,14 @@
 
 import os
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from jobs.accounts import Counts, balance, data_files
+from jobs.accounts import Counts, balance, data_files, run_here
 from jobs.digests import digest, find
 from jobs.errors import JobError, SpecError
 from jobs.inputs import OBJECT_SCHEMA
@@ -28,9 +28,6 @@ from jobs.stages import predict_images
 from jobs.storage import Storage
 from model_repo.inception_v3 import Classifier
 from model_repo.inception_v3.postprocess import Prediction
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 # Scores depend a little on which images share a batch, and on the machine.
 _TOLERANCE, _TOLERANCE_OF_OTHER_PRECISION = 1e-3, 2e-2
@@ -82,15 +79,11 @@ def verify(output: str, *, sample: int) -> Verified:
     if record["state"] != "done" or storage.head(layout.success) is None:
         raise JobError(f"the job of {layout.root} is not done; the command that began it continues")
     layout = replace(layout, generation=record["generation"])
-    counts = balance(layout, storage, _map_here)
+    counts = balance(layout, storage, run_here)
     _check_record(record["counts"], counts, layout)
     rows = {row["uri"]: row for row in _pick_rows(layout, storage, sample)}
     same, changed = _label_again(rows, record, layout, storage) if rows else (0, 0)
     return Verified(layout.root, counts, same, changed)
-
-
-def _map_here(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    return [function(item) for item in items]
 
 
 def _check_record(recorded: dict[str, Any], found: Counts, layout: Layout) -> None:

@@ -10,7 +10,7 @@ from contextlib import closing
 from functools import partial
 from typing import Any
 
-from botocore.exceptions import FlexibleChecksumError
+from botocore.exceptions import FlexibleChecksumError, ParamValidationError
 from botocore.httpchecksum import StreamingChecksumBody
 
 from jobs.errors import FetchError
@@ -22,6 +22,7 @@ from jobs.storage.objects import Part, Wanted, check_size, split_s3
 _ODD_KEY = re.compile(r"^/|/$|//|[\x00-\x1f\x7f]|(^|/)\.\.?(/|$)")
 _BUCKET = re.compile(r"[A-Za-z0-9._-]+")  # with another, obstore panics
 _MD5 = re.compile(r"[0-9a-fA-F]{32}")
+_OF_THE_NAME = ("InvalidRequest", "InvalidURI", "InvalidArgument", "KeyTooLongError")
 _OBSTORE_ATTEMPTS = 2  # before boto3 gives the second opinion on a body
 _CONTROL_PATIENCE_S = 10.0
 
@@ -143,6 +144,8 @@ def _judge(exc: BaseException, clients: S3Clients, uri: str) -> None:
         raise FetchError("access_denied", f"{uri} may not be read; {reason}") from exc
     if fault.is_throttling:
         raise storage_error("read", uri, exc, clients) from exc
+    if isinstance(exc, ParamValidationError | UnicodeError) or fault.code in _OF_THE_NAME:
+        raise FetchError("storage", f"cannot read {uri}: {brief(exc)}") from exc
 
 
 def _serves_another(clients: S3Clients, uri: str) -> bool:

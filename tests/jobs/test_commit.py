@@ -4,6 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.accounts import run_here
 from jobs.commit import commit_chunks
 from jobs.errors import JobError
 from jobs.record import describe_plan
@@ -22,7 +23,7 @@ def labelled(photos, tmp_path, plan_job):
 
 
 def commit(plan):
-    return commit_chunks(plan.layout, STORAGE, lambda function, items: [*map(function, items)])
+    return commit_chunks(plan.layout, STORAGE, run_here)
 
 
 def test_rows_are_counted_by_outcome(labelled):

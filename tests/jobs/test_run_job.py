@@ -7,6 +7,7 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.accounts import run_here
 from jobs.commit import commit_chunks
 from jobs.errors import ErrorRateError, JobError, SpecError
 from jobs.label import has_to_start_over, start_over
@@ -318,7 +319,7 @@ def test_a_manifest_that_is_not_complete_is_never_taken_for_an_empty_one(job, ru
     STORAGE.delete([f"{job.layout.manifest}/complete.json"])
 
     with pytest.raises(JobError, match=r"complete\.json is missing; run the same command again"):
-        commit_chunks(job.layout, STORAGE, lambda function, items: [*map(function, items)])
+        commit_chunks(job.layout, STORAGE, run_here)
 
 
 def test_a_damaged_chunk_is_labelled_anew(job, tmp_path, run_job_here):
