@@ -20,6 +20,7 @@ from jobs.layout import Layout
 from jobs.storage import Storage
 
 _PART_ROWS = 65_536
+_ROWS_AT_ONCE = 8192
 _PART_BYTES = 32 * 1024 * 1024
 _CHUNK_IDS = b"labelmill.chunks"
 
@@ -114,8 +115,8 @@ class Manifest:
     def tables(self, names: Sequence[str]) -> Iterator[pa.Table]:
         """Stream some columns of all rows of a complete manifest."""
         for part in self._parts():
-            for batch in part.iter_batches(columns=list(names), use_threads=False):
-                yield pa.table(batch)
+            for batch in part.iter_batches(_ROWS_AT_ONCE, columns=list(names), use_threads=False):
+                yield pa.Table.from_batches([batch])  # pa.table would import pandas for it
 
     def _write_part(self, number: int, chunks: list[Chunk]) -> None:
         buffer = io.BytesIO()
