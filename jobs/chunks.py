@@ -75,7 +75,9 @@ def count_chunks(rows: int) -> int:
 def pack_table(table: pa.Table) -> bytes:
     """Serialise a table for a cell of the dataset."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
+    # Compressed, since the driver holds the small blocks that wait for a worker.
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
         writer.write_table(table)
     packed: bytes = sink.getvalue().to_pybytes()
     return packed
