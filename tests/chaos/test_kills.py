@@ -44,7 +44,7 @@ SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(10_00
 FAULT_RATE = 0.1
 CLEAN_TRIES = 3
 DONE = (0, 3)
-EARLY = (1, -signal.SIGTERM, -signal.SIGINT)  # Python itself, before the command has begun
+PYTHON_S_OWN = (1, -signal.SIGTERM, -signal.SIGINT)  # before the command begins or after it ends
 
 Start = Callable[..., Job]
 Struck = list[tuple[Process, signal.Signals]]
@@ -147,7 +147,8 @@ def allowed_codes(job: Job, struck: Struck) -> tuple[int, ...]:
         if process.role == "driver" and number == signal.SIGKILL:
             allowed.add(-signal.SIGKILL)
         elif process.role == "driver":
-            allowed |= {130} if "checking" in job.said else {130, *EARLY}
+            is_running = "checking" in job.said and " images labelled" not in job.said
+            allowed |= {130} if is_running else {130, *PYTHON_S_OWN}
         elif process.role in ("raylet", "gcs_server", "bystander"):  # a raylet ends with its agents
             allowed.add(1)
     return tuple(allowed)
