@@ -114,8 +114,8 @@ def _is_opaque(answer: dict[str, Any]) -> bool:
 def _read_despite(exc: BaseException, clients: S3Clients, wanted: Wanted) -> Part:
     """Find out whose trouble a failed read is; it may yet succeed.
 
-    Another object of the bucket is read: if that fails too, the service ails, and no object of it
-    may be given up. If not, this object is asked for once more, with fresh credentials.
+    The object is asked for again, with fresh credentials. If that fails too, another object of the
+    bucket is read: only if it can be, this one alone is given up.
 
     Raises:
         FetchError: the object's.
@@ -123,12 +123,12 @@ def _read_despite(exc: BaseException, clients: S3Clients, wanted: Wanted) -> Par
     """
     _judge(exc, clients, wanted.uri)
     clients.forget_store(split_s3(wanted.uri)[0])
-    if not _serves_another(clients, wanted.uri):
-        raise storage_error("read", wanted.uri, exc, clients) from exc
     try:
         return persist(partial(_read_with_boto3, clients, wanted), _CONTROL_PATIENCE_S)
     except BotoError as again:
         _judge(again, clients, wanted.uri)
+        if not _serves_another(clients, wanted.uri):
+            raise storage_error("read", wanted.uri, again, clients) from again
         raise FetchError(
             "storage", f"cannot read {wanted.uri}, but others beside it: {brief(again)}"
         ) from again
