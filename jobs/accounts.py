@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from jobs.digests import Digests, digest, find, join
+from jobs.digests import Digests, digest, digest_uris, find, join
 from jobs.errors import JobError
 from jobs.layout import Layout
 from jobs.manifest import read_manifests
@@ -89,7 +89,7 @@ def read_account(files: tuple[str, ...]) -> PartAccount:
     errors = Counter[str]()
     for file in files:
         for table in read_groups(storage, file, ("uri", "error_kind")):
-            uris.append(digest(table.column("uri").to_pylist()))
+            uris.append(digest_uris(table))
             if "error_kind" in table.column_names:
                 errors.update(table.column("error_kind").to_pylist())
     return PartAccount(join(uris), dict(errors))

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.accounts import data_files
-from jobs.digests import Digests, digest, find, join
+from jobs.digests import Digests, digest, digest_uris, find, join
 from jobs.errors import FetchError, StorageError
 from jobs.layout import Layout
 from jobs.listing import limit_rows
@@ -46,7 +46,7 @@ class Labelled:
         for file in data_files(plan.layout, storage):
             again = retry_errors and file.startswith(f"{plan.layout.outcome('error')}/")
             for table in read_groups(storage, file, ("uri", "etag", *plan.source.carried.names)):
-                uris.append(digest(table.column("uri").to_pylist()))
+                uris.append(digest_uris(table))
                 none = np.zeros(table.num_rows, "S16")
                 versions.append(none if again else _versions(table, plan.source.carried.names))
         joined = join(uris)
@@ -55,7 +55,7 @@ class Labelled:
 
     def changed(self, rows: pa.Table, carried: list[str]) -> pa.Table:
         """Keep the rows that are not in the dataset, or not as they are now."""
-        places, known = find(digest(rows.column("uri").to_pylist()), self.uris)
+        places, known = find(digest_uris(rows), self.uris)
         self.seen[places[known]] = True
         same = known.copy()
         same[known] = self.versions[places[known]] == _versions(rows, carried)[known]
@@ -87,7 +87,7 @@ def write_removed(layout: Layout, storage: Storage, removed: Digests) -> None:
     with GrowingFile(storage, layout.removed) as file:
         for data_file in data_files(layout, storage) if len(removed) else ():
             for table in read_groups(storage, data_file, ("uri",)):
-                gone = find(digest(table.column("uri").to_pylist()), removed)[1]
+                gone = find(digest_uris(table), removed)[1]
                 file.add(table.filter(pa.array(gone)))
 
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.accounts import Counts, Mapper, balance, data_files
-from jobs.digests import Digests, digest, find, join
+from jobs.digests import Digests, digest_uris, find, join
 from jobs.errors import JobError
 from jobs.layout import Layout
 from jobs.manifest import Manifest
@@ -110,7 +110,7 @@ def drop_replaced(layout_and_files: tuple[Layout, tuple[str, ...]]) -> None:
     layout, files = layout_and_files
     storage = Storage()
     manifest = Manifest(storage, layout.manifest)
-    again = np.sort(join(digest(x.column("uri").to_pylist()) for x in manifest.tables(("uri",))))
+    again = np.sort(join(digest_uris(x) for x in manifest.tables(("uri",))))
     for uri in files:
         kept = [_without(again, table) for table in read_groups(storage, uri, ("uri",))]
         if all(mask.true_count == len(mask) for mask in kept):
@@ -158,4 +158,4 @@ def _read_chunk(storage: Storage, uri: str) -> pa.Table:
 
 
 def _without(uris: Digests, table: pa.Table) -> pa.BooleanArray:
-    return pa.array(~find(digest(table.column("uri").to_pylist()), uris)[1])
+    return pa.array(~find(digest_uris(table), uris)[1])

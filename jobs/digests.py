@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 Digests = npt.NDArray[np.bytes_]  # S16
-
-NO_DIGESTS: Digests = np.empty(0, "S16")
 
 
 def digest(texts: Iterable[str]) -> Digests:
@@ -17,9 +16,14 @@ def digest(texts: Iterable[str]) -> Digests:
     return np.array([hashlib.blake2b(x.encode(), digest_size=16).digest() for x in texts], "S16")
 
 
+def digest_uris(table: pa.Table) -> Digests:
+    """Return the digests of a table's `uri` column."""
+    return digest(table.column("uri").to_pylist())
+
+
 def join(arrays: Iterable[Digests]) -> Digests:
     """Concatenate arrays, of which there may be none."""
-    return np.concatenate([NO_DIGESTS, *arrays])
+    return np.concatenate([np.empty(0, "S16"), *arrays])
 
 
 def find(values: Digests, within: Digests) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.accounts import Counts, balance, data_files, run_here
-from jobs.digests import digest, find
+from jobs.digests import digest, digest_uris, find
 from jobs.errors import JobError, SpecError
 from jobs.inputs import OBJECT_SCHEMA
 from jobs.inputs.listing import Listing, ObjectSource
@@ -189,7 +189,7 @@ def _find_objects(uris: Iterable[str], layout: Layout, storage: Storage) -> pa.T
     wanted = np.sort(digest(uris))
     found: dict[str, dict[str, Any]] = {}
     for table in read_manifests(storage, layout, OBJECT_SCHEMA.names):
-        mask = find(digest(table.column("uri").to_pylist()), wanted)[1]
+        mask = find(digest_uris(table), wanted)[1]
         found |= {row["uri"]: row for row in table.filter(pa.array(mask)).to_pylist()}
     return pa.Table.from_pylist(list(found.values()), OBJECT_SCHEMA)
 

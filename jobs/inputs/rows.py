@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
-from jobs.digests import DigestSet, digest
+from jobs.digests import DigestSet, digest_uris
 from jobs.errors import SpecError
 from jobs.storage import Storage
 
@@ -68,7 +68,7 @@ def drop_duplicates(tables: Iterable[pa.Table], tally: Tally) -> Iterator[pa.Tab
     seen = DigestSet()
     tally.duplicates = 0
     for table in tables:
-        fresh = seen.first_times(digest(table["uri"].to_pylist()))
+        fresh = seen.first_times(digest_uris(table))
         missing = len(fresh) - int(fresh.sum())
         tally.duplicates += missing
         kept = table.filter(pa.array(fresh)) if missing else table

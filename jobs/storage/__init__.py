@@ -15,7 +15,6 @@ from jobs.errors import FetchError
 from jobs.storage.local import LocalStorage
 from jobs.storage.objects import (
     MAX_OBJECT_BYTES,
-    DeniedError,
     Fetched,
     NoBucketError,
     Part,
@@ -31,7 +30,6 @@ from jobs.storage.s3 import S3Storage
 
 __all__ = [
     "MAX_OBJECT_BYTES",
-    "DeniedError",
     "Fetched",
     "NoBucketError",
     "Storage",
