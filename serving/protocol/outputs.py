@@ -1,0 +1,52 @@
+"""Logits → the output tensors that a request asked for."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from model_repo.inception_v3.postprocess import postprocess, softmax
+from serving.protocol.tensors import InferRequest, RequestedOutput, Tensor
+
+OUTPUT_NAME = "classification"
+
+
+def build_outputs(
+    logits: npt.NDArray[np.float32], labels: Sequence[str], request: InferRequest
+) -> tuple[Tensor, ...]:
+    """Write the outputs that `request`, already checked, asked for.
+
+    Args:
+        logits: float32 [B, classes].
+        labels: class names, one per column.
+        request: with the number of classes that it wants named, if any.
+
+    Returns:
+        FP32 [B, classes], the softmax scores; or, with the classification extension, BYTES [B, k]
+        of `score:index:label`, the best first; k is at most the number of classes.
+
+    Raises:
+        InputError: `logits` does not have one column per label.
+    """
+    requested = request.outputs or (RequestedOutput(OUTPUT_NAME, request.binary_data_output),)
+    return tuple(
+        _classify(logits, labels, output) if output.classification else _score(logits, output)
+        for output in requested
+    )
+
+
+def _score(logits: npt.NDArray[np.float32], output: RequestedOutput) -> Tensor:
+    return Tensor(output.name, "FP32", logits.shape, softmax(logits))
+
+
+def _classify(
+    logits: npt.NDArray[np.float32], labels: Sequence[str], output: RequestedOutput
+) -> Tensor:
+    predictions = postprocess(logits, labels, top_k=output.classification)
+    named = [
+        f"{label.score:f}:{label.index}:{label.label}".encode()
+        for prediction in predictions
+        for label in prediction.labels
+    ]
+    shape = (len(logits), min(output.classification, len(labels)))
+    return Tensor(output.name, "BYTES", shape, named)
