@@ -1,0 +1,139 @@
+"""`serve run serving.app:build_app [key=value …]`: the service as a Ray Serve application."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+import ray
+from ray import serve
+from ray.serve import Application
+from ray.serve.config import (
+    AutoscalingConfig,
+    BackpressureConfig,
+    DeploymentActorConfig,
+    HTTPOptions,
+    gRPCOptions,
+)
+from ray.serve.schema import LoggingConfig
+
+from model_repo.inception_v3 import ModelError
+from model_repo.inception_v3.locate import find_model
+from serving.config import ConfigError, ServingConfig, load_config
+from serving.deployment import LEDGER, NAME, Labelmill
+from serving.ledger import Ledger
+from serving.storage import S3Store
+
+SERVICER = "serving.grpc.servicer:add_inference_service"
+
+# Behind the service's own limit, which answers in JSON: Serve's is for what gets past that.
+_MAX_REQUESTS = 512
+_CPUS = 0.5  # of a replica without a GPU: a rolling update has to find room for twice as many
+
+
+def build_app(args: dict[str, Any]) -> Application:
+    """Build the application: one deployment, as `serving.config.ServingConfig` describes it.
+
+    Where `serve run` has not been told of any cluster, this starts Ray and Serve, with gRPC, on the
+    hosts and ports of the arguments.
+
+    Raises:
+        ConfigError: an argument, a model or its weights are not what they must be.
+    """
+    with _plain_errors():
+        config = load_config(args)
+        _check_models(config)
+    if not ray.is_initialized():
+        _start_serve(config)
+    return build_deployment(config, ray.cluster_resources()).bind(config)
+
+
+def build_deployment(config: ServingConfig, resources: dict[str, float]) -> serve.Deployment:
+    """Build the deployment for a cluster that has `resources`; config files can change options."""
+    num_gpus = config.num_gpus
+    if num_gpus is None:
+        num_gpus = 1 if resources.get("GPU") else 0
+    if num_gpus:
+        most = resources.get("GPU", 1) / num_gpus
+        num_cpus = config.num_cpus or max(1, int(resources.get("CPU", 1) / most / 2))
+    else:
+        most = resources.get("CPU", 1)
+        num_cpus = config.num_cpus or _CPUS
+    max_replicas = config.max_replicas or max(int(most), config.min_replicas)
+    return serve.deployment(
+        name=NAME,
+        ray_actor_options={"num_cpus": num_cpus, "num_gpus": num_gpus},
+        autoscaling_config=AutoscalingConfig(
+            min_replicas=config.min_replicas,
+            max_replicas=max_replicas,
+            target_ongoing_requests=config.target_ongoing_requests,
+            upscale_delay_s=config.upscale_delay_s,
+            downscale_delay_s=config.downscale_delay_s,
+            look_back_period_s=10,
+        ),
+        max_ongoing_requests=_MAX_REQUESTS,
+        max_queued_requests=_MAX_REQUESTS,
+        backpressure_config=BackpressureConfig(status_code=503, retry_after_s=1),
+        max_surge_percent=100,  # a new replica answers before an old one goes
+        health_check_period_s=5,
+        health_check_timeout_s=10,
+        graceful_shutdown_timeout_s=config.request_timeout_s + 5,
+        graceful_shutdown_wait_loop_s=0.5,
+        deployment_actors=[
+            DeploymentActorConfig(
+                name=LEDGER,
+                actor_class=ray.remote(Ledger),
+                init_kwargs={"references": list(config.models)},
+                actor_options={"num_cpus": 0},
+            )
+        ],
+        logging_config=LoggingConfig(encoding="JSON", enable_access_log=True),
+    )(serve.ingress()(Labelmill))
+
+
+def _check_models(config: ServingConfig) -> None:
+    for reference in config.models:
+        find_model(config.source(reference), S3Store())
+
+
+def _start_serve(config: ServingConfig) -> None:
+    """Start what `serve run` would start, but with gRPC, and such that SIGTERM ends it in order."""
+    options = _serve_run_options()
+    if options.get("runtime_env") or options.get("runtime_env_json") or options.get("working_dir"):
+        raise ConfigError("a runtime_env needs a cluster that Serve runs on: use serve deploy")
+    # Inherited by what Ray starts here: no message is read whole that would be refused after it.
+    os.environ.setdefault("RAY_SERVE_GRPC_MAX_MESSAGE_SIZE", str(config.max_body_bytes))
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    ray.init(address=options.get("address"), namespace="serve")
+    serve.start(
+        http_options=HTTPOptions(host=config.host, port=config.port),
+        grpc_options=gRPCOptions(
+            port=config.grpc_port,
+            grpc_servicer_functions=[SERVICER] if config.grpc_port else [],
+        ),
+    )
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _serve_run_options() -> dict[str, Any]:
+    context = click.get_current_context(silent=True)
+    return context.params if context else {}
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt  # on which `serve run` shuts down, letting requests finish
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """On a command line, end in one sentence rather than in a traceback."""
+    try:
+        yield
+    except (ConfigError, ModelError) as exc:
+        if click.get_current_context(silent=True) is None:
+            raise
+        raise click.ClickException(str(exc)) from exc

@@ -1,0 +1,64 @@
+"""Bearer tokens: kept as SHA-256, compared in constant time; without any, everybody may ask.
+
+A file, or the variable LABELMILL_TOKENS, holds one hash a line (or separated by commas), as
+`printf %s "$TOKEN" | sha256sum` prints them; what follows a hash on its line names it, and `#`
+starts a comment.
+"""
+
+import hashlib
+import hmac
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from serving.errors import UnauthorizedError
+
+VARIABLE = "LABELMILL_TOKENS"
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+def read_tokens(path: Path | None) -> tuple[str, ...]:
+    """Return the hashes in the file and in the environment.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: what is there is not a list of hashes; no token is ever repeated in a message.
+    """
+    found: dict[str, None] = {}
+    sources = [] if path is None else [(str(path), path.read_text("utf-8"))]
+    if VARIABLE in os.environ:
+        sources.append((VARIABLE, os.environ[VARIABLE].replace(",", "\n")))
+    for name, text in sources:
+        hashes = _parse(name, text)
+        if not hashes:
+            raise ValueError(f"{name} holds no token; remove it to serve without tokens")
+        found |= dict.fromkeys(hashes)
+    return tuple(found)
+
+
+def authorize(authorization: str | None, hashes: Sequence[str]) -> None:
+    """Check the value of an Authorization header.
+
+    Raises:
+        UnauthorizedError: tokens are wanted, and this is none of them.
+    """
+    if not hashes:
+        return
+    scheme, _, token = (authorization or "").partition(" ")
+    digest = hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).hexdigest()
+    # All are compared, so that time does not tell which one is near.
+    matches = [hmac.compare_digest(digest, known) for known in hashes]
+    if scheme.lower() != "bearer" or not any(matches):
+        raise UnauthorizedError
+
+
+def _parse(name: str, text: str) -> list[str]:
+    lines = [line.partition("#")[0].split() for line in text.splitlines()]
+    hashes = [words[0].lower() for words in lines if words]
+    if not all(map(_SHA256.fullmatch, hashes)):
+        raise ValueError(
+            f"{name} must hold SHA-256 hashes in hexadecimal, one a line, not the tokens "
+            'themselves; make one with: printf %s "$TOKEN" | sha256sum'
+        )
+    return hashes

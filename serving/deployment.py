@@ -1,0 +1,98 @@
+"""The one Serve deployment: protocol and model in one, since each further hop costs dearly."""
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import ray
+from ray import serve
+from ray.exceptions import RayActorError
+from starlette.types import ASGIApp
+
+from model_repo.inception_v3 import ModelError, RuntimeOptions
+from serving.config import ServingConfig
+from serving.control import Control
+from serving.grpc.methods import GrpcMethods
+from serving.http.app import build_http_app
+from serving.ledger import SYNC_PERIOD_S
+from serving.metrics import Metrics
+from serving.models import Models
+from serving.service import Service
+from serving.statistics import Statistics
+
+NAME = "labelmill"
+LEDGER = "ledger"
+
+logger = logging.getLogger("ray.serve")
+
+
+class Labelmill(GrpcMethods):
+    """One replica. Serve routes to it once it is made, which is when its models are warm."""
+
+    async def __init__(self, config: ServingConfig) -> None:  # type: ignore[misc]
+        threads = max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1)))
+        options = RuntimeOptions(
+            runtime=config.runtime, precision=config.precision, threads=threads
+        ).resolve()
+        # Two at least: a large image in one of them is then not in everybody's way.
+        decoders = ThreadPoolExecutor(max(2, threads), "decode")
+        metrics, statistics = Metrics(), Statistics()
+        models = Models(config, options, decoders, metrics, statistics)
+        self.service = Service(config, models, metrics, statistics)
+        replica_id = serve.get_replica_context().replica_id.unique_id
+        self.control = Control(self.service, AskLedger(), replica_id)
+        await self.control.sync()
+        errors = [state.error for state in models.loaded.values() if state.error]
+        if errors:
+            raise ModelError("; ".join(errors))
+        self._sync = asyncio.create_task(self._keep_in_sync())
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        """Build what answers HTTP; called once, after the constructor."""
+        return build_http_app(self.service, self.control)
+
+    def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Take over the `user_config` that Serve was given; requests go on meanwhile."""
+        self.service.reconfigure(user_config)
+
+    def check_health(self) -> None:
+        """Check that the model answers and the replica keeps up; Serve replaces one that fails.
+
+        Raises:
+            RuntimeError: it does not.
+        """
+        self.service.check_health()
+        if self._sync.done():
+            raise RuntimeError("the replica has lost touch with the others") from (
+                self._sync.exception()
+            )
+
+    async def _keep_in_sync(self) -> None:
+        while True:
+            await asyncio.sleep(SYNC_PERIOD_S)
+            try:
+                await self.control.sync()
+            except RayActorError as exc:  # Serve starts another one
+                logger.warning("the ledger does not answer: %s", exc)
+
+
+class AskLedger:
+    """Calls the ledger's actor by its name: where it has died, Serve has started another."""
+
+    def __init__(self) -> None:
+        self._actor: Any = None
+
+    async def __call__(self, method: str, *arguments: Any) -> Any:
+        """Call `serving.ledger.Ledger`'s `method`.
+
+        Raises:
+            RayActorError: there is no ledger at the moment.
+        """
+        if self._actor is None:
+            self._actor = serve.get_deployment_actor(LEDGER)
+        try:
+            return await getattr(self._actor, method).remote(*arguments)
+        except RayActorError:
+            self._actor = None
+            raise

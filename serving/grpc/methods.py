@@ -1,0 +1,219 @@
+"""The 20 methods of `inference.GRPCInferenceService`, each named as the protocol names it."""
+
+import logging
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from google.protobuf.json_format import ParseDict
+from google.protobuf.message import DecodeError as DamagedMessage
+from ray.serve.grpc_util import RayServegRPCContext
+from tritonclient.grpc import service_pb2 as pb
+
+from serving.auth import authorize
+from serving.control import Control
+from serving.errors import (
+    BadRequestError,
+    UnauthorizedError,
+    UnimplementedError,
+    to_message,
+    to_status,
+)
+from serving.protocol.grpc_codec import build_infer_response, parse_infer_request
+from serving.protocol.metadata import (
+    model_config_message,
+    model_metadata_message,
+    server_metadata_message,
+)
+from serving.service import Service
+from serving.version import VERSION
+
+logger = logging.getLogger("ray.serve")
+
+Context = RayServegRPCContext
+_Handler = Callable[["GrpcMethods", Any], Awaitable[Any]]
+
+
+def _method(
+    request_type: Any, answer_type: Any, *, open_to_all: bool = False
+) -> Callable[[_Handler], Any]:
+    """Turn a handler of messages into what Serve calls with bytes and the call's context."""
+
+    def decorate(handler: _Handler) -> Any:
+        async def method(self: "GrpcMethods", data: bytes, grpc_context: Context) -> Any:
+            status = 200
+            try:
+                if not open_to_all:
+                    self._authorize(grpc_context)
+                return await handler(self, _parse(request_type, data))
+            except Exception as exc:
+                status = _set_status(grpc_context, exc)
+                return answer_type()
+            finally:
+                self.service.metrics.count_request("grpc", status)
+
+        method.__name__ = handler.__name__
+        method.__doc__ = handler.__doc__
+        return method
+
+    return decorate
+
+
+def _unimplemented(name: str, answer_type: Any) -> Any:
+    async def handler(self: "GrpcMethods", _: Any) -> Any:
+        raise UnimplementedError(f"{name} is no part of what labelmill does")
+
+    handler.__name__ = name
+    handler.__doc__ = "Say that this part of the protocol is not to be had."
+    return _method(None, answer_type)(handler)
+
+
+class GrpcMethods:
+    """The methods; a subclass brings `service` and `control`."""
+
+    service: Service
+    control: Control
+
+    @_method(pb.ServerLiveRequest, pb.ServerLiveResponse, open_to_all=True)
+    async def ServerLive(self, _: Any) -> Any:
+        """Say that the service runs."""
+        return pb.ServerLiveResponse(live=True)
+
+    @_method(pb.ServerReadyRequest, pb.ServerReadyResponse, open_to_all=True)
+    async def ServerReady(self, _: Any) -> Any:
+        """Say that the service can answer: a replica is routed to once its models are warm."""
+        return pb.ServerReadyResponse(ready=True)
+
+    @_method(pb.ModelReadyRequest, pb.ModelReadyResponse)
+    async def ModelReady(self, request: Any) -> Any:
+        """Say whether a model can answer."""
+        self.service.models.find(request.name, request.version)
+        return pb.ModelReadyResponse(ready=True)
+
+    @_method(pb.ServerMetadataRequest, pb.ServerMetadataResponse)
+    async def ServerMetadata(self, _: Any) -> Any:
+        """Say what runs here."""
+        return server_metadata_message(VERSION)
+
+    @_method(pb.ModelMetadataRequest, pb.ModelMetadataResponse)
+    async def ModelMetadata(self, request: Any) -> Any:
+        """Return a model's inputs and outputs."""
+        models = self.service.models
+        served = models.find(request.name, request.version)
+        return model_metadata_message(served.config, models.versions(request.name))
+
+    @_method(pb.ModelConfigRequest, pb.ModelConfigResponse)
+    async def ModelConfig(self, request: Any) -> Any:
+        """Return a model's config.pbtxt."""
+        return model_config_message(self.service.models.find(request.name, request.version).config)
+
+    @_method(pb.ModelStatisticsRequest, pb.ModelStatisticsResponse)
+    async def ModelStatistics(self, request: Any) -> Any:
+        """Return what was asked of a model, or of all, by all replicas."""
+        statistics = await self.control.statistics(request.name, request.version)
+        return ParseDict(statistics, pb.ModelStatisticsResponse())
+
+    @_method(pb.RepositoryIndexRequest, pb.RepositoryIndexResponse)
+    async def RepositoryIndex(self, request: Any) -> Any:
+        """List the models of the repository, and which are loaded."""
+        models = await self.control.index(ready_only=request.ready)
+        return ParseDict({"models": models}, pb.RepositoryIndexResponse())
+
+    @_method(pb.RepositoryModelLoadRequest, pb.RepositoryModelLoadResponse)
+    async def RepositoryModelLoad(self, request: Any) -> Any:
+        """Load a model of the repository into all replicas, anew if it is there."""
+        await self.control.load(request.model_name, with_parameters=bool(request.parameters))
+        return pb.RepositoryModelLoadResponse()
+
+    @_method(pb.RepositoryModelUnloadRequest, pb.RepositoryModelUnloadResponse)
+    async def RepositoryModelUnload(self, request: Any) -> Any:
+        """Unload a model from all replicas."""
+        await self.control.unload(request.model_name)
+        return pb.RepositoryModelUnloadResponse()
+
+    @_method(None, pb.ModelInferResponse)
+    async def ModelInfer(self, data: bytes) -> Any:
+        """Label pixels, or encoded images where the model's name ends in `_image`."""
+        return await self._infer(data)
+
+    async def ModelStreamInfer(
+        self, requests: AsyncIterable[bytes], grpc_context: Context
+    ) -> AsyncIterator[Any]:
+        """Answer a stream of requests one by one, in order; a bad one ends in its own message."""
+        count = self.service.metrics.count_request
+        try:
+            self._authorize(grpc_context)
+        except UnauthorizedError as exc:
+            count("grpc", _set_status(grpc_context, exc))
+            return
+        async for data in requests:
+            answer, status = pb.ModelStreamInferResponse(), 200
+            try:
+                answer.infer_response.CopyFrom(await self._infer(data))
+            except Exception as exc:
+                status = _to_http_status(exc)
+                answer.error_message = to_message(exc)
+                answer.infer_response.id = _id_of(data)
+            count("grpc", status)
+            yield answer
+
+    SystemSharedMemoryStatus = _unimplemented(
+        "SystemSharedMemoryStatus", pb.SystemSharedMemoryStatusResponse
+    )
+    SystemSharedMemoryRegister = _unimplemented(
+        "SystemSharedMemoryRegister", pb.SystemSharedMemoryRegisterResponse
+    )
+    SystemSharedMemoryUnregister = _unimplemented(
+        "SystemSharedMemoryUnregister", pb.SystemSharedMemoryUnregisterResponse
+    )
+    CudaSharedMemoryStatus = _unimplemented(
+        "CudaSharedMemoryStatus", pb.CudaSharedMemoryStatusResponse
+    )
+    CudaSharedMemoryRegister = _unimplemented(
+        "CudaSharedMemoryRegister", pb.CudaSharedMemoryRegisterResponse
+    )
+    CudaSharedMemoryUnregister = _unimplemented(
+        "CudaSharedMemoryUnregister", pb.CudaSharedMemoryUnregisterResponse
+    )
+    TraceSetting = _unimplemented("TraceSetting", pb.TraceSettingResponse)
+    LogSettings = _unimplemented("LogSettings", pb.LogSettingsResponse)
+
+    def _authorize(self, context: Context) -> None:
+        metadata = dict(context.invocation_metadata())
+        authorize(metadata.get("authorization"), self.service.config.token_hashes)
+
+    async def _infer(self, data: bytes) -> Any:
+        async with self.service.admit(len(data), None) as ticket:
+            request = _parse(pb.ModelInferRequest, data)
+            served = self.service.models.find(request.model_name, request.model_version)
+            answer = await self.service.infer(served, parse_infer_request(request), ticket)
+        return build_infer_response(answer)
+
+
+def _parse(request_type: Any, data: bytes) -> Any:
+    if request_type is None:
+        return data
+    try:
+        return request_type.FromString(data)
+    except DamagedMessage as exc:
+        raise BadRequestError(f"the message is no {request_type.DESCRIPTOR.name}") from exc
+
+
+def _id_of(data: bytes) -> str:
+    try:
+        request_id: str = pb.ModelInferRequest.FromString(data).id
+    except DamagedMessage:
+        return ""
+    return request_id
+
+
+def _set_status(context: Context, exc: Exception) -> int:
+    context.set_code(to_status(exc).grpc)
+    context.set_details(to_message(exc))
+    return _to_http_status(exc)
+
+
+def _to_http_status(exc: Exception) -> int:
+    status = to_status(exc).http
+    if status == 500:
+        logger.error("a request failed", exc_info=exc)
+    return status

@@ -1,0 +1,1 @@
+"""The HTTP side: FastAPI routes that translate to and from `serving.service`."""

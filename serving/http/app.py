@@ -1,0 +1,104 @@
+"""The ASGI application of one replica: the routes, and JSON for whatever goes wrong in them."""
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from model_repo.inception_v3 import DecodeError
+from serving.auth import authorize
+from serving.control import Control
+from serving.errors import OverloadedError, ServiceError, UnauthorizedError, to_message, to_status
+from serving.http import classify, oip, pages
+from serving.http.description import DESCRIPTION
+from serving.service import Service
+
+# What asks for no token: health, and the page, which holds nothing and asks for one itself.
+_OPEN_PATHS = ("/v2/health/live", "/v2/health/ready", "/")
+_OPEN_PREFIX = "/page/"
+
+
+def build_http_app(service: Service, control: Control) -> ASGIApp:
+    """Build what answers the HTTP requests of one replica."""
+    app = FastAPI(
+        title="labelmill",
+        version="1",
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        separate_input_output_schemas=False,
+    )
+    app.include_router(classify.build_router(service))
+    app.include_router(oip.build_router(service, control))
+    pages.add_pages(app)
+    app.add_exception_handler(ServiceError, _answer_error)
+    app.add_exception_handler(DecodeError, _answer_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(Exception, _answer_error)
+    return _Gate(app, service)
+
+
+class _Gate:
+    """Lets in who may ask, and counts how every request ended."""
+
+    def __init__(self, app: FastAPI, service: Service) -> None:
+        self._app = app
+        self._hashes = service.config.token_hashes
+        self._metrics = service.metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 499  # as proxies write it where the client went away first
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._answer_to(scope)(scope, receive, send_and_note)
+        finally:
+            self._metrics.count_request("http", status)
+
+    def _answer_to(self, scope: Scope) -> ASGIApp:
+        path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
+        if path in _OPEN_PATHS or path.startswith(_OPEN_PREFIX):
+            return self._app
+        header = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+        try:
+            authorize(header, self._hashes)
+        except UnauthorizedError as exc:
+            return _error_response(exc)
+        return self._app
+
+
+def _error_response(exc: Exception) -> JSONResponse:
+    headers = {}
+    if isinstance(exc, OverloadedError):
+        headers["Retry-After"] = str(exc.retry_after_s)
+    if isinstance(exc, UnauthorizedError):
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse({"error": to_message(exc)}, to_status(exc).http, headers)
+
+
+async def _answer_error(_: Request, exc: Exception) -> Response:
+    return _error_response(exc)
+
+
+async def _answer_invalid(_: Request, exc: Exception) -> Response:
+    assert isinstance(exc, RequestValidationError)
+    problem = exc.errors()[0]
+    name = ".".join(str(part) for part in problem["loc"][1:])
+    text = problem["msg"]
+    return JSONResponse({"error": f"{name}: {text[0].lower()}{text[1:]}"}, 400)
+
+
+async def _answer_http_error(_: Request, exc: Exception) -> Response:
+    assert isinstance(exc, HTTPException)
+    text = exc.detail
+    return JSONResponse({"error": f"{text[0].lower()}{text[1:]}"}, exc.status_code, exc.headers)

@@ -1,0 +1,101 @@
+"""Reading a body: bounded before and while it is read, decompressed within the same bound."""
+
+import zlib
+from collections.abc import AsyncGenerator
+
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+
+from serving.config import UserConfig
+from serving.errors import BadRequestError, UnsupportedMediaTypeError
+from serving.limits import check_body_size
+
+_WINDOW_BITS = {"gzip": 31, "deflate": 15}  # zlib's numbers for the two formats
+_MAX_PARTS = 256
+
+
+def declared_size(headers: Headers, limits: UserConfig) -> int:
+    """Return how large the body says it is; one that does not say counts as the largest allowed.
+
+    Raises:
+        BadRequestError: Content-Length is no number.
+    """
+    text = headers.get("content-length")
+    if text is None:
+        return limits.max_body_bytes if "transfer-encoding" in headers else 0
+    if not text.isdecimal():
+        raise BadRequestError(f"Content-Length {text!r} is no number of bytes")
+    return int(text)
+
+
+async def read_body(request: Request, limits: UserConfig) -> bytes:
+    """Read the whole body, decompressed.
+
+    Raises:
+        ContentTooLargeError: it is over `max_body_bytes`, as sent or decompressed.
+        BadRequestError: it is damaged.
+        UnsupportedMediaTypeError: its Content-Encoding is unknown.
+    """
+    parts = [part async for part in _stream(request, limits)]
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def read_files(request: Request, limits: UserConfig) -> list[tuple[str | None, bytes]]:
+    """Read the files of a multipart body: name and content, in their order.
+
+    Raises:
+        ContentTooLargeError, UnsupportedMediaTypeError: as `read_body`.
+        BadRequestError: it is damaged, or there is no file in it.
+    """
+    parser = MultiPartParser(
+        request.headers,
+        _stream(request, limits),
+        max_files=_MAX_PARTS,
+        max_fields=_MAX_PARTS,
+        max_part_size=limits.max_body_bytes,
+    )
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError, ValueError) as exc:
+        reason = getattr(exc, "message", None) or "damaged"
+        raise BadRequestError(f"the multipart body cannot be read: {reason}") from exc
+    try:
+        files = [
+            (value.filename or None, await value.read())
+            for _, value in form.multi_items()
+            if isinstance(value, UploadFile)
+        ]
+    finally:
+        await form.close()
+    if not files:
+        raise BadRequestError("the multipart body has no file; send one with: curl -F image=@FILE")
+    return files
+
+
+async def _stream(request: Request, limits: UserConfig) -> AsyncGenerator[bytes, None]:
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity" and encoding not in _WINDOW_BITS:
+        raise UnsupportedMediaTypeError(
+            f"Content-Encoding {encoding!r} is unknown; send gzip, deflate or neither"
+        )
+    inflate = None if encoding == "identity" else zlib.decompressobj(_WINDOW_BITS[encoding])
+    received = inflated = 0
+    try:
+        async for part in request.stream():
+            received += len(part)
+            check_body_size(received, limits)
+            if inflate is None:
+                yield part
+                continue
+            # One byte more than allowed, so that the check sees it.
+            plain = inflate.decompress(part, limits.max_body_bytes - inflated + 1)
+            inflated += len(plain)
+            check_body_size(inflated, limits)
+            yield plain
+    except ClientDisconnect as exc:
+        raise BadRequestError("the body ended early") from exc
+    except zlib.error as exc:
+        raise BadRequestError(f"the body is not {encoding}: {exc}") from exc
+    if inflate is not None and received and not inflate.eof:
+        raise BadRequestError(f"the {encoding} body ended early")

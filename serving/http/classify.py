@@ -1,0 +1,138 @@
+"""`POST /v1/classify`: images in, labels out, as plain JSON."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+
+from model_repo.inception_v3 import DecodeError, postprocess
+from serving.errors import BadRequestError, UnsupportedMediaTypeError
+from serving.http.body import declared_size, read_body, read_files
+from serving.http.schemas import CLASSIFY_BODY, ERRORS, Classification, ModelList
+from serving.http.timeout import client_timeout_s
+from serving.models import Models, Served
+from serving.service import Labelled, Service
+
+# What curl and others say of bytes when they are told nothing.
+_UNSPECIFIC = ("application/octet-stream", "application/x-www-form-urlencoded")
+
+
+def build_router(service: Service) -> APIRouter:
+    """Build the routes of labelmill's own protocol."""
+    router = APIRouter(prefix="/v1", tags=["labelmill"])
+
+    @router.post(
+        "/classify",
+        response_model=Classification,
+        responses=ERRORS,
+        openapi_extra={"requestBody": CLASSIFY_BODY},
+    )
+    async def classify(
+        request: Request,
+        model: Annotated[str | None, Query(description="Name, or name:version.")] = None,
+        top_k: Annotated[int, Query(ge=1, le=1000, description="Labels for each image.")] = 5,
+        embedding: Annotated[bool, Query(description="Also the 2,048 numbers.")] = False,
+    ) -> Any:
+        """Label images: one as the body itself, or several as files of a form."""
+        served = _find(service.models, model)
+        several = _is_form(request.headers.get("content-type", ""))
+        size = declared_size(request.headers, service.limits)
+        async with service.admit(size, client_timeout_s(request.headers)) as ticket:
+            if several:
+                files = await read_files(request, service.limits)
+            else:
+                files = [(None, await read_body(request, service.limits))]
+            if len(files) == 1 and not files[0][1]:
+                raise BadRequestError("the body is empty; send an image's bytes as the body")
+            found = await service.label_images(served, [image for _, image in files], ticket)
+        if len(found) == 1 and isinstance(found[0], DecodeError):
+            raise found[0]
+        spec = served.predictor.spec
+        predictions = [
+            {"name": name} | _to_prediction(one, spec.labels, top_k, embedding)
+            for (name, _), one in zip(files, found, strict=True)
+        ]
+        # As it is: that it is what `Classification` says is for the tests to check, not each time.
+        return JSONResponse(
+            {
+                "model": spec.name,
+                "model_version": spec.version,
+                "weights_sha256": served.predictor.weights_sha256,
+                "predictions": predictions,
+            }
+        )
+
+    @router.get("/models", response_model=ModelList, responses=ERRORS)
+    async def list_models() -> Any:
+        """List the models that `model` can name."""
+        return {
+            "models": [
+                {
+                    "name": served.name,
+                    "version": served.version,
+                    "weights_sha256": served.predictor.weights_sha256,
+                    "classes": served.predictor.spec.num_classes,
+                }
+                for served in service.models.all()
+                if not served.encoded
+            ]
+        }
+
+    return router
+
+
+def _find(models: Models, reference: str | None) -> Served:
+    if reference is None:
+        return models.first()
+    name, _, version = reference.partition(":")
+    return models.find(name, version)
+
+
+def _is_form(content_type: str) -> bool:
+    """Say whether the body is a form; the other kinds of a body are an image's bytes.
+
+    Raises:
+        UnsupportedMediaTypeError: it is declared to be neither.
+    """
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == "multipart/form-data":
+        return True
+    if media_type and not media_type.startswith("image/") and media_type not in _UNSPECIFIC:
+        raise UnsupportedMediaTypeError(
+            f"Content-Type {media_type!r} is no image; send an image's bytes as image/jpeg (or "
+            "image/png, application/octet-stream …), or files as multipart/form-data"
+        )
+    return False
+
+
+def _to_prediction(
+    one: Labelled | DecodeError, labels: tuple[str, ...], top_k: int, embedding: bool
+) -> dict[str, Any]:
+    if isinstance(one, DecodeError):
+        return {"error_kind": one.kind, "error": str(one)}
+    output, prepared = one.output, one.prepared
+    assert prepared is not None
+    best = postprocess(output.logits[None], labels, top_k)[0].labels
+    prediction = {
+        "width": prepared.width,
+        "height": prepared.height,
+        "flags": list(prepared.flags),
+        "label": best[0].label,
+        "score": best[0].score,
+        "labels": [
+            {"index": each.index, "label": each.label, "score": each.score} for each in best
+        ],
+        "timing": {
+            "decode_ms": _milliseconds(one.decode_s),
+            "queue_ms": _milliseconds(output.queue_s),
+            "forward_ms": _milliseconds(output.forward_s),
+            "batch_size": output.batch_size,
+        },
+    }
+    if embedding:
+        prediction["embedding"] = output.embedding.tolist()
+    return prediction
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 3)

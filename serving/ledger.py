@@ -1,0 +1,91 @@
+"""What all replicas of the service share: which models are wanted, and what was counted.
+
+One small actor beside the deployment, which Serve starts, watches and ends. Every replica calls
+`sync` twice a second: it hands over what it has counted and which models it has, and is told which
+ones are wanted.
+"""
+
+import time
+from dataclasses import dataclass, field
+
+from serving.statistics import Totals, add_totals
+
+SYNC_PERIOD_S = 0.5
+_SILENT_S = 5.0  # a replica that was not heard of for so long is no longer waited for
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a replica has made of a model that was wanted.
+
+    Attributes:
+        revision: the one of `Ledger.wanted` that it has tried last.
+        error: why that failed.
+    """
+
+    revision: int
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class _Replica:
+    heard: float
+    loaded: dict[str, Loaded] = field(default_factory=dict)
+
+
+class Ledger:
+    """See the module. Wanted is reference → revision, raised when it is to be loaded anew."""
+
+    def __init__(self, references: list[str]) -> None:
+        self._wanted = dict.fromkeys(references, 0)
+        self._configured = tuple(references)
+        self._revision = 0
+        self._replicas: dict[str, _Replica] = {}
+        self._totals: Totals = {}
+
+    def sync(self, replica_id: str, counted: Totals, loaded: dict[str, Loaded]) -> dict[str, int]:
+        """Take what a replica has counted since the last time; return what is wanted."""
+        add_totals(self._totals, counted)
+        now = time.monotonic()
+        self._replicas[replica_id] = _Replica(now, loaded)
+        silent = [key for key, one in self._replicas.items() if now - one.heard > _SILENT_S]
+        for key in silent:
+            del self._replicas[key]
+        return self._wanted
+
+    def totals(self) -> Totals:
+        """Return what was counted by all replicas, those that are gone included."""
+        return self._totals
+
+    def load(self, name: str) -> dict[str, int]:
+        """Want the model `name`, anew if it is there; return its references and their revision."""
+        self._revision += 1
+        references = [key for key in self._configured if key.partition(":")[0] == name] or [name]
+        added = dict.fromkeys(references, self._revision)
+        self._wanted |= added
+        return added
+
+    def unload(self, name: str) -> None:
+        """Want the model `name` no more."""
+        self._wanted = {
+            key: revision for key, revision in self._wanted.items() if key.partition(":")[0] != name
+        }
+
+    def errors(self, revisions: dict[str, int]) -> list[str] | None:
+        """Return why replicas could not load `revisions`, or None while some are still at it."""
+        states = [
+            replica.loaded.get(reference, Loaded(-1))
+            for replica in self._replicas.values()
+            for reference in revisions
+        ]
+        if any(state.revision < next(iter(revisions.values())) for state in states):
+            return None
+        return sorted({state.error for state in states if state.error})
+
+    def is_unloaded(self, name: str) -> bool:
+        """Say whether no replica has the model `name` any more."""
+        return not any(
+            reference.partition(":")[0] == name
+            for replica in self._replicas.values()
+            for reference in replica.loaded
+        )

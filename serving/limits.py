@@ -1,0 +1,101 @@
+"""What a request may cost before it is read or decoded, and when there is no more room."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import ceil
+
+from serving.config import UserConfig
+from serving.errors import ContentTooLargeError, OverloadedError
+
+# Pixels that any file may have, and that each of its bytes may bring along: decoding takes up to
+# twelve bytes a pixel, so what is small in the post stays below 50 MB, and the rest in proportion.
+_FREE_PIXELS = 4_000_000
+_PIXELS_PER_BYTE = 64
+
+_BODIES_AT_ONCE = 4  # of the largest size allowed; smaller ones accordingly more
+
+
+def pixel_limit(byte_count: int, max_pixels: int) -> int:
+    """Return how many pixels an encoded image of `byte_count` bytes may have."""
+    return min(max_pixels, _FREE_PIXELS + _PIXELS_PER_BYTE * byte_count)
+
+
+def check_body_size(byte_count: int, config: UserConfig) -> None:
+    """Check the size of a body, as declared or as read so far.
+
+    Raises:
+        ContentTooLargeError: it is over `max_body_bytes`.
+    """
+    if byte_count > config.max_body_bytes:
+        raise ContentTooLargeError(
+            f"the body of {byte_count:,} bytes exceeds the limit of {config.max_body_bytes:,}; "
+            "send a smaller image, or fewer at once"
+        )
+
+
+@dataclass(slots=True)
+class Ticket:
+    """What one request holds while it is being answered."""
+
+    images: int
+    byte_count: int
+
+
+class Admission:
+    """Lets requests in while they can be answered in time, and refuses the others at once.
+
+    A request that finds nobody before it is always let in.
+    """
+
+    def __init__(self, config: UserConfig) -> None:
+        self.config = config
+        self._images = 0
+        self._bytes = 0
+
+    @contextmanager
+    def admit(self, byte_count: int, per_image_s: float) -> Iterator[Ticket]:
+        """Hold room for one image in a body of `byte_count` bytes, while the context lasts.
+
+        Args:
+            byte_count: of the body, as declared.
+            per_image_s: what an image costs now.
+
+        Raises:
+            ContentTooLargeError: the body is over the limit.
+            OverloadedError: there is no room.
+        """
+        check_body_size(byte_count, self.config)
+        self._check_room(1, byte_count, per_image_s)
+        ticket = Ticket(1, byte_count)
+        self._images += 1
+        self._bytes += byte_count
+        try:
+            yield ticket
+        finally:
+            self._images -= ticket.images
+            self._bytes -= ticket.byte_count
+
+    def grow(self, ticket: Ticket, images: int, per_image_s: float) -> None:
+        """Hold room for as many images as the body turned out to have.
+
+        Raises:
+            OverloadedError: there is no room for so many.
+        """
+        more = images - ticket.images
+        if more > 0 and self._images > ticket.images:
+            self._check_room(more, 0, per_image_s)
+        ticket.images += more
+        self._images += more
+
+    def _check_room(self, images: int, byte_count: int, per_image_s: float) -> None:
+        if not self._images:
+            return
+        wait_s = (self._images + images) * per_image_s
+        if wait_s > self.config.max_queue_s:
+            raise OverloadedError(
+                f"{self._images} images are waiting, about {wait_s:.1f} s of work; try again later",
+                retry_after_s=max(1, ceil(wait_s / 2)),
+            )
+        if self._bytes + byte_count > _BODIES_AT_ONCE * self.config.max_body_bytes:
+            raise OverloadedError(f"requests of {self._bytes:,} bytes are waiting; try again later")

@@ -1,0 +1,163 @@
+"""The models that one replica has loaded, by the names that clients ask for."""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from model_repo.inception_v3 import Classifier, ModelError, RuntimeOptions
+from model_repo.inception_v3.locate import find_model
+from model_repo.inception_v3.repository import parse_config
+from serving.config import ServingConfig, UserConfig
+from serving.errors import NotFoundError
+from serving.ledger import Loaded
+from serving.metrics import Metrics
+from serving.predictor import Predictor
+from serving.protocol.metadata import TWIN_SUFFIX, complete_config, twin_config
+from serving.statistics import Statistics
+from serving.storage import S3Store
+
+logger = logging.getLogger("ray.serve")
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One version of one model, under one of its two names.
+
+    Attributes:
+        config: its config.pbtxt; that of the twin where `encoded`.
+        encoded: whether it takes encoded images rather than pixels.
+    """
+
+    predictor: Predictor
+    config: ModelConfig
+    encoded: bool = False
+
+    @property
+    def name(self) -> str:
+        """Return the name that clients ask for."""
+        name: str = self.config.name
+        return name
+
+    @property
+    def version(self) -> str:
+        """Return the version folder's name."""
+        return self.predictor.spec.version
+
+
+class Models:
+    """Loads and unloads what is wanted; see `serving.ledger`."""
+
+    def __init__(
+        self,
+        config: ServingConfig,
+        options: RuntimeOptions,
+        decoders: Executor,
+        metrics: Metrics,
+        statistics: Statistics,
+    ) -> None:
+        self._config = config
+        self._limits: UserConfig = config
+        self._options = replace(options, outputs=("embedding",))
+        self._decoders = decoders
+        self._metrics = metrics
+        self._statistics = statistics
+        self._served: dict[str, Served] = {}
+        self.loaded: dict[str, Loaded] = {}
+
+    def all(self) -> list[Served]:
+        """Return what is served, pixels first, each followed by its twin."""
+        return [each for one in self._served.values() for each in (one, _twin(one))]
+
+    def find(self, name: str, version: str = "") -> Served:
+        """Return the version asked for, or the newest.
+
+        Raises:
+            NotFoundError: it is not served.
+        """
+        found = [served for served in self.all() if served.name == name]
+        if not found:
+            known = ", ".join(dict.fromkeys(served.name for served in self.all())) or "none"
+            raise NotFoundError(f"unknown model {name!r}; there is {known}")
+        by_version = {served.version: served for served in found}
+        if version and version not in by_version:
+            known = ", ".join(by_version)
+            raise NotFoundError(f"model {name!r} has no version {version!r} here; it has {known}")
+        return by_version[version or max(by_version, key=int)]
+
+    def versions(self, name: str) -> list[str]:
+        """Return the versions of `name` that are served, oldest first."""
+        return sorted((one.version for one in self.all() if one.name == name), key=int)
+
+    def first(self) -> Served:
+        """Return what answers who names no model: the first that was configured.
+
+        Raises:
+            NotFoundError: nothing is loaded.
+        """
+        if not self._served:
+            raise NotFoundError("no model is loaded")
+        return _twin(next(iter(self._served.values())))
+
+    def reconfigure(self, limits: UserConfig) -> None:
+        """Pass on what can change while models run."""
+        self._limits = limits
+        for served in self._served.values():
+            served.predictor.reconfigure(limits)
+
+    async def apply(self, wanted: dict[str, int]) -> None:
+        """Load and unload until what is there is what is wanted.
+
+        A model that cannot be loaded again stays as it is; `loaded` has the reason.
+        """
+        for reference in [key for key in self._served if key not in wanted]:
+            self._served.pop(reference).predictor.close()
+        self.loaded = {key: state for key, state in self.loaded.items() if key in wanted}
+        for reference, revision in wanted.items():
+            if reference in self.loaded and self.loaded[reference].revision >= revision:
+                continue
+            try:
+                served = await asyncio.to_thread(self.load, reference)
+            except ModelError as exc:
+                logger.error("cannot load model %s: %s", reference, exc)
+                self.loaded[reference] = Loaded(revision, str(exc))
+            else:
+                self.put(reference, served, revision)
+
+    def load(self, reference: str) -> Served:
+        """Find one model, load it and warm it up.
+
+        Raises:
+            ModelError: as `find_model` and `Classifier.load`.
+        """
+        model, weights = find_model(self._config.source(reference), S3Store())
+        config = parse_config(model.folder.parent / "config.pbtxt")
+        wait_s = config.dynamic_batching.max_queue_delay_microseconds / 1e6
+        classifier = Classifier.load(model, weights, self._options)
+        predictor = Predictor(classifier, wait_s, self._decoders, self._metrics, self._statistics)
+        return Served(predictor, complete_config(config, model.spec))
+
+    def put(self, reference: str, served: Served, revision: int) -> None:
+        """Serve what was loaded, instead of what was there under the same reference."""
+        before = self._served.get(reference)
+        served.predictor.reconfigure(self._limits)
+        self._served[reference] = served
+        self.loaded[reference] = Loaded(revision)
+        if before is not None:
+            before.predictor.close()
+
+    def predictors(self) -> Iterable[Predictor]:
+        """Return one predictor for each model."""
+        return (served.predictor for served in self._served.values())
+
+
+def _twin(served: Served) -> Served:
+    return Served(served.predictor, twin_config(served.config), encoded=True)
+
+
+def repository_name(name: str) -> str:
+    """Return the name of the model in the repository that `name` or its twin stands for."""
+    return name.removesuffix(TWIN_SUFFIX)

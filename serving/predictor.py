@@ -1,0 +1,177 @@
+"""One loaded model: decode on threads → batch by Ray Serve → forward pass on its own thread."""
+
+import asyncio
+import time
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ray import serve
+
+from model_repo.inception_v3 import Classifier, ModelSpec
+from model_repo.inception_v3.preprocess import Preprocessed, preprocess
+from serving.config import UserConfig
+from serving.limits import pixel_limit
+from serving.metrics import Metrics
+from serving.pace import Pace
+from serving.statistics import Statistics
+
+Pixels = npt.NDArray[np.uint8]
+
+# A runtime prepares itself at the first pass of a size: one image, and what OpenVINO takes at once.
+_WARM_UP_SIZES = (1, 8, 1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Output:
+    """What the network says of one image, and what that took.
+
+    Attributes:
+        logits: float32 [classes].
+        embedding: float32 [2048].
+        queue_s: from being handed over until the forward pass began.
+        forward_s: of the batch that the image was in.
+        batch_size: of that batch.
+    """
+
+    logits: npt.NDArray[np.float32]
+    embedding: npt.NDArray[np.float32]
+    queue_s: float
+    forward_s: float
+    batch_size: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Item:
+    pixels: Pixels
+    entered: float
+
+
+class Predictor:
+    """A classifier that many requests share.
+
+    Args:
+        classifier: with `embedding` among its outputs.
+        batch_wait_timeout_s: what the model's config.pbtxt says.
+        decoders: threads that all models of the process share.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        batch_wait_timeout_s: float,
+        decoders: Executor,
+        metrics: Metrics,
+        statistics: Statistics,
+    ) -> None:
+        self._classifier = classifier
+        self._own_wait_s = self._wait_s = batch_wait_timeout_s
+        self._decoders = decoders
+        self._metrics = metrics
+        self._statistics = statistics
+        self._forward_thread = ThreadPoolExecutor(1, "forward")
+        self._pace = Pace()
+        self._began: float | None = None
+        self._max_pixels = 0
+        self._warm_up()
+        batch = serve.batch(max_batch_size=self.spec.max_batch_size, batch_wait_timeout_s=0.0)
+        self._enqueue: Any = batch(self._run_batch)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Return what the model predicts, and how."""
+        return self._classifier.spec
+
+    @property
+    def weights_sha256(self) -> str:
+        """Return what identifies the weights."""
+        return self._classifier.weights_sha256
+
+    @property
+    def per_image_s(self) -> float:
+        """Return what an image has cost of late."""
+        return self._pace.per_image_s
+
+    def reconfigure(self, config: UserConfig) -> None:
+        """Take over what can change while the model runs."""
+        self._max_pixels = config.max_pixels
+        self._wait_s = (
+            self._own_wait_s if config.batch_wait_timeout_s is None else config.batch_wait_timeout_s
+        )
+        self._enqueue.set_max_batch_size(config.max_batch_size or self.spec.max_batch_size)
+
+    def busy_since(self) -> float | None:
+        """Return when the forward pass that runs now began, by `time.monotonic()`."""
+        return self._began
+
+    def close(self) -> None:
+        """Let go of the network once the pass that runs now has ended."""
+        self._forward_thread.shutdown(wait=False, cancel_futures=True)
+
+    async def preprocess(self, image: bytes) -> tuple[Preprocessed, float]:
+        """Decode one image, not on the event loop; return it and the seconds that took.
+
+        Raises:
+            DecodeError: it cannot be labelled.
+        """
+        loop = asyncio.get_running_loop()
+        decoded, seconds = await loop.run_in_executor(self._decoders, self._decode, image)
+        self._metrics.observe_decode(self.spec.name, seconds)
+        return decoded, seconds
+
+    async def predict(self, pixels: Pixels) -> Output:
+        """Run the network on uint8 [3, crop, crop], in a batch with whatever else waits.
+
+        Who stops waiting before that batch begins costs no forward pass.
+        """
+        now = time.monotonic()
+        # Serve closes a batch when this time is over, and lets it wait for the one that runs. It
+        # may as well stay open until then; an idle model waits for nobody.
+        self._enqueue.set_batch_wait_timeout_s(max(self._wait_s, self._pace.busy_s(now)))
+        output: Output = await self._enqueue(_Item(pixels, now))
+        return output
+
+    def _decode(self, image: bytes) -> tuple[Preprocessed, float]:
+        started = time.perf_counter()
+        limit = pixel_limit(len(image), self._max_pixels)
+        decoded = preprocess(image, self.spec, max_pixels=limit)
+        return decoded, time.perf_counter() - started
+
+    async def _run_batch(self, items: list[_Item]) -> list[Output]:
+        began = time.monotonic()
+        self._began = began
+        self._pace.begin(len(items), began)
+        loop = asyncio.get_running_loop()
+        try:
+            outputs, seconds = await loop.run_in_executor(
+                self._forward_thread, self._forward, [item.pixels for item in items]
+            )
+        finally:
+            self._began = None
+        self._pace.end(len(items), seconds, time.monotonic())
+        waits = [began - item.entered for item in items]
+        spec = self.spec
+        self._metrics.observe_batch(spec.name, waits, seconds)
+        self._statistics.record_execution(spec.name, spec.version, len(items), seconds)
+        return [
+            Output(logits, embedding, wait, seconds, len(items))
+            for (logits, embedding), wait in zip(outputs, waits, strict=True)
+        ]
+
+    def _forward(
+        self, pixels: list[Pixels]
+    ) -> tuple[list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]], float]:
+        started = time.perf_counter()
+        outputs = self._classifier.predict(np.stack(pixels))
+        assert outputs.embedding is not None
+        pairs = list(zip(outputs.logits, outputs.embedding, strict=True))
+        return pairs, time.perf_counter() - started
+
+    def _warm_up(self) -> None:
+        crop = self.spec.crop_size
+        for size in _WARM_UP_SIZES:
+            pixels = [np.zeros((3, crop, crop), np.uint8)] * min(size, self.spec.max_batch_size)
+            _, seconds = self._forward(pixels)
+        self._pace.end(1, seconds, 0.0)

@@ -1,0 +1,208 @@
+"""What the service does, whatever the protocol: admit → decode → predict → label.
+
+HTTP and gRPC translate to and from what is here; nothing here knows either.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from model_repo.inception_v3 import DecodeError
+from model_repo.inception_v3.preprocess import Preprocessed
+from serving.config import ServingConfig, UserConfig
+from serving.errors import DeadlineError
+from serving.limits import Admission, Ticket
+from serving.metrics import Metrics
+from serving.models import Models, Served
+from serving.predictor import Output, Pixels
+from serving.protocol.inputs import read_images, read_pixels
+from serving.protocol.outputs import build_outputs, check_outputs
+from serving.protocol.tensors import InferRequest, InferResponse
+from serving.statistics import Durations, Statistics
+
+_Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labelled:
+    """One image that was labelled.
+
+    Attributes:
+        output: what the network said.
+        prepared: what decoding made of it; None for pixels that came as such.
+        decode_s: what that took.
+    """
+
+    output: Output
+    prepared: Preprocessed | None = None
+    decode_s: float = 0.0
+
+
+class Service:
+    """Everything that one replica shares among its requests."""
+
+    def __init__(
+        self, config: ServingConfig, models: Models, metrics: Metrics, statistics: Statistics
+    ) -> None:
+        self.config = config
+        self.models = models
+        self.metrics = metrics
+        self.statistics = statistics
+        self.admission = Admission(config)
+
+    @property
+    def limits(self) -> UserConfig:
+        """Return the limits as they are now."""
+        return self.admission.config
+
+    def reconfigure(self, changes: dict[str, object]) -> None:
+        """Take over Serve's `user_config`: what it does not name is as the arguments said."""
+        values = self.config.model_dump(include=set(UserConfig.model_fields))
+        self.admission.config = UserConfig.model_validate(values | changes)
+        self.models.reconfigure(self.admission.config)
+
+    @asynccontextmanager
+    async def admit(self, byte_count: int, timeout_s: float | None) -> AsyncIterator[Ticket]:
+        """Let one request in, for as long as it and the service have time.
+
+        Args:
+            byte_count: of its body.
+            timeout_s: what the client asks for; the service's own limit holds anyway.
+
+        Raises:
+            ContentTooLargeError: the body is over the limit.
+            OverloadedError: there is no room.
+            DeadlineError: the time is over.
+        """
+        limit_s = self.limits.request_timeout_s
+        if timeout_s is not None:
+            limit_s = min(limit_s, timeout_s)
+        try:
+            with self.admission.admit(byte_count, self._per_image_s()) as ticket:
+                async with asyncio.timeout(limit_s):
+                    yield ticket
+        except TimeoutError as exc:
+            raise DeadlineError(f"no answer within {limit_s:g} s") from exc
+
+    async def label_images(
+        self, served: Served, images: Sequence[bytes], ticket: Ticket
+    ) -> list[Labelled | DecodeError]:
+        """Label encoded images, in order; a bad one fails alone.
+
+        Raises:
+            OverloadedError: there is no room for so many.
+        """
+        with self._counted(served, len(images), ticket) as found:
+            found.extend(await _all([self._label_image(served, image) for image in images]))
+        return found
+
+    async def infer(self, served: Served, request: InferRequest, ticket: Ticket) -> InferResponse:
+        """Answer one request of the Open Inference Protocol.
+
+        Raises:
+            BadRequestError: its inputs or outputs are not the model's.
+            DecodeError: an image cannot be labelled.
+            OverloadedError: there is no room for so many.
+        """
+        config = served.config
+        check_outputs(request, config)
+        if served.encoded:
+            found = await self.label_images(served, read_images(request, config), ticket)
+        else:
+            pixels = read_pixels(request, config)
+            with self._counted(served, len(pixels), ticket) as found:
+                found.extend(await _all([_label_pixels(served, each) for each in pixels]))
+        for place, one in enumerate(found):
+            if isinstance(one, DecodeError):
+                raise DecodeError(one.kind, f"image {place}: {one}" if len(found) > 1 else str(one))
+        labelled = [one for one in found if isinstance(one, Labelled)]
+        logits = np.stack([one.output.logits for one in labelled])
+        return InferResponse(
+            model_name=served.name,
+            model_version=served.version,
+            id=request.id,
+            outputs=build_outputs(logits, served.predictor.spec.labels, request),
+        )
+
+    def check_health(self) -> None:
+        """Check that no forward pass hangs.
+
+        Raises:
+            RuntimeError: one does.
+        """
+        for predictor in self.models.predictors():
+            began = predictor.busy_since()
+            if began is not None and time.monotonic() - began > self.limits.hang_timeout_s:
+                raise RuntimeError(
+                    f"a forward pass of model {predictor.spec.name!r} has not come back for "
+                    f"{self.limits.hang_timeout_s:g} s"
+                )
+
+    def _per_image_s(self) -> float:
+        return max((one.per_image_s for one in self.models.predictors()), default=0.0)
+
+    async def _label_image(self, served: Served, image: bytes) -> Labelled | DecodeError:
+        try:
+            prepared, decode_s = await served.predictor.preprocess(image)
+        except DecodeError as exc:
+            return exc
+        return Labelled(await served.predictor.predict(prepared.pixels), prepared, decode_s)
+
+    @contextmanager
+    def _counted(
+        self, served: Served, images: int, ticket: Ticket
+    ) -> Iterator[list[Labelled | DecodeError]]:
+        """Hold room for `images`, and count what becomes of them: fill the list that this gives."""
+        model = served.predictor.spec.name
+        self.admission.grow(ticket, images, served.predictor.per_image_s)
+        found: list[Labelled | DecodeError] = []
+        started = time.monotonic()
+        try:
+            yield found
+        except BaseException as exc:
+            dropped = isinstance(exc, asyncio.CancelledError)  # its caller gone, or its time over
+            self.metrics.count_images(model, "dropped" if dropped else "failed", images)
+            self.statistics.record_failure(served.name, served.version, time.monotonic() - started)
+            raise
+        for one in found:
+            self.metrics.count_images(model, one.kind if isinstance(one, DecodeError) else "ok")
+        self._record(served, [one for one in found if isinstance(one, Labelled)], started)
+
+    def _record(self, served: Served, found: list[Labelled], started: float) -> None:
+        seconds = time.monotonic() - started
+        if not found:
+            self.statistics.record_failure(served.name, served.version, seconds)
+            return
+        took = Durations(
+            total_s=seconds,
+            queue_s=max(one.output.queue_s for one in found),
+            compute_input_s=max(one.decode_s for one in found),
+            compute_infer_s=max(one.output.forward_s for one in found),
+        )
+        model, version, now = served.predictor.spec.name, served.version, time.time()
+        self.statistics.record_success(model, version, len(found), took, now)
+        if served.encoded:  # as an ensemble: its requests count for the model that it leads to, too
+            self.statistics.record_success(served.name, version, len(found), took, now)
+            seconds = took.compute_infer_s
+            self.statistics.record_execution(served.name, version, len(found), seconds)
+
+
+async def _label_pixels(served: Served, pixels: Pixels) -> Labelled:
+    return Labelled(await served.predictor.predict(pixels))
+
+
+async def _all(coroutines: Sequence[Coroutine[Any, Any, _Found]]) -> list[_Found]:
+    """Await them side by side; if one fails, or who waits goes away, none is left running."""
+    if len(coroutines) == 1:
+        return [await coroutines[0]]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in coroutines]
+    except BaseExceptionGroup as exc:
+        raise exc.exceptions[0] from None
+    return [task.result() for task in tasks]

@@ -1,0 +1,105 @@
+"""What was asked of each model, as the protocol's statistics count it: plain numbers that add up.
+
+`Totals` is model and version (`name/version`) → counter → number; durations are nanoseconds.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+Totals = dict[str, Counter[str]]
+
+_DURATIONS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
+_LAST = "last_inference_ms"  # the one number that is not a sum
+
+
+@dataclass(slots=True)
+class Durations:
+    """What one answered request took, seconds; of several images the longest."""
+
+    total_s: float
+    queue_s: float = 0.0
+    compute_input_s: float = 0.0
+    compute_infer_s: float = 0.0
+    compute_output_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Statistics:
+    """The totals of one process since they were last taken."""
+
+    totals: Totals = field(default_factory=dict)
+
+    def record_success(
+        self, name: str, version: str, images: int, took: Durations, now_s: float
+    ) -> None:
+        """Count an answered request of so many images."""
+        counter = self._counter(name, version)
+        counter["inference_count"] += images
+        counter[_LAST] = max(counter[_LAST], int(now_s * 1000))
+        for kind, seconds in (
+            ("success", took.total_s),
+            ("queue", took.queue_s),
+            ("compute_input", took.compute_input_s),
+            ("compute_infer", took.compute_infer_s),
+            ("compute_output", took.compute_output_s),
+        ):
+            _add_duration(counter, kind, seconds)
+
+    def record_failure(self, name: str, version: str, seconds: float) -> None:
+        """Count a request that was not answered."""
+        _add_duration(self._counter(name, version), "fail", seconds)
+
+    def record_execution(self, name: str, version: str, batch_size: int, seconds: float) -> None:
+        """Count one forward pass."""
+        counter = self._counter(name, version)
+        counter["execution_count"] += 1
+        _add_duration(counter, f"batch.{batch_size}", seconds)
+
+    def take(self) -> Totals:
+        """Return what there is, and begin anew."""
+        taken, self.totals = self.totals, {}
+        return taken
+
+    def _counter(self, name: str, version: str) -> Counter[str]:
+        return self.totals.setdefault(f"{name}/{version}", Counter())
+
+
+def add_totals(totals: Totals, more: Totals) -> None:
+    """Add `more` to `totals`, in place."""
+    for model, counter in more.items():
+        known = totals.setdefault(model, Counter())
+        last = max(known[_LAST], counter[_LAST])
+        known.update(counter)
+        known[_LAST] = last
+
+
+def to_protocol(totals: Totals, models: list[tuple[str, str]]) -> dict[str, Any]:
+    """Return the statistics of `models`, (name, version) each, as the protocol's JSON object."""
+    return {"model_stats": [_model_stats(totals, *model) for model in models]}
+
+
+def _model_stats(totals: Totals, name: str, version: str) -> dict[str, Any]:
+    counter = totals.get(f"{name}/{version}", Counter())
+    sizes = sorted({int(key.split(".")[1]) for key in counter if key.startswith("batch.")})
+    return {
+        "name": name,
+        "version": version,
+        "last_inference": counter[_LAST],
+        "inference_count": counter["inference_count"],
+        "execution_count": counter["execution_count"],
+        "inference_stats": {kind: _duration(counter, kind) for kind in _DURATIONS},
+        "batch_stats": [
+            {"batch_size": size, "compute_infer": _duration(counter, f"batch.{size}")}
+            for size in sizes
+        ],
+    }
+
+
+def _duration(counter: Counter[str], kind: str) -> dict[str, int]:
+    return {"count": counter[f"{kind}.count"], "ns": counter[f"{kind}.ns"]}
+
+
+def _add_duration(counter: Counter[str], kind: str, seconds: float) -> None:
+    counter[f"{kind}.count"] += 1
+    counter[f"{kind}.ns"] += int(seconds * 1e9)

@@ -1,0 +1,5 @@
+"""Which labelmill this is."""
+
+from importlib.metadata import version
+
+VERSION = version("labelmill")
