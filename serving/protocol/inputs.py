@@ -17,7 +17,7 @@ def read_pixels(
         uint8 [B, 3, H, W] RGB, B from 1 to max_batch_size; it may be read-only.
 
     Raises:
-        BadRequestError: the request asks for or holds something else.
+        BadRequestError: the request holds something else.
     """
     tensor = _only_input(request, config)
     _check_datatype(tensor, config, ("UINT8", "FP32"))
@@ -39,7 +39,7 @@ def read_images(request: InferRequest, config: model_config_pb2.ModelConfig) -> 
         From 1 to max_batch_size of them; whether they can be decoded is not known yet.
 
     Raises:
-        BadRequestError: the request asks for or holds something else.
+        BadRequestError: the request holds something else.
     """
     tensor = _only_input(request, config)
     _check_datatype(tensor, config, ("BYTES",))
@@ -53,13 +53,6 @@ def read_images(request: InferRequest, config: model_config_pb2.ModelConfig) -> 
 
 
 def _only_input(request: InferRequest, config: model_config_pb2.ModelConfig) -> Tensor:
-    outputs = [output.name for output in config.output]
-    for requested in request.outputs:
-        if requested.name not in outputs:
-            raise BadRequestError(
-                f"unexpected inference output {quote(requested.name)} for model {config.name!r}; "
-                f"it has {', '.join(outputs)}"
-            )
     expected = config.input[0].name
     for tensor in request.inputs:
         if tensor.name != expected:

@@ -4,17 +4,34 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from tritonclient.grpc import model_config_pb2
 
 from model_repo.inception_v3.postprocess import postprocess, softmax
-from serving.protocol.tensors import InferRequest, RequestedOutput, Tensor
+from serving.errors import BadRequestError
+from serving.protocol.tensors import InferRequest, RequestedOutput, Tensor, quote
 
 OUTPUT_NAME = "classification"
+
+
+def check_outputs(request: InferRequest, config: model_config_pb2.ModelConfig) -> None:
+    """Check that the model that `config` describes has the outputs that `request` asks for.
+
+    Raises:
+        BadRequestError: it has not.
+    """
+    names = [output.name for output in config.output]
+    for requested in request.outputs:
+        if requested.name not in names:
+            raise BadRequestError(
+                f"unexpected inference output {quote(requested.name)} for model {config.name!r}; "
+                f"it has {', '.join(map(repr, names))}"
+            )
 
 
 def build_outputs(
     logits: npt.NDArray[np.float32], labels: Sequence[str], request: InferRequest
 ) -> tuple[Tensor, ...]:
-    """Write the outputs that `request`, already checked, asked for.
+    """Write the outputs that `request`, which `check_outputs` has passed, asked for.
 
     Args:
         logits: float32 [B, classes].
