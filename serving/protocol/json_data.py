@@ -40,7 +40,7 @@ def write_json_data(tensor: Tensor) -> list[Any]:
 
 
 def _flatten(name: str, shape: tuple[int, ...], data: list[Any]) -> list[Any]:
-    if not any(isinstance(element, list) for element in data):
+    if list not in map(type, data):
         check_count(name, shape, len(data))
         return data
     rows: list[Any] = [data]

@@ -294,6 +294,7 @@ SHARED = {"shared_memory_region": "r", "shared_memory_byte_size": 3}
         (b"[" * 200_000, "nested too deep"),
         (b'{"a":' * 200_000, "nested too deep"),
         (b'{"inputs":' + b"[" * 500 + b"]" * 500 + b"}", "input number 0 is"),
+        (b'{"inputs":[' + b"[]," * 2**18 + b"[]]}", "more than 262144 arrays and objects; send fl"),
         (b"9" * 5000, "not valid JSON"),
         (b"[]", r"the request is \[\]; expected an object"),
         (b"null", "the request is None; expected an object"),
@@ -477,6 +478,12 @@ def test_header_length_beyond_the_body_is_refused(parse, length):
 def test_binary_without_the_header_names_the_header(parse):
     with pytest.raises(BadRequestError, match="Inference-Header-Content-Length must give"):
         parse(binary(7))
+
+
+def test_nested_pixels_may_be_a_whole_batch(parse):
+    data = np.zeros((32, 3, 299, 2), np.uint8).tolist()  # as many rows as the model takes
+
+    assert parse_one(parse, numbers("UINT8", data, [32, 3, 299, 2])).shape == (32, 3, 299, 2)
 
 
 @pytest.mark.parametrize(
