@@ -1,0 +1,163 @@
+"""What a request and its answer are, whichever of the two protocols carried them."""
+
+import math
+import reprlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.errors import BadRequestError
+
+Parameter = bool | int | float | str
+
+# The protocol's datatypes as numpy's, little-endian as they travel. BYTES has no numpy type here:
+# its elements are of any length.
+NUMPY_TYPES: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype("?"),
+    "UINT8": np.dtype("u1"),
+    "UINT16": np.dtype("<u2"),
+    "UINT32": np.dtype("<u4"),
+    "UINT64": np.dtype("<u8"),
+    "INT8": np.dtype("i1"),
+    "INT16": np.dtype("<i2"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+}
+DATATYPES = (*NUMPY_TYPES, "BYTES")
+
+MAX_RANK = 16  # numpy takes 32 or more; no model takes more than 4
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 120
+_short.maxlist = _short.maxdict = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tensor:
+    """A named tensor.
+
+    Attributes:
+        data: an array of `shape`; of BYTES, the elements in row-major order.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    data: npt.NDArray[Any] | list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedOutput:
+    """An output that the caller asks for.
+
+    Attributes:
+        binary: whether it travels as bytes behind the JSON.
+        classification: how many of the best classes to name; 0 means all scores, without names.
+    """
+
+    name: str
+    binary: bool
+    classification: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferRequest:
+    """A call of `infer`, well-formed, but not yet held against a model.
+
+    Attributes:
+        id: as the caller gave it; empty where they gave none.
+        outputs: those asked for; none means all.
+        parameters: the request's own, among them `timeout` in microseconds.
+        binary_data_output: whether outputs that nobody named travel as bytes.
+    """
+
+    id: str = ""
+    inputs: tuple[Tensor, ...] = ()
+    outputs: tuple[RequestedOutput, ...] = ()
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    binary_data_output: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferResponse:
+    """The answer to a call of `infer`."""
+
+    model_name: str
+    model_version: str
+    id: str = ""
+    outputs: tuple[Tensor, ...] = ()
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+
+
+def quote(value: object) -> str:
+    """Return `value` as an error message may hold it: whatever was sent, its start is enough."""
+    return _short.repr(value)
+
+
+def check_datatype(name: str, datatype: str) -> str:
+    """Return `datatype`, which is one that can be read.
+
+    Raises:
+        BadRequestError: it is another.
+    """
+    if datatype not in DATATYPES:
+        raise BadRequestError(
+            f"datatype {quote(datatype)} of input {quote(name)} cannot be read; "
+            f"known are {', '.join(DATATYPES)}"
+        )
+    return datatype
+
+
+def check_shape(name: str, dims: Iterable[object]) -> tuple[int, ...]:
+    """Return `dims` as a shape: at most 16 whole numbers from 1.
+
+    Raises:
+        BadRequestError: they are something else.
+    """
+    shape: list[int] = []
+    for dim in dims:
+        if type(dim) is not int or not 1 <= dim < 2**63:  # a bool is an int, and is no dimension
+            raise BadRequestError(
+                f"shape of input {quote(name)} has the dimension {quote(dim)}; "
+                "expected whole numbers from 1"
+            )
+        shape.append(dim)
+        if len(shape) > MAX_RANK:
+            raise BadRequestError(
+                f"shape of input {quote(name)} has more than {MAX_RANK} dimensions"
+            )
+    return tuple(shape)
+
+
+def check_names(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    """Return `tensors`, whose names differ.
+
+    Raises:
+        BadRequestError: two have the same.
+    """
+    known: dict[str, Tensor] = {}
+    for tensor in tensors:
+        if tensor.name in known:
+            raise BadRequestError(f"input {quote(tensor.name)} is in the request twice")
+        known[tensor.name] = tensor
+    return tuple(known.values())
+
+
+def check_count(name: str, shape: tuple[int, ...], got: int) -> None:
+    """Check that a tensor of `shape` has `got` elements.
+
+    Raises:
+        BadRequestError: it has more or fewer.
+    """
+    expected = math.prod(shape)
+    if got != expected:
+        raise BadRequestError(
+            f"input {quote(name)} of shape {list(shape)} has {expected} elements, "
+            f"but its data has {got}"
+        )
