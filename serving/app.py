@@ -72,7 +72,7 @@ def build_deployment(config: ServingConfig, resources: dict[str, float]) -> serv
             target_ongoing_requests=config.target_ongoing_requests,
             upscale_delay_s=config.upscale_delay_s,
             downscale_delay_s=config.downscale_delay_s,
-            look_back_period_s=10,
+            look_back_period_s=15,
         ),
         max_ongoing_requests=_MAX_REQUESTS,
         max_queued_requests=_MAX_REQUESTS,
@@ -90,7 +90,7 @@ def build_deployment(config: ServingConfig, resources: dict[str, float]) -> serv
                 actor_options={"num_cpus": 0},
             )
         ],
-        logging_config=LoggingConfig(encoding="JSON", enable_access_log=True),
+        logging_config=LoggingConfig(encoding="JSON", enable_access_log=False),
     )(serve.ingress()(Labelmill))
 
 
@@ -116,7 +116,8 @@ def _start_serve(config: ServingConfig) -> None:
         ),
     )
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _interrupt)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _end)
 
 
 def _serve_run_options() -> dict[str, Any]:
@@ -124,8 +125,13 @@ def _serve_run_options() -> dict[str, Any]:
     return context.params if context else {}
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt  # on which `serve run` shuts down, letting requests finish
+def _end(*_: object) -> None:
+    """Let the requests finish, then make `serve run` shut down, which would not wait for them."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)  # whoever asks twice does not want to wait
+    for name in serve.status().applications:
+        serve.delete(name)
+    raise KeyboardInterrupt
 
 
 @contextmanager

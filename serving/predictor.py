@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from ray import serve
 
-from model_repo.inception_v3 import Classifier, ModelSpec
+from model_repo.inception_v3 import Classifier
 from model_repo.inception_v3.preprocess import Preprocessed, preprocess
 from serving.config import UserConfig
 from serving.limits import pixel_limit
@@ -52,6 +54,10 @@ class _Item:
 class Predictor:
     """A classifier that many requests share.
 
+    Attributes:
+        spec: what the model predicts, and how.
+        weights_sha256: what identifies its weights.
+
     Args:
         classifier: with `embedding` among its outputs.
         batch_wait_timeout_s: what the model's config.pbtxt says.
@@ -67,6 +73,8 @@ class Predictor:
         statistics: Statistics,
     ) -> None:
         self._classifier = classifier
+        self.spec = classifier.spec
+        self.weights_sha256 = classifier.weights_sha256
         self._own_wait_s = self._wait_s = batch_wait_timeout_s
         self._decoders = decoders
         self._metrics = metrics
@@ -74,20 +82,12 @@ class Predictor:
         self._forward_thread = ThreadPoolExecutor(1, "forward")
         self._pace = Pace()
         self._began: float | None = None
+        self._users = 0
+        self._closing = False
         self._max_pixels = 0
         self._warm_up()
         batch = serve.batch(max_batch_size=self.spec.max_batch_size, batch_wait_timeout_s=0.0)
         self._enqueue: Any = batch(self._run_batch)
-
-    @property
-    def spec(self) -> ModelSpec:
-        """Return what the model predicts, and how."""
-        return self._classifier.spec
-
-    @property
-    def weights_sha256(self) -> str:
-        """Return what identifies the weights."""
-        return self._classifier.weights_sha256
 
     @property
     def per_image_s(self) -> float:
@@ -106,9 +106,26 @@ class Predictor:
         """Return when the forward pass that runs now began, by `time.monotonic()`."""
         return self._began
 
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep the network, though closed meanwhile, while a request uses it."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            self._let_go()
+
     def close(self) -> None:
-        """Let go of the network once the pass that runs now has ended."""
-        self._forward_thread.shutdown(wait=False, cancel_futures=True)
+        """Let go of the network once no request uses it any more; there will be no new ones."""
+        self._closing = True
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._closing and not self._users:
+            # Serve's batching task, which has no end, would keep it.
+            self._forward_thread.submit(self.__dict__.pop, "_classifier", None)
+            self._forward_thread.shutdown(wait=False)
 
     async def preprocess(self, image: bytes) -> tuple[Preprocessed, float]:
         """Decode one image, not on the event loop; return it and the seconds that took.

@@ -163,7 +163,8 @@ class Service:
         found: list[Labelled | DecodeError] = []
         started = time.monotonic()
         try:
-            yield found
+            with served.predictor.hold():
+                yield found
         except BaseException as exc:
             dropped = isinstance(exc, asyncio.CancelledError)  # its caller gone, or its time over
             self.metrics.count_images(model, "dropped" if dropped else "failed", images)

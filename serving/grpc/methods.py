@@ -1,6 +1,7 @@
 """The 20 methods of `inference.GRPCInferenceService`, each named as the protocol names it."""
 
 import logging
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -9,10 +10,12 @@ from google.protobuf.message import DecodeError as DamagedMessage
 from ray.serve.grpc_util import RayServegRPCContext
 from tritonclient.grpc import service_pb2 as pb
 
+from serving.access_log import log_access
 from serving.auth import authorize
 from serving.control import Control
 from serving.errors import (
     BadRequestError,
+    NotFoundError,
     UnauthorizedError,
     UnimplementedError,
     to_message,
@@ -40,7 +43,7 @@ def _method(
 
     def decorate(handler: _Handler) -> Any:
         async def method(self: "GrpcMethods", data: bytes, grpc_context: Context) -> Any:
-            status = 200
+            status, started = 200, time.monotonic()
             try:
                 if not open_to_all:
                     self._authorize(grpc_context)
@@ -49,7 +52,7 @@ def _method(
                 status = _set_status(grpc_context, exc)
                 return answer_type()
             finally:
-                self.service.metrics.count_request("grpc", status)
+                self._note(handler.__name__, status, started)
 
         method.__name__ = handler.__name__
         method.__doc__ = handler.__doc__
@@ -86,7 +89,10 @@ class GrpcMethods:
     @_method(pb.ModelReadyRequest, pb.ModelReadyResponse)
     async def ModelReady(self, request: Any) -> Any:
         """Say whether a model can answer."""
-        self.service.models.find(request.name, request.version)
+        try:
+            self.service.models.find(request.name, request.version)
+        except NotFoundError:  # as Triton: over gRPC that is an answer, no error
+            return pb.ModelReadyResponse(ready=False)
         return pb.ModelReadyResponse(ready=True)
 
     @_method(pb.ServerMetadataRequest, pb.ServerMetadataResponse)
@@ -139,13 +145,14 @@ class GrpcMethods:
         self, requests: AsyncIterable[bytes], grpc_context: Context
     ) -> AsyncIterator[Any]:
         """Answer a stream of requests one by one, in order; a bad one ends in its own message."""
-        count = self.service.metrics.count_request
+        started = time.monotonic()
         try:
             self._authorize(grpc_context)
         except UnauthorizedError as exc:
-            count("grpc", _set_status(grpc_context, exc))
+            self._note("ModelStreamInfer", _set_status(grpc_context, exc), started)
             return
         async for data in requests:
+            started = time.monotonic()
             answer, status = pb.ModelStreamInferResponse(), 200
             try:
                 answer.infer_response.CopyFrom(await self._infer(data))
@@ -153,7 +160,7 @@ class GrpcMethods:
                 status = _to_http_status(exc)
                 answer.error_message = to_message(exc)
                 answer.infer_response.id = _id_of(data)
-            count("grpc", status)
+            self._note("ModelStreamInfer", status, started)
             yield answer
 
     SystemSharedMemoryStatus = _unimplemented(
@@ -180,6 +187,10 @@ class GrpcMethods:
     def _authorize(self, context: Context) -> None:
         metadata = dict(context.invocation_metadata())
         authorize(metadata.get("authorization"), self.service.config.token_hashes)
+
+    def _note(self, method: str, status: int, started: float) -> None:
+        self.service.metrics.count_request("grpc", status)
+        log_access("grpc", "POST", method, status, time.monotonic() - started)
 
     async def _infer(self, data: bytes) -> Any:
         async with self.service.admit(len(data), None) as ticket:

@@ -1,5 +1,7 @@
 """The ASGI application of one replica: the routes, and JSON for whatever goes wrong in them."""
 
+import time
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
@@ -7,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model_repo.inception_v3 import DecodeError
+from serving.access_log import log_access
 from serving.auth import authorize
 from serving.control import Control
 from serving.errors import OverloadedError, ServiceError, UnauthorizedError, to_message, to_status
@@ -19,7 +22,7 @@ _OPEN_PATHS = ("/v2/health/live", "/v2/health/ready", "/")
 _OPEN_PREFIX = "/page/"
 
 
-def build_http_app(service: Service, control: Control) -> ASGIApp:
+def build_http_app(service: Service, control: Control) -> FastAPI:
     """Build what answers the HTTP requests of one replica."""
     app = FastAPI(
         title="labelmill",
@@ -37,13 +40,14 @@ def build_http_app(service: Service, control: Control) -> ASGIApp:
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(Exception, _answer_error)
-    return _Gate(app, service)
+    app.add_middleware(_Gate, service=service)
+    return app
 
 
 class _Gate:
     """Lets in who may ask, and counts how every request ended."""
 
-    def __init__(self, app: FastAPI, service: Service) -> None:
+    def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
         self._hashes = service.config.token_hashes
         self._metrics = service.metrics
@@ -60,10 +64,15 @@ class _Gate:
                 status = message["status"]
             await send(message)
 
+        started = time.monotonic()
         try:
             await self._answer_to(scope)(scope, receive, send_and_note)
+        except Exception:
+            status = 500
+            raise
         finally:
             self._metrics.count_request("http", status)
+            log_access("http", scope["method"], scope["path"], status, time.monotonic() - started)
 
     def _answer_to(self, scope: Scope) -> ASGIApp:
         path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"

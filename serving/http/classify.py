@@ -34,7 +34,7 @@ def build_router(service: Service) -> APIRouter:
         embedding: Annotated[bool, Query(description="Also the 2,048 numbers.")] = False,
     ) -> Any:
         """Label images: one as the body itself, or several as files of a form."""
-        served = _find(service.models, model)
+        _find(service.models, model)  # before a body is read for nothing
         several = _is_form(request.headers.get("content-type", ""))
         size = declared_size(request.headers, service.limits)
         async with service.admit(size, client_timeout_s(request.headers)) as ticket:
@@ -44,6 +44,7 @@ def build_router(service: Service) -> APIRouter:
                 files = [(None, await read_body(request, service.limits))]
             if len(files) == 1 and not files[0][1]:
                 raise BadRequestError("the body is empty; send an image's bytes as the body")
+            served = _find(service.models, model)
             found = await service.label_images(served, [image for _, image in files], ticket)
         if len(found) == 1 and isinstance(found[0], DecodeError):
             raise found[0]

@@ -98,11 +98,12 @@ def _add_infer(router: APIRouter, service: Service) -> None:
     @router.post(_VERSION + "/infer", **documented)
     async def infer(request: Request, name: str, version: str = "") -> Response:
         """Label pixels, or encoded images where the model's name ends in `_image`."""
-        served = service.models.find(name, version)
+        service.models.find(name, version)  # before a body is read for nothing
         size = declared_size(request.headers, service.limits)
         header_length = parse_header_length(request.headers.get(HEADER_LENGTH))
         async with service.admit(size, client_timeout_s(request.headers)) as ticket:
             body = await read_body(request, service.limits)
+            served = service.models.find(name, version)
             asked = parse_infer_request(body, header_length, served.config.input[0])
             del body
             answer = await service.infer(served, asked, ticket)
