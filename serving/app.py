@@ -139,7 +139,7 @@ def _plain_errors() -> Iterator[None]:
     """On a command line, end in one sentence rather than in a traceback."""
     try:
         yield
-    except (ConfigError, ModelError) as exc:
+    except (ConfigError, ModelError, OSError) as exc:
         if click.get_current_context(silent=True) is None:
             raise
         raise click.ClickException(str(exc)) from exc

@@ -121,7 +121,7 @@ class Models:
                 continue
             try:
                 served = await asyncio.to_thread(self.load, reference)
-            except ModelError as exc:
+            except (ModelError, OSError) as exc:
                 logger.error("cannot load model %s: %s", reference, exc)
                 self.loaded[reference] = Loaded(revision, str(exc))
             else:

@@ -109,5 +109,4 @@ async def _answer_invalid(_: Request, exc: Exception) -> Response:
 
 async def _answer_http_error(_: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
-    text = exc.detail
-    return JSONResponse({"error": f"{text[0].lower()}{text[1:]}"}, exc.status_code, exc.headers)
+    return JSONResponse({"error": exc.detail.lower()}, exc.status_code, exc.headers)
