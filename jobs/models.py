@@ -1,39 +1,30 @@
 """Finding a job's model from wherever a worker runs."""
 
-import hashlib
-import os
-import shutil
-import tempfile
-from pathlib import Path
-
 from jobs.spec import JobSpec
-from jobs.storage import Storage, StoredObject, is_s3
+from jobs.storage import Storage, is_s3
 from model_repo.inception_v3 import (
     Classifier,
     Model,
     ModelSpec,
-    RepositoryError,
     RuntimeOptions,
     Weights,
     WeightsError,
     find_weights,
     load_model,
+    locate,
 )
-from model_repo.inception_v3.cache import cache_folder
-from model_repo.inception_v3.repository import BUILTIN_REPOSITORY
+from model_repo.inception_v3.locate import ModelSource
 from model_repo.inception_v3.weights import is_untrained
-
-_COPY_BYTES = 8 * 1024 * 1024
 
 
 def with_absolute_paths(spec: JobSpec) -> JobSpec:
     """Make local paths mean the same in every process, whatever its current folder."""
-    values = {name: getattr(spec, name) for name in ("model_repository", "labels", "weights")}
+    source = _to_source(spec).with_absolute_paths()
     return spec.model_copy(
         update={
-            name: os.path.abspath(value)
-            for name, value in values.items()
-            if value is not None and not is_s3(value) and not is_untrained(value)
+            "model_repository": source.model_repository,
+            "weights": source.weights,
+            "labels": source.labels,
         }
     )
 
@@ -46,17 +37,9 @@ def find_model(spec: JobSpec, storage: Storage) -> tuple[Model, Weights]:
         WeightsError: there are no such weights.
         JobError: they cannot be read.
     """
-    repository = BUILTIN_REPOSITORY
-    if spec.model_repository is not None:
-        name = spec.model.partition(":")[0]
-        repository = _bring(f"{spec.model_repository.rstrip('/')}/{name}", storage).parent
-    weights, labels = spec.weights, spec.labels
-    if weights is not None and not is_untrained(weights):
-        labels = labels or _labels_beside(weights.rstrip("/"), storage)
-        weights = str(_bring(weights.rstrip("/"), storage))
-    labels_path = _bring(labels, storage) if labels else None
-    model = load_model(repository, spec.model, labels_path=labels_path)
-    return model, find_weights(model, weights)
+    if spec.weights and not is_s3(spec.weights) and not is_untrained(spec.weights):
+        storage.head(spec.weights)  # a disk that fails is the storage's trouble, and said so
+    return locate.find_model(_to_source(spec), storage)
 
 
 def load_classifier(
@@ -92,46 +75,10 @@ def weights_available() -> bool:
     return True
 
 
-def _labels_beside(weights: str, storage: Storage) -> str | None:
-    """Return a labels.txt that lies with the weights, or above their version folder."""
-    folder = weights if storage.head(weights) is None else weights.rpartition("/")[0]
-    candidates = [f"{folder}/labels.txt"]
-    above, _, version = folder.rpartition("/")
-    if version.isdecimal():
-        candidates.append(f"{above}/labels.txt")
-    return next((uri for uri in candidates if storage.head(uri) is not None), None)
-
-
-def _bring(uri: str, storage: Storage) -> Path:
-    """Return a local path to a file or folder, copying it from S3 to the user's cache.
-
-    A copy's place is made of what is there, so another content is another copy.
-
-    Raises:
-        RepositoryError: there is nothing.
-    """
-    if not is_s3(uri):
-        return Path(uri)
-    objects = list(storage.list(uri))
-    if not objects:
-        raise RepositoryError(f"{uri} does not exist")
-    above, _, name = uri.rpartition("/")
-    target = cache_folder("models") / _digest(objects)
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=target.parent))
-        for item in objects:
-            path = temporary / item.uri.removeprefix(f"{above}/")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with storage.open(item.uri) as source, path.open("wb") as copy:
-                shutil.copyfileobj(source, copy, _COPY_BYTES)
-        try:
-            temporary.rename(target)
-        except OSError:  # another process was quicker
-            shutil.rmtree(temporary)
-    return target / name
-
-
-def _digest(objects: list[StoredObject]) -> str:
-    text = repr([(item.uri, item.size, item.etag) for item in objects])
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+def _to_source(spec: JobSpec) -> ModelSource:
+    return ModelSource(
+        reference=spec.model,
+        model_repository=spec.model_repository,
+        weights=spec.weights,
+        labels=spec.labels,
+    )

@@ -21,12 +21,12 @@ from jobs.storage.objects import (
     StoredObject,
     Wanted,
     check_size,
-    is_s3,
     local_path,
     to_uri,
 )
 from jobs.storage.ranges import StoredFile
 from jobs.storage.s3 import S3Storage
+from model_repo.inception_v3.locate import is_s3
 
 __all__ = [
     "MAX_OBJECT_BYTES",

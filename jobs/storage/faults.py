@@ -26,7 +26,8 @@ from obstore.exceptions import BaseError, GenericError, UnauthenticatedError
 from urllib3.exceptions import HTTPError
 
 from jobs.errors import StorageError
-from jobs.storage.objects import DeniedError, NoBucketError, split_s3
+from jobs.storage.objects import DeniedError, NoBucketError
+from model_repo.inception_v3.locate import split_s3
 
 if TYPE_CHECKING:
     from jobs.storage.clients import S3Clients

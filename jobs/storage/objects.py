@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from jobs.errors import FetchError, SpecError, StorageError
+from model_repo.inception_v3.locate import is_s3
 
 MAX_OBJECT_BYTES = 256 * 1024 * 1024
 
 _FILE = "file://"
-_S3 = "s3://"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -88,7 +88,7 @@ def to_uri(text: str) -> str:
     Raises:
         SpecError: a scheme that is not supported.
     """
-    if text.startswith(_S3) or text.startswith(_FILE):
+    if is_s3(text) or text.startswith(_FILE):
         return text
     scheme = _SCHEME.match(text)
     if scheme:
@@ -104,11 +104,6 @@ def to_uri(text: str) -> str:
     return _FILE + path
 
 
-def is_s3(uri: str) -> bool:
-    """Say whether the uri names something on S3."""
-    return uri.startswith(_S3)
-
-
 def local_path(uri: str) -> str:
     """Return the path that a `file://` uri names: the raw one, or the percent-decoded one."""
     raw = uri.removeprefix(_FILE)
@@ -116,12 +111,6 @@ def local_path(uri: str) -> str:
         return raw
     decoded = os.fsdecode(unquote_to_bytes(raw))
     return decoded if "\0" not in decoded and os.path.lexists(decoded) else raw
-
-
-def split_s3(uri: str) -> tuple[str, str]:
-    """Split `s3://bucket/key` into bucket and raw key."""
-    bucket, _, key = uri.removeprefix(_S3).partition("/")
-    return bucket, key
 
 
 def check_size(uri: str, size: int) -> None:

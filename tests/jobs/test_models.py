@@ -1,11 +1,15 @@
-"""Models from wherever they lie; weights are small stand-ins, since nothing is loaded here."""
+"""A job's model, by its own storage; weights are small stand-ins, since nothing is loaded."""
+
+import errno
+import os
 
 import pytest
 
-from jobs.models import find_model, with_absolute_paths
+from jobs.errors import StorageError
+from jobs.models import find_model, load_classifier, with_absolute_paths
 from jobs.spec import load_job_spec
 from jobs.storage import Storage
-from model_repo.inception_v3 import RepositoryError, WeightsError
+from model_repo.inception_v3 import INCEPTION_V3, RepositoryError, RuntimeOptions, WeightsError
 from model_repo.inception_v3.repository import BUILTIN_REPOSITORY
 
 CONFIG = (BUILTIN_REPOSITORY / "inception_v3" / "config.pbtxt").read_text()
@@ -14,8 +18,12 @@ FLOWERS = CONFIG.replace('"inception_v3"\nbackend', '"flowers"\nbackend').replac
 )
 
 
+def spec_of(**options):
+    return load_job_spec({"input": "a", "output": "b", **options})
+
+
 def find(**options):
-    return find_model(load_job_spec({"input": "a", "output": "b", **options}), Storage())
+    return find_model(spec_of(**options), Storage())
 
 
 @pytest.fixture
@@ -28,20 +36,7 @@ def put(s3_bucket, s3_client):
 
 
 @pytest.mark.parametrize("name", ["net.pth", "1/model.safetensors"])
-def test_labels_beside_the_weights_are_found(tmp_path, name):
-    path = tmp_path / "w" / name
-    path.parent.mkdir(parents=True)
-    path.write_text("x")
-    (tmp_path / "w" / "labels.txt").write_text("rose\ntulip\n")
-
-    model, weights = find(weights=str(path))
-
-    assert model.spec.labels == ("rose", "tulip")
-    assert weights.path == path
-
-
-@pytest.mark.parametrize("name", ["net.pth", "1/model.safetensors"])
-def test_labels_beside_the_weights_are_found_on_s3(put, name):
+def test_weights_and_the_labels_beside_them_are_brought_from_s3(put, name):
     uri = put(f"w/{name}", "x")
     put("w/labels.txt", "rose\ntulip\n")
 
@@ -51,16 +46,7 @@ def test_labels_beside_the_weights_are_found_on_s3(put, name):
     assert weights.path.read_text() == "x"
 
 
-def test_a_folder_of_weights_on_s3_is_brought(put):
-    folder = put("w/2/model.pt", "y").rpartition("/")[0]
-    labels = put("names.txt", "rose\ntulip\nlily\n")
-
-    model, weights = find(weights=f"{folder}/", labels=labels)
-
-    assert (len(model.spec.labels), weights.path.read_text()) == (3, "y")
-
-
-def test_a_model_repository_on_s3_gives_its_newest_version(put):
+def test_a_model_is_brought_from_a_repository_on_s3(put):
     put("models/flowers/config.pbtxt", FLOWERS)
     put("models/flowers/labels.txt", "rose\ntulip\n")
     put("models/flowers/1/model.pt", "old")
@@ -74,13 +60,6 @@ def test_a_model_repository_on_s3_gives_its_newest_version(put):
     assert not (model.folder.parent.parent / "flowers_large").exists()
 
 
-def test_new_content_on_s3_is_brought_anew(put):
-    labels = put("labels.txt", "rose\ntulip\n")
-    before = find(weights=put("net.pt", "old"), labels=labels)[1].sha256
-
-    assert find(weights=put("net.pt", "new"), labels=labels)[1].sha256 != before
-
-
 def test_what_is_not_on_s3_is_named_as_the_user_named_it(put):
     bucket = put("x", "x").removesuffix("/x")
 
@@ -91,14 +70,30 @@ def test_what_is_not_on_s3_is_named_as_the_user_named_it(put):
 
 def test_local_paths_become_absolute_and_nothing_else(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    spec = load_job_spec({"input": "a", "output": "b", "weights": "w.pt", "labels": "s3://b/l.txt"})
+    spec = spec_of(weights="w.pt", labels="s3://b/l.txt", model_repository="models")
 
-    assert with_absolute_paths(spec).weights == str(tmp_path / "w.pt")
-    assert with_absolute_paths(spec).labels == "s3://b/l.txt"
-    untrained = load_job_spec({"input": "a", "output": "b", "weights": "untrained:7"})
-    assert with_absolute_paths(untrained).weights == "untrained:7"
+    changed = {"weights": str(tmp_path / "w.pt"), "model_repository": str(tmp_path / "models")}
+    assert with_absolute_paths(spec) == spec.model_copy(update=changed)
+    untrained = spec_of(weights="untrained:7")
+    assert with_absolute_paths(untrained) == untrained
 
 
 def test_missing_weights_are_named():
     with pytest.raises(WeightsError, match=r"weights '/nowhere/w\.pt' do not exist"):
         find(weights="/nowhere/w.pt")
+
+
+def test_a_disk_that_fails_is_the_storages_trouble(monkeypatch):
+    def fail(path, **_):
+        raise OSError(errno.ENOTCONN, "Transport endpoint is not connected", path)
+
+    monkeypatch.setattr(os, "stat", fail)
+    with pytest.raises(StorageError, match=r"cannot look at '/mnt/w\.pt': transport endpoint"):
+        find(weights="/mnt/w.pt")
+
+
+def test_a_node_with_other_weights_is_refused():
+    spec = spec_of(weights="untrained:1")
+
+    with pytest.raises(WeightsError, match="weights untrained:1 here, untrained:0 there"):
+        load_classifier(spec, Storage(), RuntimeOptions(), (INCEPTION_V3, "untrained:0"))

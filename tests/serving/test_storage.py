@@ -1,0 +1,201 @@
+"""A model repository on S3 as the service reads it, on a real server."""
+
+import random
+import time
+from contextlib import ExitStack
+
+import pytest
+
+from model_repo.inception_v3 import RepositoryError
+from model_repo.inception_v3.locate import ModelSource, find_model, list_repository
+from model_repo.inception_v3.repository import BUILTIN_REPOSITORY
+from serving.storage import S3Store
+from tests.jobs.faulty_proxy import faulty_proxy
+
+DATA = random.Random(7).randbytes(5_000_000)
+BODY_FAULTS = ("cut", "short")
+
+
+@pytest.fixture
+def put(s3_bucket, s3_client):
+    def put(key: str, body: bytes = b"x") -> str:
+        s3_client.put_object(Bucket=s3_bucket, Key=key, Body=body)
+        return f"s3://{s3_bucket}/{key}"
+
+    return put
+
+
+@pytest.fixture
+def behind_proxy(s3_environment, monkeypatch):
+    """Put a faulty proxy before the server: call it with the faults of the coming GETs."""
+    monkeypatch.setattr("serving.storage._ATTEMPTS", 3)
+    monkeypatch.setattr("serving.storage._PAUSE_S", 0)
+    with ExitStack() as stack:
+
+        def start(*faults: str | None, method: str = "GET") -> None:
+            left = list(faults)
+
+            def fault(command: str, _path: str) -> str | None:
+                return left.pop(0) if command == method and left else None
+
+            url = stack.enter_context(faulty_proxy(s3_environment.endpoint_url, fault))
+            monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+
+        yield start
+
+
+def names(uri: str) -> list[str]:
+    return [item.uri.split("/", 3)[3] for item in S3Store().list(uri)]
+
+
+def read(uri: str) -> bytes:
+    with S3Store().open(uri) as file:
+        return file.read()
+
+
+def test_a_folder_is_listed_without_its_namesakes(put, s3_bucket):
+    for key in ("a/b/1", "a/b/c/2", "a/bc", "a/b.txt", "a/b/"):
+        put(key, b"" if key.endswith("/") else b"x")
+
+    assert names(f"s3://{s3_bucket}/a/b") == names(f"s3://{s3_bucket}/a/b/") == ["a/b/1", "a/b/c/2"]
+    assert names(f"s3://{s3_bucket}/a/bc") == ["a/bc"]
+    assert sorted(names(f"s3://{s3_bucket}")) == ["a/b.txt", "a/b/1", "a/b/c/2", "a/bc"]
+    assert names(f"s3://{s3_bucket}/none") == []
+
+
+def test_a_listing_of_many_pages_is_whole(put, s3_bucket, monkeypatch):
+    keys = sorted(put(f"m/{number}").split("/", 3)[3] for number in range(7))
+    store = S3Store()
+    store._client.meta.events.register(
+        "provide-client-params.s3.ListObjectsV2", lambda params, **_: params | {"MaxKeys": 2}
+    )
+
+    assert [item.uri.split("/", 3)[3] for item in store.list(f"s3://{s3_bucket}/m")] == keys
+
+
+def test_odd_keys_come_back_letter_for_letter(put):
+    for key in ("m/ünï #1?.pt", "m/a+b%20c.pt", "m/a&b=c.pt"):
+        uri = put(key, key.encode())
+        assert [item.uri for item in S3Store().list(uri)] == [uri]
+        assert read(uri) == key.encode()
+
+
+def test_head_and_listing_agree(put, s3_bucket):
+    uri = put("m/model.pt", b"12345")
+
+    found = S3Store().head(uri)
+
+    assert found == next(iter(S3Store().list(f"s3://{s3_bucket}/m")))
+    assert found.size == 5
+    assert S3Store().head(f"s3://{s3_bucket}/m") is None
+    assert S3Store().head(f"s3://{s3_bucket}") is None
+
+
+def test_objects_are_read_whole(put):
+    assert read(put("large", DATA)) == DATA
+    assert read(put("empty", b"")) == b""
+
+
+def test_a_model_is_brought_from_s3(put, s3_bucket, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name in ("config.pbtxt", "labels.txt"):
+        put(f"zoo/inception_v3/{name}", (BUILTIN_REPOSITORY / "inception_v3" / name).read_bytes())
+    put("zoo/inception_v3/3/model.pt", DATA)
+    source = ModelSource(model_repository=f"s3://{s3_bucket}/zoo")
+
+    model, weights = find_model(source, S3Store())
+
+    assert (model.spec.version, weights.path.read_bytes()) == ("3", DATA)
+    assert list_repository(source.model_repository, S3Store()) == ["inception_v3"]
+
+
+@pytest.mark.parametrize("fault", [*BODY_FAULTS, "empty", "500", "reset"])
+def test_a_body_that_breaks_off_is_taken_up_again(put, behind_proxy, fault):
+    uri = put("large", DATA)
+    behind_proxy(fault, fault)
+
+    assert read(uri) == DATA
+
+
+@pytest.mark.parametrize("fault", [*BODY_FAULTS, "empty", "500"])
+def test_a_body_that_never_comes_whole_is_an_error(put, behind_proxy, fault):
+    uri = put("large", DATA)
+    behind_proxy(*[fault] * 50)
+
+    with pytest.raises(RepositoryError, match=f"cannot read {uri}: .*check the .*server"):
+        read(uri)
+
+
+def test_an_object_that_changes_while_it_is_read_is_refused(put, behind_proxy):
+    uri = put("large", DATA)
+    with S3Store().open(uri) as file:
+        put("large", DATA[::-1])
+        with pytest.raises(RepositoryError, match=f"{uri} has changed while it was read"):
+            file.read()
+
+
+@pytest.mark.parametrize("fault", ["empty", "cut", "drop"])
+def test_a_listing_that_is_not_whole_is_an_error(put, s3_bucket, behind_proxy, fault):
+    put("m/1")
+    put("m/2")
+    behind_proxy(*[fault] * 50)
+
+    with pytest.raises(RepositoryError, match=f"cannot list s3://{s3_bucket}/m/: .*check the"):
+        names(f"s3://{s3_bucket}/m/")
+
+
+def test_a_missing_object_and_a_missing_bucket_are_named(s3_bucket):
+    with pytest.raises(RepositoryError, match=f"^s3://{s3_bucket}/none does not exist$"):
+        S3Store().open(f"s3://{s3_bucket}/none")
+    with pytest.raises(RepositoryError, match=r"^bucket 'typo-7' does not exist at http://.*; "):
+        names("s3://typo-7/models")
+
+
+def test_refused_credentials_are_told_from_missing_permission(put, monkeypatch, behind_proxy):
+    uri = put("m/1")
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+        for ask in (read, names):
+            with pytest.raises(RepositoryError, match=r"does not accept the credentials \(Sig"):
+                ask(uri)
+    behind_proxy(*["403"] * 50, method="HEAD")
+    with pytest.raises(RepositoryError, match=f"cannot read {uri}"):
+        read(uri)
+    assert names(uri) == []  # as a folder: who may not look may still list
+
+
+def test_denied_reading_names_the_permission(put, behind_proxy, monkeypatch):
+    uri = put("m/1")
+    behind_proxy(*["403"] * 50)
+
+    with pytest.raises(RepositoryError, match="access denied; the credentials need s3:GetObject"):
+        read(uri)
+    with pytest.raises(RepositoryError, match="access denied; the credentials need s3:ListBucket"):
+        names(f"{uri}/")
+
+
+def test_no_credentials_at_all_are_named(put, monkeypatch):
+    uri = put("m/1")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+
+    for ask in (read, names):
+        with pytest.raises(RepositoryError, match="no credentials were found; set AWS_ACCESS_KEY"):
+            ask(uri)
+
+
+def test_an_endpoint_that_does_not_answer_is_named_soon(put, monkeypatch):
+    uri = put("m/1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    started = time.monotonic()
+
+    with pytest.raises(RepositoryError, match=r"endpoint http://127\.0\.0\.1:1 cannot be reached"):
+        names(uri)
+    assert time.monotonic() - started < 30
+
+
+def test_a_configuration_that_makes_no_sense_is_named(s3_environment, monkeypatch):
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+
+    with pytest.raises(RepositoryError, match=r"the AWS configuration cannot be used: .*nobody"):
+        names("s3://b/models")
