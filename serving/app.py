@@ -128,7 +128,9 @@ def _serve_run_options() -> dict[str, Any]:
 def _end(*_: object) -> None:
     """Let the requests finish, then make `serve run` shut down, which would not wait for them."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)  # whoever asks twice does not want to wait
+        signal.signal(
+            number, signal.default_int_handler
+        )  # whoever asks twice does not want to wait
     for name in serve.status().applications:
         serve.delete(name)
     raise KeyboardInterrupt
