@@ -107,7 +107,9 @@ def _start_serve(config: ServingConfig) -> None:
     # Inherited by what Ray starts here: no message is read whole that would be refused after it.
     os.environ.setdefault("RAY_SERVE_GRPC_MAX_MESSAGE_SIZE", str(config.max_body_bytes))
     os.environ.setdefault("RAY_worker_niceness", "0")
-    ray.init(address=options.get("address"), namespace="serve")
+    # As for jobs: a Ray of its own, unless a cluster is named.
+    address = options.get("address") or os.environ.get("RAY_ADDRESS") or "local"
+    ray.init(address=address, namespace="serve")
     serve.start(
         http_options=HTTPOptions(host=config.host, port=config.port),
         grpc_options=gRPCOptions(
