@@ -1,173 +1,129 @@
-// The page at `/`: each image is one request to v1/classify, a few at a time.
-// Names and labels are strangers' text: they reach the page by textContent only.
+// Each image is one request to v1/classify. Names and labels are strangers' text: textContent only.
 
 const MAX_SHOWN = 200;
 const MAX_PARALLEL = 4;
 const TOKEN_KEY = "labelmill-token";
-const $ = (id) => document.getElementById(id);
 
 const items = new Set();
 const queue = [];
 let running = 0;
 let models = [];
-let token = readToken();
-let tokenAnswer = null; // the promise that all who wait for the dialog share
+let token = "";
+let asking = null; // the promise that all who wait for a token share
+
+const $ = (id) => document.getElementById(id);
+const isBusy = (item) => item.state === "waiting" || item.state === "sending";
+const canRetry = (item) => item.state === "failed" && Boolean(item.again);
+const countIf = (test) => [...items].filter(test).length;
 
 // ---- text
 
 const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 const toMs = (ms) => (Number.isFinite(ms) ? `${ms.toFixed(ms < 10 ? 1 : 0)} ms` : "–");
-const isUntrained = (sha256) => String(sha256).startsWith("untrained");
+const toPercent = (score) => (score > 0 && score < 0.001 ? "< 0.1%" : `${(score * 100).toFixed(1)}%`);
+const toSize = (bytes) => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
 
-function toPercent(score) {
-  const percent = score * 100;
-  return percent > 0 && percent < 0.1 ? "< 0.1%" : `${percent.toFixed(1)}%`;
+function toSummary() {
+  const failed = countIf((item) => item.state === "failed");
+  const labelled = countIf((item) => item.state === "done");
+  return `${plural(items.size, "image")}, ${labelled} labelled${failed ? `, ${failed} failed` : ""}`;
 }
 
-function toSize(bytes) {
-  if (bytes < 1000) return `${bytes} B`;
-  return bytes < 1e6 ? `${Math.round(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+function make(tag, text, className = "") {
+  const element = document.createElement(tag);
+  element.textContent = text;
+  element.className = className;
+  return element;
 }
 
-const FLAGS = {
-  exif_rotated: "turned upright",
-  alpha: "transparent, put on white",
-  cmyk: "CMYK",
-  sixteen_bit: "16 bits, upper 8 used",
-  animated: "first frame used",
-  blank: "practically one colour",
-  tiny: "very small",
-  extreme_aspect: "very long, centre used",
-};
-
-// ---- curl
-
-// One word of a shell. Control and invisible characters are spelled out, so that pasting the line
-// into a terminal does nothing but type it.
-function quote(text) {
-  if (/^[\w@%+=:,./-]+$/.test(text)) return text;
-  if (!/[\p{C}\p{Zl}\p{Zp}]/u.test(text)) return `'${text.replaceAll("'", "'\\''")}'`;
-  const spelled = text.replace(/[\\']/g, "\\$&").replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (character) =>
-    [...new TextEncoder().encode(character)]
-      .map((byte) => `\\${byte.toString(8).padStart(3, "0")}`)
-      .join(""),
-  );
-  return `$'${spelled}'`;
-}
-
-function toCurl(item) {
-  const name = item.file.name === "-" ? "./-" : item.file.name; // a lone - is standard input
-  const bearer = token ? ' -H "Authorization: Bearer $TOKEN"' : "";
-  const type = quote(`Content-Type: ${item.type}`);
-  return `curl --data-binary ${quote(`@${name}`)} -H ${type}${bearer} ${quote(item.address)}`;
-}
-
-// Outside https and localhost there is no clipboard API, only the old command.
-async function copy(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    const area = document.createElement("textarea");
-    const focused = document.activeElement;
-    area.value = text;
-    area.className = "unseen";
-    document.body.append(area);
-    area.select();
-    const copied = document.execCommand("copy");
-    area.remove();
-    focused?.focus();
-    return copied;
-  }
-}
-
-async function copyCurl(item) {
-  const line = toCurl(item);
-  item.part.curl.textContent = line;
-  item.part.curl.hidden = false;
-  if (await copy(line)) {
-    item.part.copy.textContent = "Copied";
-    say("Copied the curl line.");
-    setTimeout(() => (item.part.copy.textContent = "Copy curl"), 2000);
-  } else {
-    getSelection().selectAllChildren(item.part.curl);
-    item.part.curl.focus();
-    say("The browser does not let this page copy. The line is selected.");
-  }
-}
-
-// ---- announcements: one sentence for all that finished in half a second
+// ---- announcements: one sentence for all that finished within half a second
 
 let finished = [];
-let announcing = 0;
 
 function say(text) {
   $("live").textContent = text;
 }
 
 function announce(item) {
-  finished.push(item);
-  announcing ||= setTimeout(() => {
-    const left = [...items].filter(isBusy).length;
-    const [first] = finished;
-    const text =
-      finished.length === 1
-        ? `${first.file.name}: ${first.outcome}`
-        : `${plural(finished.length, "image")} finished.`;
-    say(left ? `${text} ${left} to go.` : finished.length > 1 ? `${text} ${toSummary()}.` : text);
+  if (finished.push(item) > 1) return;
+  setTimeout(() => {
+    const left = countIf(isBusy);
+    const [first, ...others] = finished;
+    const text = others.length ? `${finished.length} images finished.` : `${first.file.name}: ${first.outcome}`;
+    say(`${text} ${left ? `${left} to go.` : others.length ? toSummary() : ""}`);
     finished = [];
-    announcing = 0;
   }, 500);
+}
+
+// ---- curl
+
+// One word of a shell. Control and invisible characters are spelled out, so that pasting the line
+// into a terminal does nothing but type it.
+function quote(text) {
+  const hidden = /[\p{C}\p{Zl}\p{Zp}]/gu;
+  const octal = (byte) => `\\${byte.toString(8).padStart(3, "0")}`;
+  if (/^[\w@%+=:,./-]+$/.test(text)) return text;
+  if (text.search(hidden) < 0) return `'${text.replaceAll("'", "'\\''")}'`;
+  const spelled = text.replace(/[\\']/g, "\\$&");
+  return `$'${spelled.replace(hidden, (character) => [...new TextEncoder().encode(character)].map(octal).join(""))}'`;
+}
+
+function toCurl({ file, type, address }) {
+  const name = file.name === "-" ? "./-" : file.name; // a lone - is standard input
+  const bearer = token && ' -H "Authorization: Bearer $TOKEN"';
+  return `curl --data-binary ${quote(`@${name}`)} -H ${quote(`Content-Type: ${type}`)}${bearer} ${quote(address)}`;
+}
+
+async function copyCurl(item) {
+  const { curl, copy } = item.part;
+  const line = toCurl(item);
+  let copied = true;
+  curl.textContent = line;
+  curl.hidden = false;
+  try {
+    await navigator.clipboard.writeText(line);
+  } catch { // plain http beyond localhost has only the old way
+    getSelection().selectAllChildren(curl);
+    copied = document.execCommand("copy");
+  }
+  copy.textContent = copied ? "Copied" : "Selected: copy it";
+  say(`curl line ${copied ? "copied" : "selected"}.`);
+  setTimeout(() => (copy.textContent = "Copy curl"), 2000);
 }
 
 // ---- the list
 
-const isBusy = (item) => item.state === "waiting" || item.state === "sending";
-
-function toSummary() {
-  const all = [...items];
-  const failed = all.filter((item) => item.state === "failed").length;
-  const labelled = all.filter((item) => item.state === "done").length;
-  return `${plural(all.length, "image")}, ${labelled} labelled${failed ? `, ${failed} failed` : ""}`;
-}
-
 function showList() {
-  const busy = [...items].filter(isBusy).length;
-  $("results").hidden = items.size === 0;
+  const busy = countIf(isBusy);
+  $("results").hidden = !items.size;
   document.body.classList.toggle("some", items.size > 0);
   $("summary").textContent = toSummary();
   $("progress").max = items.size || 1;
   $("progress").value = items.size - busy;
-  $("progress").hidden = busy === 0;
-  $("retry-all").hidden = [...items].filter((item) => item.state === "failed" && item.again).length < 2;
+  $("progress").hidden = !busy;
+  $("retry-all").hidden = countIf(canRetry) < 2;
 }
 
 function addFiles(files) {
-  const taken = [...files].slice(0, Math.max(0, MAX_SHOWN - items.size));
-  const leftOut = files.length - taken.length;
-  $("left-out").textContent = `${plural(leftOut, "image")} left out: this page shows ${MAX_SHOWN} at most. Remove some, or label many at once with a labelmill job.`;
-  $("left-out").hidden = leftOut === 0;
-  const added = taken.map(buildItem);
+  const added = files.slice(0, MAX_SHOWN - items.size).map(buildItem);
+  const leftOut = files.length - added.length;
+  $("left-out").textContent = `${plural(leftOut, "image")} left out: this page shows ${MAX_SHOWN} at most.`;
+  $("left-out").hidden = !leftOut;
   $("cards").prepend(...added.map((item) => item.card));
-  added.forEach((item) => {
-    items.add(item);
-    submit(item);
-  });
-  if (leftOut) say($("left-out").textContent);
-  else if (added.length > 1) say(`Labelling ${plural(added.length, "image")}.`);
+  added.forEach((item) => items.add(item) && submit(item));
+  say(leftOut ? $("left-out").textContent : `Labelling ${plural(added.length, "image")}.`);
 }
 
 function buildItem(file) {
   const card = $("card").content.cloneNode(true).firstElementChild;
-  const part = { image: card.querySelector("img"), name: card.querySelector("h3") };
-  for (const name of ["remove", "retry", "copy", "curl", "meta", "state", "detail", "labels", "cost", "placeholder"])
-    part[name] = card.querySelector(`.${name}`);
-  const item = { file, card, part, state: "waiting", type: file.type || "application/octet-stream" };
+  const part = {};
+  for (const element of card.querySelectorAll("[class]")) part[element.classList[0]] = element;
+  const item = { file, card, part, type: file.type || "application/octet-stream" };
   part.name.textContent = file.name;
   part.meta.textContent = toSize(file.size);
-  part.remove.setAttribute("aria-label", `Remove ${file.name}`);
-  part.copy.setAttribute("aria-label", `Copy curl line for ${file.name}`);
-  part.retry.setAttribute("aria-label", `Retry ${file.name}`);
+  part.remove.ariaLabel = `Remove ${file.name}`;
+  part.copy.ariaLabel = `Copy curl line for ${file.name}`;
+  part.retry.ariaLabel = `Retry ${file.name}`;
   part.remove.onclick = () => removeByHand(item);
   part.copy.onclick = () => copyCurl(item);
   part.retry.onclick = () => retry(item);
@@ -176,17 +132,14 @@ function buildItem(file) {
 }
 
 function showPreview({ file, part }) {
-  const { image } = part;
-  const url = URL.createObjectURL(file);
+  const { image, placeholder } = part;
   image.alt = `Preview of ${file.name}`;
-  image.onload = () => URL.revokeObjectURL(url);
-  image.onerror = () => {
-    URL.revokeObjectURL(url);
-    image.hidden = true;
-    part.placeholder.textContent = "no preview in this browser";
-    part.placeholder.hidden = false;
+  image.src = URL.createObjectURL(file);
+  image.onload = image.onerror = ({ type }) => {
+    URL.revokeObjectURL(image.src);
+    image.hidden = type === "error";
+    placeholder.hidden = !image.hidden;
   };
-  image.src = url;
 }
 
 function remove(item) {
@@ -203,9 +156,8 @@ function removeByHand(item) {
   say(`Removed ${item.file.name}.`);
 }
 
-function clear() {
-  [...items].forEach(remove);
-  $("left-out").hidden = true;
+function removeAll() {
+  items.forEach(remove);
   showList();
   $("files").focus();
   say("Removed all images.");
@@ -215,9 +167,10 @@ function clear() {
 
 const toUrl = (path) => new URL(path, document.baseURI).href;
 const toHeaders = () => (token ? { Authorization: `Bearer ${token}` } : {});
+const chosenModel = () => models.find(({ name }) => name === $("model").value);
 
 function toAddress() {
-  const model = models.find((each) => each.name === $("model").value);
+  const model = chosenModel();
   const topK = Math.min($("top-k").value, model?.classes ?? Infinity);
   const more = models.length > 1 ? `&model=${encodeURIComponent(model.name)}` : "";
   return toUrl(`v1/classify?top_k=${topK}${more}`);
@@ -226,27 +179,25 @@ function toAddress() {
 function cancel(item) {
   item.controller?.abort();
   clearTimeout(item.timer);
-  const place = queue.indexOf(item);
-  if (place >= 0) queue.splice(place, 1);
+  if (queue.includes(item)) queue.splice(queue.indexOf(item), 1);
 }
 
 function submit(item) {
   cancel(item);
   item.controller = new AbortController();
   item.address = toAddress();
-  show(item, "waiting", item.result ? "" : "Waiting …");
+  show(item, "waiting", item.labelled ? "" : "Waiting…");
   queue.push(item);
   pump();
 }
 
-// A service that is busy says when to come back: a retry before that waits.
+// A service that is busy says when to come back; until then a retry waits.
 function retry(item) {
-  const wait = (item.notBefore ?? 0) - performance.now();
-  if (item.again === "token") forgetToken();
-  if (wait <= 0) return submit(item);
+  const waitMs = (item.notBefore ?? 0) - performance.now();
+  if (waitMs <= 0) return submit(item);
   cancel(item);
-  show(item, "waiting", `Waiting ${Math.ceil(wait / 1000)} s, as the service asked …`);
-  item.timer = setTimeout(submit, wait, item);
+  show(item, "waiting", `Waiting ${plural(Math.ceil(waitMs / 1000), "second")}, as the service asked…`);
+  item.timer = setTimeout(submit, waitMs, item);
 }
 
 function pump() {
@@ -261,275 +212,235 @@ function pump() {
 
 async function send(item) {
   const { signal } = item.controller;
-  show(item, "sending", item.result ? "" : "Labelling …");
   let outcome;
+  show(item, "sending", item.labelled ? "" : "Labelling…");
   do outcome = await request(item, signal);
-  while (outcome === "again" && !signal.aborted);
+  while (!outcome && !signal.aborted);
   if (signal.aborted) return;
   if (outcome.labels) showLabels(item, outcome);
   else showFailure(item, outcome);
   announce(item);
 }
 
-async function request(item, signal) {
-  const { file, type, address } = item;
-  const used = token;
-  const start = performance.now();
+// Returns a prediction, a failure, or nothing when it is worth asking again with the new token.
+async function request({ file, type, address }, signal) {
+  const [used, start] = [token, performance.now()];
   try {
     const headers = { ...toHeaders(), "Content-Type": type };
     const response = await fetch(address, { method: "POST", body: file, headers, signal });
     const body = await response.json().catch(() => ({}));
     const totalMs = performance.now() - start;
     if (response.status === 401) {
-      if (used !== token || (await askToken(Boolean(used)))) return "again";
+      if (used !== token || (await askToken(used))) return null;
       return { text: "The service wants a token.", again: "token" };
     }
     const prediction = body.predictions?.[0];
-    if (!response.ok || prediction?.error) return toFailure(response, file, prediction ?? body);
-    if (!Array.isArray(prediction?.labels)) return { text: "The answer makes no sense to this page.", again: true };
-    return { ...prediction, totalMs, untrained: isUntrained(body.weights_sha256) };
+    if (Array.isArray(prediction?.labels)) return { ...prediction, totalMs, weights: body.weights_sha256 };
+    return toFailure(response, file, prediction ?? body);
   } catch {
-    return signal.aborted ? {} : toBreak(file);
+    return toBreak(file);
   }
 }
 
-// No answer at all: the file may have gone, the network may be down, or the service may have hung
-// up on a body that it finds too large.
+// No answer at all: the file is gone, the network is down, or the service hung up on a large body.
 async function toBreak(file) {
   try {
     await file.slice(0, 1).arrayBuffer();
   } catch {
-    return { text: "This file can't be read: it is a folder, or was changed or moved. Choose it again." };
+    return { text: "This file cannot be read: it is a folder, or it has changed since. Choose it again." };
   }
-  if (file.size > 1e7)
-    return { text: "The connection broke off. The image may be larger than the service takes, or the network is down.", again: true };
-  return { text: "The service can't be reached. Is the network up?", again: true };
+  const large = file.size > 1e7 ? " Or is this image too large for it?" : "";
+  return { text: `The service cannot be reached. Is the network up?${large}`, again: true };
 }
 
-function toFailure(response, file, { error }) {
-  const { status } = response;
-  const detail = typeof error === "string" ? error : `HTTP ${status}`;
-  const seconds = toSeconds(response.headers.get("Retry-After"));
-  const failure = (text, again) => ({ text, again, detail, seconds });
-  if (file.size === 0) return { text: "This file is empty." };
-  if (status === 413) return failure("This image is too large for the service.");
-  if (status === 415) return failure("The service does not take this kind of file.");
-  if (status === 422 || status === 200) return failure("This file can't be read as an image.");
-  if (status === 503 && seconds)
-    return failure(`The service is busy. It asks to wait ${plural(seconds, "second")}.`, true);
-  if (status === 503 || status === 429) return failure("The service is busy or still starting.", true);
-  if (status === 504) return failure("The answer took too long.", true);
-  if (status >= 500) return failure("Something went wrong in the service.", true);
-  return failure("The service refused the request.", status === 404 || status === 408);
-}
+const FAILURES = {
+  200: "The service's answer makes no sense to this page.",
+  413: "This image is too large for the service.",
+  415: "The service does not take this kind of file.",
+  422: "This file cannot be read as an image.",
+  429: "The service is busy.",
+  503: "The service is busy or not ready.",
+  504: "The answer took too long.",
+};
 
-function toSeconds(retryAfter) {
-  const seconds = /^\d+$/.test(retryAfter) ? Number(retryAfter) : (Date.parse(retryAfter) - Date.now()) / 1000;
-  return seconds > 0 ? Math.ceil(seconds) : 0;
+function toFailure({ status, headers }, file, { error }) {
+  if (!file.size) return { text: "This file is empty." };
+  const seconds = Number(headers.get("Retry-After")) || 0;
+  const again = status === 429 || status >= 500;
+  const other = status >= 500 ? "Something went wrong in the service." : "The service refused this.";
+  const text = seconds ? `The service is busy. It asks to wait ${plural(seconds, "second")}.` : (FAILURES[status] ?? other);
+  return { text, again, seconds, detail: typeof error === "string" ? error : `HTTP ${status}` };
 }
 
 // ---- one card
 
 function show(item, state, text) {
+  const { card, part } = item;
   item.state = state;
-  item.card.classList.toggle("busy", isBusy(item));
-  const { part } = item;
+  card.classList.toggle("busy", isBusy(item));
   part.state.textContent = text;
   part.state.classList.toggle("error", state === "failed");
-  part.detail.hidden = true;
-  part.retry.hidden = !(state === "failed" && item.again);
-  if (isBusy(item) && document.activeElement === part.retry) part.copy.focus();
+  part.detail.textContent = "";
+  if (document.activeElement === part.retry && !canRetry(item)) part.copy.focus();
+  part.retry.hidden = !canRetry(item);
   showList();
 }
 
-function showLabels(item, answer) {
+function showLabels(item, { labels, width, height, flags, timing, totalMs, weights }) {
   const { part, file } = item;
-  item.result = answer;
-  item.outcome = answer.labels.length ? `${answer.labels[0].label}, ${toPercent(answer.labels[0].score)}` : "no labels";
-  show(item, "done", "");
-  if (answer.untrained) showUntrained(true);
-  const flags = (answer.flags ?? []).map((flag) => FLAGS[flag] ?? flag);
-  const untrained = answer.untrained ? ["untrained: labels mean nothing"] : [];
-  part.meta.textContent = [`${answer.width} × ${answer.height}`, toSize(file.size), ...flags, ...untrained].join(" · ");
-  part.labels.replaceChildren(...answer.labels.map(buildLabel));
-  part.labels.hidden = false;
-  part.labels.setAttribute("aria-label", `Labels of ${file.name}`);
-  showCost(part.cost, answer.timing ?? {}, answer.totalMs);
+  const [best] = labels;
+  item.labelled = true;
+  item.notBefore = 0;
+  item.outcome = best ? `${best.label}, ${toPercent(best.score)}.` : "no labels.";
+  const marks = (flags ?? []).map((flag) => flag.replaceAll("_", " "));
+  part.meta.textContent = [`${width} × ${height}`, toSize(file.size), ...marks].join(" · ");
+  part.labels.replaceChildren(...labels.map(buildLabel));
+  part.labels.ariaLabel = `Labels of ${file.name}`;
+  part.cost.replaceChildren(...buildCost(timing ?? {}, totalMs));
+  part.labels.hidden = part.cost.hidden = false;
   if (!part.curl.hidden) part.curl.textContent = toCurl(item);
+  if (isUntrained(weights)) $("untrained").hidden = false;
+  show(item, "done", "");
 }
 
 function buildLabel({ label, score }) {
-  const row = document.createElement("li");
-  const [name, percent, bar, fill] = ["span", "span", "span", "i"].map((tag) => document.createElement(tag));
-  name.className = "label";
-  name.textContent = label;
-  percent.className = "score";
-  percent.textContent = toPercent(score);
-  bar.className = "bar";
-  bar.ariaHidden = "true";
+  const row = make("li", "");
+  const bar = make("span", "", "bar");
+  const fill = make("i", "");
   fill.style.setProperty("--score", `${score * 100}%`);
   bar.append(fill);
-  row.append(name, percent, bar);
+  row.append(make("span", label, "label"), make("span", toPercent(score), "score"), bar);
   return row;
 }
 
-function showCost(list, timing, totalMs) {
+function buildCost(timing, totalMs) {
   const cells = {
     decode: toMs(timing.decode_ms),
     queue: toMs(timing.queue_ms),
     forward: toMs(timing.forward_ms),
     "round trip": toMs(totalMs),
-    "batch of": timing.batch_size ?? "–",
+    batch: timing.batch_size ?? "–",
   };
-  list.replaceChildren(
-    ...Object.entries(cells).map(([name, value]) => {
-      const [cell, term, figure] = ["div", "dt", "dd"].map((tag) => document.createElement(tag));
-      term.textContent = name;
-      figure.textContent = value;
-      cell.append(term, figure);
-      return cell;
-    }),
-  );
-  list.hidden = false;
+  return Object.entries(cells).map(([name, value]) => {
+    const cell = make("div", "");
+    cell.append(make("dt", name), make("dd", value));
+    return cell;
+  });
 }
 
-function showFailure(item, { text, again, detail, seconds }) {
+function showFailure(item, { text, again, detail, seconds = 0 }) {
   const { part } = item;
   item.again = again;
-  item.result = null;
+  item.labelled = false;
   item.outcome = text;
-  item.notBefore = performance.now() + (seconds ?? 0) * 1000;
-  show(item, "failed", text);
+  item.notBefore = performance.now() + seconds * 1000;
   part.labels.hidden = part.cost.hidden = true;
-  part.meta.textContent = toSize(item.file.size);
+  show(item, "failed", text);
   part.detail.textContent = detail ? `The service says: ${detail}` : "";
-  part.detail.hidden = !detail;
 }
 
 // ---- token
 
-function readToken() {
-  try {
-    return sessionStorage.getItem(TOKEN_KEY) ?? "";
-  } catch {
-    return ""; // storage is switched off: memory only
-  }
-}
-
 function keepToken(text) {
   token = text;
+  showTokenButton();
   try {
-    if (text) sessionStorage.setItem(TOKEN_KEY, text);
-    else sessionStorage.removeItem(TOKEN_KEY);
-  } catch {
-    // memory only
-  }
-  $("token-button").hidden = false;
-  $("token-button").textContent = text ? "Forget token" : "Enter token";
+    sessionStorage.setItem(TOKEN_KEY, text);
+  } catch {} // memory will do
 }
 
-const forgetToken = () => keepToken("");
+function showTokenButton() {
+  $("token-button").hidden = false;
+  $("token-button").textContent = token ? "Forget token" : "Enter token";
+}
 
-// Resolves to whether there is a new token; everyone who asks meanwhile shares the one dialog.
+// Resolves to whether there is a new token.
 function askToken(refused) {
-  tokenAnswer ??= new Promise((resolve) => {
-    const dialog = $("token-dialog");
-    $("token").value = "";
+  const dialog = $("token-dialog");
+  asking ??= new Promise((resolve) => {
+    $("token").value = dialog.returnValue = "";
     $("token-error").textContent = refused ? "The service did not accept that token." : "";
-    dialog.returnValue = "";
     dialog.onclose = () => {
-      tokenAnswer = null;
-      resolve(dialog.returnValue === "use");
+      asking = null;
+      resolve(dialog.returnValue === "used");
     };
     dialog.showModal();
   });
-  return tokenAnswer;
+  return asking;
 }
 
 function useToken(event) {
   event.preventDefault();
-  const text = $("token").value.trim().replace(/^Bearer\s+/i, "");
-  if (!/^[\x21-\x7e]+$/.test(text)) {
-    $("token-error").textContent = "A token has only letters, digits and signs, no spaces.";
-    return;
-  }
-  keepToken(text);
-  $("token-dialog").close("use");
+  keepToken($("token").value.trim());
+  $("token-dialog").close("used");
   loadModels();
+  items.forEach((item) => canRetry(item) && item.again === "token" && submit(item));
 }
 
 // ---- models
 
+const isUntrained = (sha256) => String(sha256).startsWith("untrained");
+
 async function loadModels() {
   try {
     const response = await fetch(toUrl("v1/models"), { headers: toHeaders() });
-    if (response.status === 401) {
-      $("token-button").hidden = false;
-      $("status").textContent = "";
-      return;
-    }
+    if (response.status === 401) return showTokenButton();
     ({ models } = await response.json());
   } catch {
-    $("status").textContent = "The service can't be reached";
+    $("status").textContent = "The service cannot be reached.";
     return;
   }
-  const chosen = $("model").value;
-  $("model").replaceChildren(...models.map(({ name }) => new Option(name, name, false, name === chosen)));
+  const before = $("model").value;
+  $("model").replaceChildren(...models.map(({ name }) => new Option(name, name, false, name === before)));
   $("model-field").hidden = models.length < 2;
   showModel();
 }
 
 function showModel() {
-  const model = models.find((each) => each.name === $("model").value);
-  if (!model) return;
-  $("status").textContent = `${model.name}, version ${model.version}, ${plural(model.classes, "class").replace("classs", "classes")}`;
-  showUntrained(isUntrained(model.weights_sha256));
-}
-
-function showUntrained(untrained) {
-  $("untrained").hidden = !untrained;
-  $("untrained").textContent =
-    "The labels mean nothing: this service runs an untrained network, for trying it out. Give it weights to get real labels.";
+  const { name, version, classes, weights_sha256: weights } = chosenModel() ?? {};
+  $("status").textContent = name ? `${name}, version ${version}, ${classes} classes` : "";
+  $("untrained").hidden = !isUntrained(weights);
 }
 
 // ---- the person
 
-function onSettings() {
+const showDragging = (on) => document.body.classList.toggle("dragging", on);
+
+function changeSettings() {
   showModel();
-  items.forEach(submit);
+  items.forEach((item) => (item.state !== "failed" || item.again) && retry(item));
 }
 
-const hasFiles = (transfer) => transfer?.types.includes("Files");
-const dragging = (on) => document.body.classList.toggle("dragging", on);
+function takeFiles(event, files) {
+  if (!files?.length) return;
+  event.preventDefault();
+  addFiles([...files]);
+}
 
-$("files").onchange = ({ target }) => {
-  addFiles([...target.files]);
-  target.value = ""; // so that the same file can be chosen again
+$("files").onchange = (event) => {
+  takeFiles(event, event.target.files);
+  event.target.value = ""; // so that the same file can be chosen again
 };
-$("top-k").onchange = $("model").onchange = onSettings;
-$("clear").onclick = clear;
-$("retry-all").onclick = () => [...items].filter((item) => item.state === "failed" && item.again).forEach(retry);
-$("token-button").onclick = () => (token ? forgetToken() : askToken(false));
+$("top-k").onchange = $("model").onchange = changeSettings;
+$("clear").onclick = removeAll;
+$("retry-all").onclick = () => items.forEach((item) => canRetry(item) && retry(item));
+$("token-button").onclick = () => (token ? keepToken("") : askToken());
 $("token-cancel").onclick = () => $("token-dialog").close("");
-$("token-dialog").querySelector("form").onsubmit = useToken;
+$("token-form").onsubmit = useToken;
 addEventListener("dragover", (event) => {
-  if (!hasFiles(event.dataTransfer)) return;
-  event.preventDefault();
-  dragging(true);
+  if (!event.dataTransfer.types.includes("Files")) return;
+  event.preventDefault(); // or a drop would leave this page for the file
+  showDragging(true);
 });
-addEventListener("dragleave", (event) => event.relatedTarget ?? dragging(false));
+addEventListener("dragleave", (event) => event.relatedTarget || showDragging(false));
 addEventListener("drop", (event) => {
-  if (!hasFiles(event.dataTransfer)) return;
-  event.preventDefault();
-  dragging(false);
-  addFiles([...event.dataTransfer.files]);
+  showDragging(false);
+  takeFiles(event, event.dataTransfer.files);
 });
-addEventListener("paste", (event) => {
-  const files = [...(event.clipboardData?.files ?? [])];
-  if (!files.length) return;
-  event.preventDefault();
-  addFiles(files);
-});
+addEventListener("paste", (event) => takeFiles(event, event.clipboardData?.files));
 
-if (token) keepToken(token);
+try {
+  token = sessionStorage.getItem(TOKEN_KEY) ?? "";
+} catch {} // storage is switched off
+if (token) showTokenButton();
 loadModels();
