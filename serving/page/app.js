@@ -268,8 +268,8 @@ function toFailure({ status, headers }, file, { error }) {
   const seconds = Number(headers.get("Retry-After")) || 0;
   const again = status === 429 || status >= 500;
   const other = status >= 500 ? "Something went wrong in the service." : "The service refused this.";
-  const text = seconds ? `The service is busy. It asks to wait ${plural(seconds, "second")}.` : (FAILURES[status] ?? other);
-  return { text, again, seconds, detail: typeof error === "string" ? error : `HTTP ${status}` };
+  const busy = seconds && `The service is busy. It asks to wait ${plural(seconds, "second")}.`;
+  return { text: busy || (FAILURES[status] ?? other), again, seconds, detail: typeof error === "string" ? error : `HTTP ${status}` };
 }
 
 // ---- one card
@@ -288,10 +288,9 @@ function show(item, state, text) {
 
 function showLabels(item, { labels, width, height, flags, timing, totalMs, weights }) {
   const { part, file } = item;
-  const [best] = labels;
   item.labelled = true;
   item.notBefore = 0;
-  item.outcome = best ? `${best.label}, ${toPercent(best.score)}.` : "no labels.";
+  item.outcome = `${labels[0]?.label}, ${toPercent(labels[0]?.score)}.`;
   const marks = (flags ?? []).map((flag) => flag.replaceAll("_", " "));
   part.meta.textContent = [`${width} × ${height}`, toSize(file.size), ...marks].join(" · ");
   part.labels.replaceChildren(...labels.map(buildLabel));
