@@ -48,9 +48,9 @@ function announce(item) {
   if (finished.push(item) > 1) return;
   setTimeout(() => {
     const left = countIf(isBusy);
-    const [first, ...others] = finished;
-    const text = others.length ? `${finished.length} images finished.` : `${first.file.name}: ${first.outcome}`;
-    say(`${text} ${left ? `${left} to go.` : others.length ? toSummary() : ""}`);
+    const [{ file, outcome }, other] = finished;
+    const text = other ? `${finished.length} images finished.` : `${file.name}: ${outcome}`;
+    say(`${text} ${left ? `${left} to go.` : items.size > 1 ? toSummary() : ""}`);
     finished = [];
   }, 500);
 }
@@ -69,7 +69,7 @@ function quote(text) {
 }
 
 function toCurl({ file, type, address }) {
-  const name = file.name === "-" ? "./-" : file.name; // a lone - is standard input
+  const name = file.name === "-" ? "./-" : file.name; // - is standard input
   const bearer = token && ' -H "Authorization: Bearer $TOKEN"';
   return `curl --data-binary ${quote(`@${name}`)} -H ${quote(`Content-Type: ${type}`)}${bearer} ${quote(address)}`;
 }
@@ -82,7 +82,7 @@ async function copyCurl(item) {
   curl.hidden = false;
   try {
     await navigator.clipboard.writeText(line);
-  } catch { // plain http beyond localhost has only the old way
+  } catch { // plain http has only the old way
     getSelection().selectAllChildren(curl);
     copied = document.execCommand("copy");
   }
@@ -232,7 +232,7 @@ async function request({ file, type, address }, signal) {
     const totalMs = performance.now() - start;
     if (response.status === 401) {
       if (used !== token || (await askToken(used))) return null;
-      return { text: "The service wants a token.", again: "token" };
+      return NO_TOKEN;
     }
     const prediction = body.predictions?.[0];
     if (Array.isArray(prediction?.labels)) return { ...prediction, totalMs, weights: body.weights_sha256 };
@@ -242,7 +242,7 @@ async function request({ file, type, address }, signal) {
   }
 }
 
-// No answer at all: the file is gone, the network is down, or the service hung up on a large body.
+// No answer: the file is gone, the network is down, or the service hung up on a large body.
 async function toBreak(file) {
   try {
     await file.slice(0, 1).arrayBuffer();
@@ -253,6 +253,7 @@ async function toBreak(file) {
   return { text: `The service cannot be reached. Is the network up?${large}`, again: true };
 }
 
+const NO_TOKEN = { text: "The service wants a token.", again: "token" };
 const FAILURES = {
   200: "The service's answer makes no sense to this page.",
   413: "This image is too large for the service.",
@@ -269,7 +270,8 @@ function toFailure({ status, headers }, file, { error }) {
   const again = status === 429 || status >= 500;
   const other = status >= 500 ? "Something went wrong in the service." : "The service refused this.";
   const busy = seconds && `The service is busy. It asks to wait ${plural(seconds, "second")}.`;
-  return { text: busy || (FAILURES[status] ?? other), again, seconds, detail: typeof error === "string" ? error : `HTTP ${status}` };
+  const detail = typeof error === "string" ? error : `HTTP ${status}`;
+  return { text: busy || (FAILURES[status] ?? other), again, seconds, detail };
 }
 
 // ---- one card
@@ -360,8 +362,10 @@ function askToken(refused) {
     $("token").value = dialog.returnValue = "";
     $("token-error").textContent = refused ? "The service did not accept that token." : "";
     dialog.onclose = () => {
+      const used = dialog.returnValue === "used";
       asking = null;
-      resolve(dialog.returnValue === "used");
+      if (!used) queue.splice(0).forEach((item) => showFailure(item, NO_TOKEN));
+      resolve(used);
     };
     dialog.showModal();
   });
@@ -384,7 +388,7 @@ async function loadModels() {
   try {
     const response = await fetch(toUrl("v1/models"), { headers: toHeaders() });
     if (response.status === 401) return showTokenButton();
-    ({ models } = await response.json());
+    models = (await response.json()).models ?? [];
   } catch {
     $("status").textContent = "The service cannot be reached.";
     return;

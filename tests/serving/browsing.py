@@ -1,4 +1,4 @@
-"""What the page's tests say to a browser, and the questions about a page that take some JavaScript."""
+"""What the page's tests say to a browser and to the service beside it."""
 
 import json
 import shutil
@@ -42,7 +42,7 @@ LOW_CONTRAST = """() => {
   return low;
 }"""
 
-NAMED_ROLES = {"button", "combobox", "textbox", "image", "progressbar", "dialog", "list", "region"}
+NAMED_ROLES = {"button", "combobox", "textbox", "image", "progressbar", "dialog", "region"}
 
 
 def nameless(page: Any) -> list[str]:
@@ -55,7 +55,6 @@ def nameless(page: Any) -> list[str]:
         if not node.get("ignored")
         and node["role"]["value"] in NAMED_ROLES
         and not node.get("name", {}).get("value")
-        and node["role"]["value"] != "list"
     ]
     session.detach()
     return roles
