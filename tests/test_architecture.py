@@ -16,7 +16,7 @@ FORBIDDEN = {
     "jobs": {"serving", "torch", "torchvision", "openvino", "fastapi"},
     "serving": {"jobs", "obstore"},
 }
-# The modules that know Ray, the ones of model_repo that know torch, and where S3's clients are made.
+# The modules that know Ray, torch or FastAPI, and where S3's clients are made.
 ONLY_IN = {
     "ray": {
         "jobs/pipeline.py",
