@@ -17,7 +17,7 @@ from model_repo.inception_v3.preprocess import Preprocessed, preprocess
 from serving.config import UserConfig
 from serving.limits import pixel_limit
 from serving.metrics import Metrics
-from serving.pace import Pace
+from serving.pace import Gate, Pace
 from serving.statistics import Statistics
 
 Pixels = npt.NDArray[np.uint8]
@@ -45,10 +45,11 @@ class Output:
     batch_size: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Item:
     pixels: Pixels
     entered: float
+    begun: bool = False
 
 
 class Predictor:
@@ -75,12 +76,13 @@ class Predictor:
         self._classifier = classifier
         self.spec = classifier.spec
         self.weights_sha256 = classifier.weights_sha256
-        self._own_wait_s = self._wait_s = batch_wait_timeout_s
+        self._own_wait_s = batch_wait_timeout_s
         self._decoders = decoders
         self._metrics = metrics
         self._statistics = statistics
         self._forward_thread = ThreadPoolExecutor(1, "forward")
         self._pace = Pace()
+        self._gate = Gate(self.spec.max_batch_size)
         self._began: float | None = None
         self._users = 0
         self._closing = False
@@ -97,10 +99,10 @@ class Predictor:
     def reconfigure(self, config: UserConfig) -> None:
         """Take over what can change while the model runs."""
         self._max_pixels = config.max_pixels
-        self._wait_s = (
-            self._own_wait_s if config.batch_wait_timeout_s is None else config.batch_wait_timeout_s
-        )
-        self._enqueue.set_max_batch_size(config.max_batch_size or self.spec.max_batch_size)
+        wait_s = config.batch_wait_timeout_s
+        self._enqueue.set_batch_wait_timeout_s(self._own_wait_s if wait_s is None else wait_s)
+        self._gate.max_batch_size = config.max_batch_size or self.spec.max_batch_size
+        self._enqueue.set_max_batch_size(self._gate.max_batch_size)
 
     def busy_since(self) -> float | None:
         """Return when the forward pass that runs now began, by `time.monotonic()`."""
@@ -143,11 +145,13 @@ class Predictor:
 
         Who stops waiting before that batch begins costs no forward pass.
         """
-        now = time.monotonic()
-        # Serve closes a batch when this time is over, and lets it wait for the one that runs. It
-        # may as well stay open until then; an idle model waits for nobody.
-        self._enqueue.set_batch_wait_timeout_s(max(self._wait_s, self._pace.busy_s(now)))
-        output: Output = await self._enqueue(_Item(pixels, now))
+        item = _Item(pixels, time.monotonic())
+        await self._gate.enter()
+        try:
+            output: Output = await self._enqueue(item)
+        finally:
+            if not item.begun:
+                self._gate.leave(1)
         return output
 
     def _decode(self, image: bytes) -> tuple[Preprocessed, float]:
@@ -159,7 +163,9 @@ class Predictor:
     async def _run_batch(self, items: list[_Item]) -> list[Output]:
         began = time.monotonic()
         self._began = began
-        self._pace.begin(len(items), began)
+        self._gate.begin(len(items))
+        for item in items:
+            item.begun = True
         loop = asyncio.get_running_loop()
         try:
             outputs, seconds = await loop.run_in_executor(
@@ -167,7 +173,8 @@ class Predictor:
             )
         finally:
             self._began = None
-        self._pace.end(len(items), seconds, time.monotonic())
+            self._gate.end()
+        self._pace.note(len(items), seconds)
         waits = [began - item.entered for item in items]
         spec = self.spec
         self._metrics.observe_batch(spec.name, waits, seconds)
@@ -191,4 +198,4 @@ class Predictor:
         for size in _WARM_UP_SIZES:
             pixels = [np.zeros((3, crop, crop), np.uint8)] * min(size, self.spec.max_batch_size)
             _, seconds = self._forward(pixels)
-        self._pace.end(1, seconds, 0.0)
+        self._pace.note(1, seconds)
