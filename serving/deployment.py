@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ray
@@ -18,6 +17,7 @@ from serving.http.app import build_http_app
 from serving.ledger import SYNC_PERIOD_S
 from serving.metrics import Metrics
 from serving.models import Models
+from serving.predictor import Decoders
 from serving.service import Service
 from serving.statistics import Statistics
 
@@ -36,7 +36,7 @@ class Labelmill(GrpcMethods):
             runtime=config.runtime, precision=config.precision, threads=threads
         ).resolve()
         # Two at least: a large image in one of them is then not in everybody's way.
-        decoders = ThreadPoolExecutor(max(2, threads), "decode")
+        decoders = Decoders(max(2, threads))
         metrics, statistics = Metrics(), Statistics()
         models = Models(config, options, decoders, metrics, statistics)
         self.service = Service(config, models, metrics, statistics)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from ray import serve
 
-from model_repo.inception_v3 import Classifier
+from model_repo.inception_v3 import Classifier, DecodeError
 from model_repo.inception_v3.preprocess import Preprocessed, preprocess
 from serving.config import UserConfig
-from serving.limits import pixel_limit
+from serving.image_cost import pixel_limit
 from serving.metrics import Metrics
 from serving.pace import Gate, Pace
 from serving.statistics import Statistics
@@ -52,6 +52,14 @@ class _Item:
     begun: bool = False
 
 
+class Decoders(ThreadPoolExecutor):
+    """The threads that all models of a process decode on."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count, "decode")
+        self.count = count
+
+
 class Predictor:
     """A classifier that many requests share.
 
@@ -62,14 +70,14 @@ class Predictor:
     Args:
         classifier: with `embedding` among its outputs.
         batch_wait_timeout_s: what the model's config.pbtxt says.
-        decoders: threads that all models of the process share.
+        decoders: shared with the other models of the process.
     """
 
     def __init__(
         self,
         classifier: Classifier,
         batch_wait_timeout_s: float,
-        decoders: Executor,
+        decoders: Decoders,
         metrics: Metrics,
         statistics: Statistics,
     ) -> None:
@@ -81,7 +89,7 @@ class Predictor:
         self._metrics = metrics
         self._statistics = statistics
         self._forward_thread = ThreadPoolExecutor(1, "forward")
-        self._pace = Pace()
+        self._forward_pace, self._decode_pace = Pace(), Pace()
         self._gate = Gate(self.spec.max_batch_size)
         self._began: float | None = None
         self._users = 0
@@ -93,8 +101,8 @@ class Predictor:
 
     @property
     def per_image_s(self) -> float:
-        """Return what an image has cost of late."""
-        return self._pace.per_image_s
+        """Return how long an image has kept the others waiting of late."""
+        return max(self._forward_pace.per_image_s, self._decode_pace.per_image_s)
 
     def reconfigure(self, config: UserConfig) -> None:
         """Take over what can change while the model runs."""
@@ -138,6 +146,7 @@ class Predictor:
         loop = asyncio.get_running_loop()
         decoded, seconds = await loop.run_in_executor(self._decoders, self._decode, image)
         self._metrics.observe_decode(self.spec.name, seconds)
+        self._decode_pace.note(self._decoders.count, seconds)
         return decoded, seconds
 
     async def predict(self, pixels: Pixels) -> Output:
@@ -156,8 +165,14 @@ class Predictor:
 
     def _decode(self, image: bytes) -> tuple[Preprocessed, float]:
         started = time.perf_counter()
-        limit = pixel_limit(len(image), self._max_pixels)
-        decoded = preprocess(image, self.spec, max_pixels=limit)
+        limit = pixel_limit(image, self._max_pixels)
+        try:
+            decoded = preprocess(image, self.spec, max_pixels=limit)
+        except DecodeError as exc:
+            if exc.kind == "too_large":
+                reason = str(exc).partition(";")[0]  # behind it is advice for a command line
+                raise DecodeError("too_large", f"{reason} for a file of its size") from exc
+            raise
         return decoded, time.perf_counter() - started
 
     async def _run_batch(self, items: list[_Item]) -> list[Output]:
@@ -174,7 +189,7 @@ class Predictor:
         finally:
             self._began = None
             self._gate.end()
-        self._pace.note(len(items), seconds)
+        self._forward_pace.note(len(items), seconds)
         waits = [began - item.entered for item in items]
         spec = self.spec
         self._metrics.observe_batch(spec.name, waits, seconds)
@@ -198,4 +213,4 @@ class Predictor:
         for size in _WARM_UP_SIZES:
             pixels = [np.zeros((3, crop, crop), np.uint8)] * min(size, self.spec.max_batch_size)
             _, seconds = self._forward(pixels)
-        self._pace.note(1, seconds)
+        self._forward_pace.note(1, seconds)

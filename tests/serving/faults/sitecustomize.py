@@ -12,7 +12,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 MODULE = "model_repo.inception_v3.classifier"
-FORWARD_SECONDS = float(os.environ.get("FORWARD_SECONDS", 0))
+FORWARD_SECONDS = float(os.environ.get("FORWARD_SECONDS", "0"))
 HANG_ONCE = os.environ.get("HANG_ONCE")
 RED = (254, 0, 0)  # as a JPEG has it
 
