@@ -5,7 +5,7 @@ from model_repo.inception_v3.headers import image_format, jpeg_segments
 
 # Whatever the file, and what each of its bytes may bring along: a flat picture has hundreds of
 # times as many, a photo or a screenshot less.
-_FREE_BYTES = 42_000_000
+_FREE_BYTES = 36_000_000
 _BYTES_PER_BYTE = 100
 
 # Of memory for each pixel at the worst moment; measured, and tests/serving/test_bombs.py checks it.
