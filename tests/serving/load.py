@@ -45,7 +45,7 @@ class Client:
         try:
             reader, writer = self._idle.pop() if self._idle else await self.connect()
             writer.write(request)
-            status, headers, body = await _read_answer(reader)
+            status, headers, body = await read_answer(reader)
         except (OSError, EOFError, ValueError):
             now = time.monotonic()
             return Answer(0, {}, b"", now - started, now)
@@ -104,7 +104,7 @@ def statuses(answers: Sequence[Answer]) -> Counter[int]:
     return Counter(answer.status for answer in answers)
 
 
-async def _read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+async def read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     fields = (line.partition(":") for line in head[1:] if line)
     headers = {name.lower(): value.strip() for name, _, value in fields}

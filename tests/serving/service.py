@@ -16,6 +16,9 @@ from pathlib import Path
 import httpx
 
 ROOT = Path(__file__).parents[2]
+
+# Environment for a service whose model is to be slow or to hang; `faults/sitecustomize.py` has how.
+FAULTS = {"PYTHONPATH": f"{Path(__file__).parent / 'faults'}{os.pathsep}{ROOT}"}
 _START_S = 120
 
 
