@@ -23,8 +23,9 @@ from ray.serve.schema import LoggingConfig
 
 from model_repo.inception_v3 import ModelError
 from model_repo.inception_v3.locate import find_model
-from serving.config import ConfigError, ServingConfig, load_config
+from serving.config import ConfigError, ServingConfig, UserConfig, load_config
 from serving.deployment import LEDGER, NAME, Labelmill
+from serving.http import shield
 from serving.ledger import Ledger
 from serving.storage import S3Store
 
@@ -108,6 +109,9 @@ def _start_serve(config: ServingConfig) -> None:
     # Inherited by what Ray starts here: no message is read whole that would be refused after it.
     os.environ.setdefault("RAY_SERVE_GRPC_MAX_MESSAGE_SIZE", str(config.max_body_bytes))
     os.environ.setdefault("RAY_worker_niceness", "0")
+    os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", shield.CALLBACK)
+    limits = config.model_dump_json(include=set(UserConfig.model_fields))
+    os.environ.setdefault(shield.VARIABLE, limits)
     # As for jobs: a Ray of its own, unless a cluster is named.
     address = options.get("address") or os.environ.get("RAY_ADDRESS") or "local"
     if address == "local":

@@ -23,6 +23,7 @@ ONLY_IN = {
         "serving/app.py",
         "serving/deployment.py",
         "serving/grpc/methods.py",
+        "serving/http/shield.py",
         "serving/metrics.py",
         "serving/predictor.py",
     },

@@ -15,6 +15,7 @@ from serving.control import Control
 from serving.errors import OverloadedError, ServiceError, UnauthorizedError, to_message, to_status
 from serving.http import classify, oip, pages
 from serving.http.description import DESCRIPTION
+from serving.http.shield import FULL
 from serving.service import Service
 
 # What asks for no token: health, and the page, which holds nothing and asks for one itself.
@@ -90,6 +91,8 @@ def _error_response(exc: Exception) -> JSONResponse:
     headers = {}
     if isinstance(exc, OverloadedError):
         headers["Retry-After"] = str(exc.retry_after_s)
+        if exc.full:
+            headers[FULL] = "1"
     if isinstance(exc, UnauthorizedError):
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse({"error": to_message(exc)}, to_status(exc).http, headers)
