@@ -9,6 +9,8 @@ from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.http.schemas import BINARY
+from serving.protocol.metadata import INPUT_NAME, TWIN_INPUT_NAME
+from serving.protocol.outputs import OUTPUT_NAME
 
 ModelName = Annotated[str, Path(examples=["inception_v3_image"])]
 ModelVersion = Annotated[str, Path(examples=["1"])]
@@ -123,17 +125,30 @@ def describe_options(options: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"content": {"application/json": {"schema": schema}}}}
 
 
-_TENSOR = {
-    "type": "object",
-    "required": ["name", "datatype", "shape"],
-    "properties": {
-        "name": {"type": "string"},
-        "datatype": {"type": "string"},
-        "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}},
-        "data": {"type": "array", "items": {}},
-        "parameters": {"type": "object"},
-    },
-}
+_PARAMETERS = {"type": ["object", "null"]}
+
+
+def _describe_tensor(names: list[str], datatypes: list[str]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["name", "datatype", "shape"],
+        "properties": {
+            "name": {"type": "string", "enum": names},
+            "datatype": {"type": "string", "enum": datatypes},
+            "shape": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 4,
+                "items": {"type": "integer", "minimum": 1},
+            },
+            "data": {"type": "array", "items": {}},
+            "parameters": _PARAMETERS,
+        },
+    }
+
+
+_INPUT = _describe_tensor([INPUT_NAME, TWIN_INPUT_NAME], ["UINT8", "FP32", "BYTES"])
+_OUTPUT = _describe_tensor([OUTPUT_NAME], ["FP32", "BYTES"])
 _PIXEL = (  # an image, all of one colour
     "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAFUlEQVR42mM8UaHBgA0wMeAAg1MCAB4nAXgllso1AAAA"
     "AElFTkSuQmCC"
@@ -151,19 +166,19 @@ INFER_BODY: dict[str, Any] = {
                 "required": ["inputs"],
                 "properties": {
                     "id": {"type": "string"},
-                    "inputs": {"type": "array", "items": _TENSOR},
+                    "inputs": {"type": "array", "minItems": 1, "maxItems": 1, "items": _INPUT},
                     "outputs": {
                         "type": "array",
                         "items": {
                             "type": "object",
                             "required": ["name"],
                             "properties": {
-                                "name": {"type": "string"},
-                                "parameters": {"type": "object"},
+                                "name": {"type": "string", "enum": [OUTPUT_NAME]},
+                                "parameters": _PARAMETERS,
                             },
                         },
                     },
-                    "parameters": {"type": "object"},
+                    "parameters": _PARAMETERS,
                 },
             },
             "example": {
@@ -187,7 +202,7 @@ INFER_RESPONSE: dict[str, Any] = {
                     "id": {"type": "string"},
                     "model_name": {"type": "string"},
                     "model_version": {"type": "string"},
-                    "outputs": {"type": "array", "items": _TENSOR},
+                    "outputs": {"type": "array", "items": _OUTPUT},
                 },
             }
         },
