@@ -153,6 +153,7 @@ class GrpcMethods:
             self._authorize(grpc_context)
         except ServiceError as exc:
             self._note("ModelStreamInfer", _set_status(grpc_context, exc), started)
+            yield pb.ModelStreamInferResponse(error_message=to_message(exc))  # brings the status
             return
         async for data in requests:
             started = time.monotonic()
