@@ -65,7 +65,8 @@ class ServingConfig(UserConfig):
         min_replicas, max_replicas: `None` is one for each core or GPU of the cluster.
         num_cpus, num_gpus: of a replica; `None` is a GPU where there is one.
         tokens_file: SHA-256 of the bearer tokens, one a line; `LABELMILL_TOKENS` holds the same.
-        host: that `serve run` listens on.
+        host: that `serve run` listens on; gRPC, which Serve has listen on all interfaces, answers
+            this machine only where `host` is a loopback address.
         port, grpc_port: that `serve run` listens on; a `grpc_port` of 0 is no gRPC.
     """
 

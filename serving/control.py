@@ -28,12 +28,33 @@ class Control:
         self._service = service
         self._ask = ask_ledger
         self._replica_id = replica_id
+        self._applying: asyncio.Task[None] | None = None
 
-    async def sync(self) -> None:
-        """Hand over what was counted, then load and unload what is wanted."""
+    async def start(self) -> None:
+        """Load what is wanted, and what comes to be wanted meanwhile."""
+        while not await self.sync():
+            await asyncio.sleep(_POLL_S)
+
+    async def sync(self) -> bool:
+        """Hand over what was counted; begin to load and unload what is wanted.
+
+        Loading takes longer than the ledger waits for a sign of life, so it goes on by itself.
+
+        Returns:
+            Whether what is wanted is there, or could not be loaded.
+        """
         counted = self._service.statistics.take()
         models = self._service.models
-        await models.apply(await self._ask("sync", self._replica_id, counted, models.loaded))
+        wanted = await self._ask("sync", self._replica_id, counted, models.loaded)
+        if self._applying is not None:
+            if not self._applying.done():
+                return False
+            self._applying.result()
+            self._applying = None
+        if models.are_as(wanted):
+            return True
+        self._applying = asyncio.create_task(models.apply(wanted))
+        return False
 
     async def statistics(self, name: str = "", version: str = "") -> dict[str, Any]:
         """Return the statistics of one model, or of all, since the service began.

@@ -48,7 +48,7 @@ class Labelmill(GrpcMethods):
         self.service = Service(config, models, metrics, statistics)
         replica_id = serve.get_replica_context().replica_id.unique_id
         self.control = Control(self.service, AskLedger(), replica_id)
-        await self.control.sync()
+        await self.control.start()
         errors = [state.error for state in models.loaded.values() if state.error]
         if errors:
             raise ModelError("; ".join(errors))

@@ -3,6 +3,7 @@
 ServiceError                     500  INTERNAL
 ├── BadRequestError              400  INVALID_ARGUMENT      not what the protocol wants
 ├── UnauthorizedError            401  UNAUTHENTICATED
+├── ForbiddenError               403  PERMISSION_DENIED     from where one may not ask
 ├── NotFoundError                404  NOT_FOUND             no such model, version or path
 ├── ContentTooLargeError         413  INVALID_ARGUMENT      too many bytes, pixels or images
 ├── UnsupportedMediaTypeError    415  INVALID_ARGUMENT      a body that is declared to be no image
@@ -33,6 +34,10 @@ class UnauthorizedError(ServiceError):
 
     def __init__(self) -> None:
         super().__init__("unauthorized")
+
+
+class ForbiddenError(ServiceError):
+    """Whoever asks may not ask from where they are."""
 
 
 class NotFoundError(ServiceError):
@@ -80,6 +85,7 @@ class Status:
 _STATUS: dict[type[ServiceError], Status] = {
     BadRequestError: Status(400, StatusCode.INVALID_ARGUMENT),
     UnauthorizedError: Status(401, StatusCode.UNAUTHENTICATED),
+    ForbiddenError: Status(403, StatusCode.PERMISSION_DENIED),
     NotFoundError: Status(404, StatusCode.NOT_FOUND),
     ContentTooLargeError: Status(413, StatusCode.INVALID_ARGUMENT),
     UnsupportedMediaTypeError: Status(415, StatusCode.INVALID_ARGUMENT),

@@ -27,6 +27,9 @@ class Loaded:
     error: str | None = None
 
 
+LOADING = Loaded(-1)  # for the first time
+
+
 @dataclass(slots=True)
 class _Replica:
     heard: float
@@ -74,7 +77,7 @@ class Ledger:
     def errors(self, revisions: dict[str, int]) -> list[str] | None:
         """Return why replicas could not load `revisions`, or None while some are still at it."""
         states = [
-            replica.loaded.get(reference, Loaded(-1))
+            replica.loaded.get(reference, LOADING)
             for replica in self._replicas.values()
             for reference in revisions
         ]

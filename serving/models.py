@@ -12,7 +12,7 @@ from model_repo.inception_v3.locate import find_model
 from model_repo.inception_v3.repository import parse_config
 from serving.config import ServingConfig, UserConfig
 from serving.errors import NotFoundError
-from serving.ledger import Loaded
+from serving.ledger import LOADING, Loaded
 from serving.metrics import Metrics
 from serving.predictor import Decoders, Predictor
 from serving.protocol.metadata import TWIN_SUFFIX, complete_config, twin_config
@@ -107,6 +107,12 @@ class Models:
         for served in self._served.values():
             served.predictor.reconfigure(limits)
 
+    def are_as(self, wanted: dict[str, int]) -> bool:
+        """Say whether `apply` has nothing to do."""
+        return wanted.keys() == self.loaded.keys() and all(
+            self.loaded[reference].revision >= revision for reference, revision in wanted.items()
+        )
+
     async def apply(self, wanted: dict[str, int]) -> None:
         """Load and unload until what is there is what is wanted.
 
@@ -118,6 +124,7 @@ class Models:
         for reference, revision in wanted.items():
             if reference in self.loaded and self.loaded[reference].revision >= revision:
                 continue
+            self.loaded.setdefault(reference, LOADING)
             try:
                 served = await asyncio.to_thread(self.load, reference)
             except (ModelError, OSError) as exc:

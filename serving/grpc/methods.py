@@ -16,11 +16,12 @@ from serving.control import Control
 from serving.errors import (
     BadRequestError,
     NotFoundError,
-    UnauthorizedError,
+    ServiceError,
     UnimplementedError,
     to_message,
     to_status,
 )
+from serving.grpc.peers import check_peer
 from serving.protocol.grpc_codec import build_infer_response, parse_infer_request
 from serving.protocol.metadata import (
     model_config_message,
@@ -45,6 +46,7 @@ def _method(
         async def method(self: "GrpcMethods", data: bytes, grpc_context: Context) -> Any:
             status, started = 200, time.monotonic()
             try:
+                check_peer(grpc_context.peer(), self.service.config.host)
                 if not open_to_all:
                     self._authorize(grpc_context)
                 return await handler(self, _parse(request_type, data))
@@ -147,9 +149,11 @@ class GrpcMethods:
         """Answer a stream of requests one by one, in order; a bad one ends in its own message."""
         started = time.monotonic()
         try:
+            check_peer(grpc_context.peer(), self.service.config.host)
             self._authorize(grpc_context)
-        except UnauthorizedError as exc:
+        except ServiceError as exc:
             self._note("ModelStreamInfer", _set_status(grpc_context, exc), started)
+            yield pb.ModelStreamInferResponse(error_message=to_message(exc))  # brings the status
             return
         async for data in requests:
             started = time.monotonic()

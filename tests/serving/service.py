@@ -131,6 +131,27 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
+def replica_pids(service: RunningService) -> set[int]:
+    """Return the processes of its replicas that live."""
+    parents, replicas = {}, set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = path.read_text()
+            command = (path.parent / "cmdline").read_text()
+        except OSError:  # it has ended
+            continue
+        state, parent = text.rpartition(")")[2].split()[:2]
+        parents[int(path.parent.name)] = int(parent)
+        if command.startswith("ray::ServeReplica") and state != "Z":
+            replicas.add(int(path.parent.name))
+    return {pid for pid in replicas if service.process.pid in _ancestors(pid, parents)}
+
+
+def _ancestors(pid: int, parents: Mapping[int, int]) -> Iterator[int]:
+    while pid := parents.get(pid, 0):
+        yield pid
+
+
 def clean_environment() -> dict[str, str]:
     """Return this process's environment, without what would make another service of it."""
     kept = {
@@ -140,6 +161,17 @@ def clean_environment() -> dict[str, str]:
     }
     # Without it, Ray leaves a token in the home folder that changes what comes after.
     return kept | {"RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(ROOT)}
+
+
+def haproxy_environment() -> dict[str, str]:
+    """Return what has Serve's HAProxy in front of the replicas, on ports of its own."""
+    names = ("HAPROXY_METRICS", "HAPROXY_STATS", "FALLBACK_PROXY_HTTP", "FALLBACK_PROXY_GRPC")
+    ports = zip(names, free_ports(len(names)), strict=True)
+    return {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",  # or its end takes half a minute
+    } | {f"RAY_SERVE_{name}_PORT": str(port) for name, port in ports}
 
 
 def free_ports(count: int) -> list[int]:
