@@ -31,6 +31,7 @@ ONLY_IN = {
         "serving/http/app.py",
         "serving/http/classify.py",
         "serving/http/oip.py",
+        "serving/http/oip_schemas.py",
         "serving/http/pages.py",
     },
     "torch": {
