@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ class Cluster:
     folder: Path
     environment: dict[str, str]
 
-    def deploy(self, args: dict[str, Any] = {}, **options: Any) -> None:
+    def deploy(self, args: Mapping[str, Any], **options: Any) -> None:
         """Deploy the service with arguments of `build_app` and options of its deployment."""
         port = int(self.service.url.rpartition(":")[2])
         grpc_port = int(self.service.grpc.rpartition(":")[2])
@@ -56,7 +56,7 @@ class Cluster:
                     "name": "labelmill",
                     "route_prefix": "/",
                     "import_path": "serving.app:build_app",
-                    "args": {"weights": "untrained"} | args,
+                    "args": {"weights": "untrained", **args},
                     "deployments": [{"name": "labelmill"} | options],
                 }
             ],
@@ -92,6 +92,7 @@ class Cluster:
 def run_cluster(folder: Path) -> Iterator[Cluster]:
     """Run `ray start --head` on free ports until the context ends."""
     port, grpc_port, gcs, dashboard = free_ports(4)
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
     log = folder / "cluster.log"
     with ray_folder() as session, log.open("wb") as output:
         environment = clean_environment() | {
@@ -102,9 +103,7 @@ def run_cluster(folder: Path) -> Iterator[Cluster]:
             "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
         }
         head = subprocess.Popen(
-            [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
-            + [f"--port={gcs}", f"--dashboard-port={dashboard}", "--include-dashboard=true"]
-            + ["--disable-usage-stats"],
+            [*command, f"--port={gcs}", f"--dashboard-port={dashboard}"],
             cwd=ROOT,
             env=environment,
             stdout=output,

@@ -1,4 +1,4 @@
-"""Batches: none to wait for on an idle server, full ones under load, new sizes without a restart."""
+"""Batches: nobody waits on an idle server, full ones under load, other sizes without a restart."""
 
 import asyncio
 import statistics

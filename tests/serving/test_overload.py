@@ -211,7 +211,9 @@ def test_timeout_of_the_protocol_is_honoured(service, image):
     }
     url = f"{service.url}/v2/models/inception_v3_image/infer"
 
-    soon = httpx.post(url, content=json.dumps({"parameters": {"timeout": 9000}, "inputs": [tensor]}))
+    soon = httpx.post(
+        url, content=json.dumps({"parameters": {"timeout": 9000}, "inputs": [tensor]})
+    )
     late = httpx.post(
         url, content=json.dumps({"parameters": {"timeout": 2**63 - 1}, "inputs": [tensor]})
     )
