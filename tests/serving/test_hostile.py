@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
 
 from tests.images import encode, photo
 from tests.serving.load import Client, read_answer
@@ -275,10 +276,12 @@ def test_nothing_is_fetched_that_a_client_names(service, uri):
     data = [base64.b64encode(uri.encode()).decode()]
     body = {"inputs": [{"name": "image", "shape": [1, 1], "datatype": "BYTES", "data": data}]}
 
-    with triton.InferenceServerClient(service.grpc) as client, pytest.raises(Exception) as caught:
+    with (
+        triton.InferenceServerClient(service.grpc) as client,
+        pytest.raises(InferenceServerException, match="not a JPEG"),
+    ):
         client.infer("inception_v3_image", [tensor])
 
-    assert "not a JPEG" in str(caught.value)
     for answer in (post(service, uri.encode()), post(service, json.dumps(body), path=_INFER)):
         assert answer.status_code == 422
         assert "not a JPEG" in answer.json()["error"]

@@ -1,6 +1,7 @@
 """A service's life: warm-up, more and fewer replicas, updates, hangs and its end."""
 
 import asyncio
+import os
 import signal
 import threading
 import time
@@ -138,6 +139,20 @@ def test_replica_that_hangs_is_replaced_and_ctrl_c_ends_it_all(tmp_path):
         assert before != replicas(service)
         assert "has not come back for 1 s" in service.log.read_text()
         end_in_flight(service, 4, signal.SIGINT)
+
+
+def test_replica_that_stands_still_makes_nobody_wait_for_ever(tmp_path):
+    with run_service(tmp_path, "max_replicas=1", "request_timeout_s=2") as service:
+        (pid,) = replicas(service)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            answer = httpx.post(f"{service.url}/v1/classify", content=_IMAGE, timeout=30)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+        assert answer.status_code == 504
+        assert answer.json() == {"error": "no answer in time"}
+        wait_until(lambda: answers(service))
 
 
 def answers(service: RunningService) -> bool:
