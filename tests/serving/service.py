@@ -112,8 +112,8 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def replica_pids(service: RunningService) -> set[int]:
-    """Return the processes of its replicas that live."""
+def replica_pids(service: RunningService, title: str = "ray::ServeReplica") -> set[int]:
+    """Return the processes of its replicas that live, or of its actors with another title."""
     parents, replicas = {}, set()
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -123,7 +123,7 @@ def replica_pids(service: RunningService) -> set[int]:
             continue
         state, parent = text.rpartition(")")[2].split()[:2]
         parents[int(path.parent.name)] = int(parent)
-        if command.startswith("ray::ServeReplica") and state != "Z":
+        if command.startswith(title) and state != "Z":
             replicas.add(int(path.parent.name))
     return {pid for pid in replicas if service.process.pid in _ancestors(pid, parents)}
 

@@ -68,6 +68,25 @@ def test_failed_requests_are_counted_as_such(pair):
     assert failures() == (before[0] + 1, before[1])
 
 
+def test_killed_ledger_costs_no_replica_and_no_count(pair):
+    _ask(pair, 2)
+    before, alive = _count(pair), replica_pids(pair)
+    (ledger,) = replica_pids(pair, "ray::Ledger")
+
+    os.kill(ledger, signal.SIGKILL)
+    url = f"{pair.url}/v2/models/stats"
+    during = httpx.get(url, timeout=60)
+    wait_until(lambda: replica_pids(pair, "ray::Ledger") - {ledger}, 60)
+    wait_until(lambda: httpx.get(url, timeout=60).status_code == 200)
+
+    assert during.status_code == 503
+    assert "ledger" in during.json()["error"]
+    assert replica_pids(pair) == alive
+    assert _count(pair) == before
+    _ask(pair, 2)
+    assert _count(pair)[0] == before[0] + 2
+
+
 def test_statistics_outlive_a_killed_replica(pair):
     _ask(pair, 4)
     before = _count(pair)
