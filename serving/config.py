@@ -17,6 +17,7 @@ from pydantic import (
     PositiveInt,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from model_repo.inception_v3.locate import ModelSource
@@ -96,6 +97,14 @@ class ServingConfig(UserConfig):
             raise ValueError("name at least one model, such as inception_v3 or flowers:2")
         return tuple(dict.fromkeys(name.strip() for name in names))
 
+    @model_validator(mode="after")
+    def _check_replicas(self) -> "ServingConfig":
+        if self.max_replicas is not None and self.max_replicas < self.min_replicas:
+            raise ValueError(
+                f"max_replicas {self.max_replicas} is below min_replicas {self.min_replicas}"
+            )
+        return self
+
     def source(self, reference: str) -> ModelSource:
         """Return where the model `reference` is to be found."""
         return ModelSource(
@@ -126,9 +135,11 @@ def load_config(args: dict[str, Any]) -> ServingConfig:
 
 
 def _describe(problem: Any) -> str:
-    name = str(problem["loc"][0]) if problem["loc"] else "arguments"
+    text = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        return str(text)
+    name = str(problem["loc"][0])
     if problem["type"] == "extra_forbidden":
         known = ", ".join(sorted(set(ServingConfig.model_fields) - {"token_hashes"}))
         return f"unknown argument {name!r}; there are {known}"
-    text = problem["msg"].removeprefix("Value error, ")
     return f"{name}: {text[0].lower()}{text[1:]}, got {problem['input']!r}"

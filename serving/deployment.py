@@ -1,8 +1,9 @@
 """The one Serve deployment: protocol and model in one, since each further hop costs dearly."""
 
 import asyncio
+import contextlib
+import ctypes
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ray
@@ -19,11 +20,15 @@ from serving.http.app import build_http_app
 from serving.ledger import SYNC_PERIOD_S
 from serving.metrics import Metrics
 from serving.models import Models
+from serving.predictor import Decoders
 from serving.service import Service
 from serving.statistics import Statistics
 
 NAME = "labelmill"
 LEDGER = "ledger"
+
+_M_MMAP_THRESHOLD = -3  # malloc.h's number; set, it no longer grows with what was freed
+_LARGE_BYTES = 2 * 1024 * 1024
 
 logger = logging.getLogger("ray.serve")
 
@@ -36,8 +41,9 @@ class Labelmill(GrpcMethods):
         options = RuntimeOptions(
             runtime=config.runtime, precision=config.precision, threads=threads
         ).resolve()
+        _give_back_large_blocks()
         # Two at least: a large image in one of them is then not in everybody's way.
-        decoders = ThreadPoolExecutor(max(2, threads), "decode")
+        decoders = Decoders(max(2, threads))
         metrics, statistics = Metrics(), Statistics()
         models = Models(config, options, decoders, metrics, statistics)
         self.service = Service(config, models, metrics, statistics)
@@ -99,3 +105,9 @@ class AskLedger:
             raise UnavailableError(
                 "the replicas' ledger is being started anew; try again in some seconds"
             ) from exc
+
+
+def _give_back_large_blocks() -> None:
+    """Make glibc, where it is what allocates, return what a large image took as soon as it can."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)

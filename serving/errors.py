@@ -58,11 +58,13 @@ class OverloadedError(ServiceError):
 
     Attributes:
         retry_after_s: when it is worth trying again.
+        full: whether there was no room even for a single image.
     """
 
-    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+    def __init__(self, message: str, retry_after_s: int = 1, *, full: bool = False) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.full = full
 
 
 class UnavailableError(ServiceError):

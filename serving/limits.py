@@ -1,4 +1,4 @@
-"""What a request may cost before it is read or decoded, and when there is no more room."""
+"""How much a request may bring, and when there is no more room."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,17 +8,7 @@ from math import ceil
 from serving.config import UserConfig
 from serving.errors import ContentTooLargeError, OverloadedError
 
-# Pixels that any file may have, and that each of its bytes may bring along: decoding takes up to
-# twelve bytes a pixel, so what is small in the post stays below 50 MB, and the rest in proportion.
-_FREE_PIXELS = 4_000_000
-_PIXELS_PER_BYTE = 64
-
-_BODIES_AT_ONCE = 4  # of the largest size allowed; smaller ones accordingly more
-
-
-def pixel_limit(byte_count: int, max_pixels: int) -> int:
-    """Return how many pixels an encoded image of `byte_count` bytes may have."""
-    return min(max_pixels, _FREE_PIXELS + _PIXELS_PER_BYTE * byte_count)
+BODIES_AT_ONCE = 4  # of the largest size allowed; smaller ones accordingly more
 
 
 def check_body_size(byte_count: int, config: UserConfig) -> None:
@@ -45,7 +35,8 @@ class Ticket:
 class Admission:
     """Lets requests in while they can be answered in time, and refuses the others at once.
 
-    A request that finds nobody before it is always let in.
+    A request that finds nobody before it is always let in. While its body is being read it is in
+    nobody's way; its images count from then on.
     """
 
     def __init__(self, config: UserConfig) -> None:
@@ -55,7 +46,7 @@ class Admission:
 
     @contextmanager
     def admit(self, byte_count: int, per_image_s: float) -> Iterator[Ticket]:
-        """Hold room for one image in a body of `byte_count` bytes, while the context lasts.
+        """Hold room for a body of `byte_count` bytes, while the context lasts, if one image has it.
 
         Args:
             byte_count: of the body, as declared.
@@ -67,8 +58,7 @@ class Admission:
         """
         check_body_size(byte_count, self.config)
         self._check_room(1, byte_count, per_image_s)
-        ticket = Ticket(1, byte_count)
-        self._images += 1
+        ticket = Ticket(0, byte_count)
         self._bytes += byte_count
         try:
             yield ticket
@@ -83,19 +73,18 @@ class Admission:
             OverloadedError: there is no room for so many.
         """
         more = images - ticket.images
-        if more > 0 and self._images > ticket.images:
+        if more > 0 and self._images > ticket.images:  # others wait, too
             self._check_room(more, 0, per_image_s)
         ticket.images += more
         self._images += more
 
     def _check_room(self, images: int, byte_count: int, per_image_s: float) -> None:
-        if not self._images:
-            return
         wait_s = (self._images + images) * per_image_s
-        if wait_s > self.config.max_queue_s:
+        if self._images and wait_s > self.config.max_queue_s:
             raise OverloadedError(
                 f"{self._images} images are waiting, about {wait_s:.1f} s of work; try again later",
                 retry_after_s=max(1, ceil(wait_s / 2)),
+                full=images == 1,
             )
-        if self._bytes + byte_count > _BODIES_AT_ONCE * self.config.max_body_bytes:
+        if self._bytes and self._bytes + byte_count > BODIES_AT_ONCE * self.config.max_body_bytes:
             raise OverloadedError(f"requests of {self._bytes:,} bytes are waiting; try again later")

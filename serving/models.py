@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Iterable
-from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -15,7 +14,7 @@ from serving.config import ServingConfig, UserConfig
 from serving.errors import NotFoundError
 from serving.ledger import LOADING, Loaded
 from serving.metrics import Metrics
-from serving.predictor import Predictor
+from serving.predictor import Decoders, Predictor
 from serving.protocol.metadata import TWIN_SUFFIX, complete_config, twin_config
 from serving.statistics import Statistics
 from serving.storage import S3Store
@@ -55,7 +54,7 @@ class Models:
         self,
         config: ServingConfig,
         options: RuntimeOptions,
-        decoders: Executor,
+        decoders: Decoders,
         metrics: Metrics,
         statistics: Statistics,
     ) -> None:

@@ -1,33 +1,72 @@
-"""How fast a model is going: when it will be free again, and what a queue in front of it means."""
+"""How fast a model goes, and what holds images back until it is free."""
 
-_SMOOTHING = 0.2  # of the newest pass in the moving averages
+import asyncio
+from collections import deque
+
+_SMOOTHING = 0.2  # of the newest pass in the moving average
 
 
 class Pace:
-    """Moving averages of one model's forward passes; times are `time.monotonic()`'s, seconds."""
+    """A moving average of what one image costs, seconds."""
 
     def __init__(self) -> None:
-        self._seconds_by_size: dict[int, float] = {}
-        self._per_image_s = 0.0
-        self._free_at = 0.0
+        self.per_image_s = 0.0
 
-    @property
-    def per_image_s(self) -> float:
-        """Return what an image has cost of late; 0 before the first pass."""
-        return self._per_image_s
+    def note(self, size: int, seconds: float) -> None:
+        """Note a forward pass of `size` images."""
+        before = self.per_image_s or seconds / size
+        self.per_image_s = before + _SMOOTHING * (seconds / size - before)
 
-    def begin(self, size: int, now: float) -> None:
-        """Note that a pass of `size` images begins."""
-        self._free_at = now + self._seconds_by_size.get(size, size * self._per_image_s)
 
-    def end(self, size: int, seconds: float, now: float) -> None:
-        """Note that it has ended."""
-        self._free_at = now
-        before = self._seconds_by_size.get(size, seconds)
-        self._seconds_by_size[size] = before + _SMOOTHING * (seconds - before)
-        before = self._per_image_s or seconds / size
-        self._per_image_s = before + _SMOOTHING * (seconds / size - before)
+class Gate:
+    """Holds images back while the model is busy, in their order.
 
-    def busy_s(self, now: float) -> float:
-        """Return how much longer the pass that runs now will take; 0 if none does."""
-        return max(0.0, self._free_at - now)
+    Serve closes a batch once its time is over, busy or not; a closed one then waits, however small
+    it is. Behind this gate whoever comes meanwhile goes into the next batch, and the model never
+    waits for one to fill.
+    """
+
+    def __init__(self, max_batch_size: int) -> None:
+        self.max_batch_size = max_batch_size
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._inside = 0
+        self._busy = False
+
+    async def enter(self) -> None:
+        """Wait until the model is free and the batch that it takes next has room."""
+        if self._waiting or not self._has_room():
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            try:
+                await turn  # who lets it in has counted it
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self.leave(1)
+                raise
+            return
+        self._inside += 1
+
+    def leave(self, images: int) -> None:
+        """Give up the place in the batch that is being made, for images that were let in."""
+        self._inside -= images
+        self._let_in()
+
+    def begin(self, images: int) -> None:
+        """Close: a pass of so many of those inside begins."""
+        self._busy = True
+        self._inside -= images
+
+    def end(self) -> None:
+        """Open: the pass has ended."""
+        self._busy = False
+        self._let_in()
+
+    def _has_room(self) -> bool:
+        return not self._busy and self._inside < self.max_batch_size
+
+    def _let_in(self) -> None:
+        while self._waiting and self._has_room():
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self._inside += 1
+                turn.set_result(None)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 from ray import serve
 
-from model_repo.inception_v3 import Classifier
+from model_repo.inception_v3 import Classifier, DecodeError
 from model_repo.inception_v3.preprocess import Preprocessed, preprocess
 from serving.config import UserConfig
-from serving.limits import pixel_limit
+from serving.image_cost import pixel_limit
 from serving.metrics import Metrics
-from serving.pace import Pace
+from serving.pace import Gate, Pace
 from serving.statistics import Statistics
 
 Pixels = npt.NDArray[np.uint8]
@@ -45,10 +45,19 @@ class Output:
     batch_size: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Item:
     pixels: Pixels
     entered: float
+    begun: bool = False
+
+
+class Decoders(ThreadPoolExecutor):
+    """The threads that all models of a process decode on."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count, "decode")
+        self.count = count
 
 
 class Predictor:
@@ -61,26 +70,27 @@ class Predictor:
     Args:
         classifier: with `embedding` among its outputs.
         batch_wait_timeout_s: what the model's config.pbtxt says.
-        decoders: threads that all models of the process share.
+        decoders: shared with the other models of the process.
     """
 
     def __init__(
         self,
         classifier: Classifier,
         batch_wait_timeout_s: float,
-        decoders: Executor,
+        decoders: Decoders,
         metrics: Metrics,
         statistics: Statistics,
     ) -> None:
         self._classifier = classifier
         self.spec = classifier.spec
         self.weights_sha256 = classifier.weights_sha256
-        self._own_wait_s = self._wait_s = batch_wait_timeout_s
+        self._own_wait_s = batch_wait_timeout_s
         self._decoders = decoders
         self._metrics = metrics
         self._statistics = statistics
         self._forward_thread = ThreadPoolExecutor(1, "forward")
-        self._pace = Pace()
+        self._forward_pace, self._decode_pace = Pace(), Pace()
+        self._gate = Gate(self.spec.max_batch_size)
         self._began: float | None = None
         self._users = 0
         self._closing = False
@@ -91,16 +101,16 @@ class Predictor:
 
     @property
     def per_image_s(self) -> float:
-        """Return what an image has cost of late."""
-        return self._pace.per_image_s
+        """Return how long an image has kept the others waiting of late."""
+        return max(self._forward_pace.per_image_s, self._decode_pace.per_image_s)
 
     def reconfigure(self, config: UserConfig) -> None:
         """Take over what can change while the model runs."""
         self._max_pixels = config.max_pixels
-        self._wait_s = (
-            self._own_wait_s if config.batch_wait_timeout_s is None else config.batch_wait_timeout_s
-        )
-        self._enqueue.set_max_batch_size(config.max_batch_size or self.spec.max_batch_size)
+        wait_s = config.batch_wait_timeout_s
+        self._enqueue.set_batch_wait_timeout_s(self._own_wait_s if wait_s is None else wait_s)
+        self._gate.max_batch_size = config.max_batch_size or self.spec.max_batch_size
+        self._enqueue.set_max_batch_size(self._gate.max_batch_size)
 
     def busy_since(self) -> float | None:
         """Return when the forward pass that runs now began, by `time.monotonic()`."""
@@ -136,6 +146,7 @@ class Predictor:
         loop = asyncio.get_running_loop()
         decoded, seconds = await loop.run_in_executor(self._decoders, self._decode, image)
         self._metrics.observe_decode(self.spec.name, seconds)
+        self._decode_pace.note(self._decoders.count, seconds)
         return decoded, seconds
 
     async def predict(self, pixels: Pixels) -> Output:
@@ -143,23 +154,33 @@ class Predictor:
 
         Who stops waiting before that batch begins costs no forward pass.
         """
-        now = time.monotonic()
-        # Serve closes a batch when this time is over, and lets it wait for the one that runs. It
-        # may as well stay open until then; an idle model waits for nobody.
-        self._enqueue.set_batch_wait_timeout_s(max(self._wait_s, self._pace.busy_s(now)))
-        output: Output = await self._enqueue(_Item(pixels, now))
+        item = _Item(pixels, time.monotonic())
+        await self._gate.enter()
+        try:
+            output: Output = await self._enqueue(item)
+        finally:
+            if not item.begun:
+                self._gate.leave(1)
         return output
 
     def _decode(self, image: bytes) -> tuple[Preprocessed, float]:
         started = time.perf_counter()
-        limit = pixel_limit(len(image), self._max_pixels)
-        decoded = preprocess(image, self.spec, max_pixels=limit)
+        limit = pixel_limit(image, self._max_pixels)
+        try:
+            decoded = preprocess(image, self.spec, max_pixels=limit)
+        except DecodeError as exc:
+            if exc.kind == "too_large":
+                reason = str(exc).partition(";")[0]  # behind it is advice for a command line
+                raise DecodeError("too_large", f"{reason} for a file of its size") from exc
+            raise
         return decoded, time.perf_counter() - started
 
     async def _run_batch(self, items: list[_Item]) -> list[Output]:
         began = time.monotonic()
         self._began = began
-        self._pace.begin(len(items), began)
+        self._gate.begin(len(items))
+        for item in items:
+            item.begun = True
         loop = asyncio.get_running_loop()
         try:
             outputs, seconds = await loop.run_in_executor(
@@ -167,7 +188,8 @@ class Predictor:
             )
         finally:
             self._began = None
-        self._pace.end(len(items), seconds, time.monotonic())
+            self._gate.end()
+        self._forward_pace.note(len(items), seconds)
         waits = [began - item.entered for item in items]
         spec = self.spec
         self._metrics.observe_batch(spec.name, waits, seconds)
@@ -191,4 +213,4 @@ class Predictor:
         for size in _WARM_UP_SIZES:
             pixels = [np.zeros((3, crop, crop), np.uint8)] * min(size, self.spec.max_batch_size)
             _, seconds = self._forward(pixels)
-        self._pace.end(1, seconds, 0.0)
+        self._forward_pace.note(1, seconds)

@@ -108,19 +108,16 @@ class Service:
             BadRequestError: its inputs or outputs are not the model's.
             DecodeError: an image cannot be labelled.
             OverloadedError: there is no room for so many.
+            DeadlineError: the time that its parameter `timeout` gives is over.
         """
-        config = served.config
-        check_outputs(request, config)
-        if served.encoded:
-            found = await self.label_images(served, read_images(request, config), ticket)
-        else:
-            pixels = read_pixels(request, config)
-            with self._counted(served, len(pixels), ticket) as found:
-                found.extend(await _all([_label_pixels(served, each) for each in pixels]))
-        for place, one in enumerate(found):
-            if isinstance(one, DecodeError):
-                raise DecodeError(one.kind, f"image {place}: {one}" if len(found) > 1 else str(one))
-        labelled = [one for one in found if isinstance(one, Labelled)]
+        check_outputs(request, served.config)
+        timeout_us = request.parameters.get("timeout")  # a whole number, as was checked
+        seconds = int(timeout_us) / 1e6 if timeout_us else None
+        try:
+            async with asyncio.timeout(seconds):
+                labelled = await self._label_inputs(served, request, ticket)
+        except TimeoutError as exc:
+            raise DeadlineError(f"no answer within the request's time of {seconds:g} s") from exc
         logits = np.stack([one.output.logits for one in labelled])
         return InferResponse(
             model_name=served.name,
@@ -128,6 +125,21 @@ class Service:
             id=request.id,
             outputs=build_outputs(logits, served.predictor.spec.labels, request),
         )
+
+    async def _label_inputs(
+        self, served: Served, request: InferRequest, ticket: Ticket
+    ) -> list[Labelled]:
+        if served.encoded:
+            images = read_images(request, served.config)
+            found = await self.label_images(served, images, ticket)
+        else:
+            pixels = read_pixels(request, served.config)
+            with self._counted(served, len(pixels), ticket) as found:
+                found.extend(await _all([_label_pixels(served, each) for each in pixels]))
+        for place, one in enumerate(found):
+            if isinstance(one, DecodeError):
+                raise DecodeError(one.kind, f"image {place}: {one}" if len(found) > 1 else str(one))
+        return [one for one in found if isinstance(one, Labelled)]
 
     def check_health(self) -> None:
         """Check that no forward pass hangs.

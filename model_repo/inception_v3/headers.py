@@ -60,7 +60,7 @@ def image_format(data: bytes) -> str:
 def jpeg_orientation(data: bytes) -> int:
     """Return the orientation, 1 to 8; refuse a progressive stream of absurdly many scans."""
     orientation = 1
-    for marker, start, end in _jpeg_segments(data):
+    for marker, start, end in jpeg_segments(data):
         if marker == 0xE1 and data.startswith(b"Exif\0\0", start):
             orientation = exif_orientation(data[start:end])
         elif marker in (0xC2, 0xCA):
@@ -70,7 +70,7 @@ def jpeg_orientation(data: bytes) -> int:
     return orientation
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield marker, start and end of the segments before the first scan."""
     position = 2
     while position + 4 <= len(data) and data[position] == 0xFF:

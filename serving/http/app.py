@@ -17,6 +17,7 @@ from serving.control import Control
 from serving.errors import OverloadedError, ServiceError, UnauthorizedError, to_message, to_status
 from serving.http import classify, oip, pages
 from serving.http.description import DESCRIPTION
+from serving.http.shield import FULL
 from serving.service import Service
 
 # What asks for no token: health, and the pages, which hold nothing and ask for one themselves.
@@ -108,6 +109,8 @@ def _error_response(exc: Exception) -> JSONResponse:
     headers = {}
     if isinstance(exc, OverloadedError):
         headers["Retry-After"] = str(exc.retry_after_s)
+        if exc.full:
+            headers[FULL] = "1"
     if isinstance(exc, UnauthorizedError):
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse({"error": to_message(exc)}, to_status(exc).http, headers)

@@ -1,10 +1,12 @@
 """Running the service as a user does, `serve run serving.app:build_app`, in its own processes."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +16,9 @@ from pathlib import Path
 import httpx
 
 ROOT = Path(__file__).parents[2]
+
+# Environment for a service whose model is to be slow or to hang; `faults/sitecustomize.py` has how.
+FAULTS = {"PYTHONPATH": f"{Path(__file__).parent / 'faults'}{os.pathsep}{ROOT}"}
 _START_S = 120
 
 
@@ -26,12 +31,14 @@ class RunningService:
         grpc: host and port of gRPC.
         process: `serve run`, the leader of a session of its own.
         log: what it and its replicas have printed.
+        ray_folder: where its Ray keeps its session; no other Ray looks there.
     """
 
     url: str
     grpc: str
     process: subprocess.Popen[bytes]
     log: Path
+    ray_folder: Path
 
     def post(self, image: bytes, **query: object) -> httpx.Response:
         """Ask for the labels of one image."""
@@ -58,22 +65,34 @@ def run_service(
         defaults.append("weights=untrained")
     log = folder / "service.log"
     command = [sys.executable, "-m", "ray.serve.scripts", "run", "serving.app:build_app"]
-    with log.open("wb") as output:
+    with ray_folder() as session, log.open("wb") as output:
         process = subprocess.Popen(
             [*command, *defaults, *arguments],
             cwd=ROOT,
-            env=clean_environment() | dict(environment),
+            env=clean_environment() | {"RAY_TMPDIR": str(session)} | dict(environment),
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    service = RunningService(f"http://127.0.0.1:{port}", f"127.0.0.1:{grpc_port}", process, log)
+        service = RunningService(
+            f"http://127.0.0.1:{port}", f"127.0.0.1:{grpc_port}", process, log, session / "ray"
+        )
+        try:
+            if wait:
+                wait_until_ready(service)
+            yield service
+        finally:
+            end(process)
+
+
+@contextmanager
+def ray_folder() -> Iterator[Path]:
+    """A short folder for RAY_TMPDIR: a Ray that runs here already is then not taken for ours."""
+    folder = tempfile.mkdtemp(prefix="lm-", dir="/tmp")  # sockets in it have at most 107 letters
     try:
-        if wait:
-            wait_until_ready(service)
-        yield service
+        yield Path(folder)
     finally:
-        end(process)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def wait_until_ready(service: RunningService) -> None:
@@ -110,27 +129,6 @@ def end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def replica_pids(service: RunningService, title: str = "ray::ServeReplica") -> set[int]:
-    """Return the processes of its replicas that live, or of its actors with another title."""
-    parents, replicas = {}, set()
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            text = path.read_text()
-            command = (path.parent / "cmdline").read_text()
-        except OSError:  # it has ended
-            continue
-        state, parent = text.rpartition(")")[2].split()[:2]
-        parents[int(path.parent.name)] = int(parent)
-        if command.startswith(title) and state != "Z":
-            replicas.add(int(path.parent.name))
-    return {pid for pid in replicas if service.process.pid in _ancestors(pid, parents)}
-
-
-def _ancestors(pid: int, parents: Mapping[int, int]) -> Iterator[int]:
-    while pid := parents.get(pid, 0):
-        yield pid
 
 
 def clean_environment() -> dict[str, str]:

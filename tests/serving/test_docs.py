@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 
 import httpx
@@ -11,11 +10,11 @@ from playwright.sync_api import sync_playwright
 
 from serving.http.description import DESCRIPTION
 from tests.images import encode, photo
+from tests.serving.browsing import CHROMIUM
 
 pytestmark = pytest.mark.ray
 
 EXAMPLES = [line.strip() for line in DESCRIPTION.splitlines() if line.startswith("    ")]
-CHROMIUM = shutil.which("chromium")
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda line: line.split(" ")[-1])

@@ -68,7 +68,7 @@ def test_config_has_numbers_as_numbers(config):
 
     assert answer["max_batch_size"] == 32
     assert answer["input"][0]["dims"] == [3, 299, 299]
-    assert answer["dynamic_batching"]["max_queue_delay_microseconds"] == 2000
+    assert answer["dynamic_batching"]["max_queue_delay_microseconds"] == 0
     assert answer["parameters"]["architecture"] == {"string_value": "inception_v3"}
     json.dumps(answer, allow_nan=False)
 
@@ -91,7 +91,7 @@ def test_config_has_the_members_that_triton_gives(config):
     ]
     assert answer["dynamic_batching"] == {
         "preferred_batch_size": [8, 32],
-        "max_queue_delay_microseconds": 2000,
+        "max_queue_delay_microseconds": 0,
         "preserve_ordering": False,
         "priority_levels": 0,
         "default_priority_level": 0,

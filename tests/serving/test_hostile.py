@@ -1,0 +1,288 @@
+"""Hostile requests beside good ones, none of which may fail."""
+
+import asyncio
+import base64
+import gzip
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
+
+from tests.images import encode, photo
+from tests.serving.load import Client, read_answer
+from tests.serving.processes import MEBIBYTE, peak_bytes, proxy, replicas, reset_peak
+from tests.serving.service import RunningService, run_service
+
+pytestmark = pytest.mark.ray
+
+_GOOD = encode(photo(400, 300), "JPEG")
+_INFER = "/v2/models/inception_v3_image/infer"
+
+
+_PATIENCE_S = 5
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory) -> Iterator[RunningService]:
+    folder, patience = tmp_path_factory.mktemp("service"), f"request_timeout_s={_PATIENCE_S}"
+    with run_service(folder, "max_replicas=1", patience) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def good_requests(service) -> Iterator[None]:
+    """Send good requests all the while; none may fail."""
+    done, statuses = False, []
+
+    def send() -> None:
+        while not done:
+            statuses.append(service.post(_GOOD).status_code)
+
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(send)
+        yield
+        done = True
+        sending.result()
+    assert set(statuses) == {200}
+
+
+def exchange(service: RunningService, *parts: bytes, pause_s: float = 0, eof: bool = False):
+    """Send bytes as they are; return the first answer, None where the connection just ends."""
+
+    async def run():
+        reader, writer = await Client(service.url).connect()
+        try:
+            for part in parts:
+                writer.write(part)
+                await asyncio.sleep(pause_s)
+            if eof:
+                writer.write_eof()
+            return await asyncio.wait_for(read_answer(reader), 20)
+        except (EOFError, OSError):
+            return None
+        finally:
+            writer.close()
+
+    return asyncio.run(run())
+
+
+def post(service: RunningService, body, path: str = "/v1/classify", **headers: str):
+    return httpx.post(f"{service.url}{path}", content=body, headers=headers, timeout=60)
+
+
+def head(*lines: str, path: str = "/v1/classify") -> bytes:
+    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", *lines, "", ""]).encode()
+
+
+@pytest.mark.parametrize("image", [b"", _GOOD[:-100], _GOOD[:30], b"GIF89a", b"\0" * 100_000])
+def test_damaged_image_is_refused_in_words(service, image):
+    answer = post(service, image)
+
+    assert answer.status_code in (400, 422)
+    assert answer.json()["error"]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_large_body_is_refused_before_it_is_in_memory(service, chunked):
+    watched = [proxy(service), *replicas(service)]
+    for pid in watched:
+        reset_peak(pid)
+    before = [peak_bytes(pid) for pid in watched]
+    piece = bytes(MEBIBYTE)
+    lengths = {} if chunked else {"Content-Length": str(100 * MEBIBYTE)}
+
+    answer = post(service, (piece for _ in range(100)), **lengths)
+
+    grown = [peak_bytes(pid) - old for pid, old in zip(watched, before, strict=True)]
+    assert answer.status_code == 413
+    assert "exceeds the limit" in answer.json()["error"]
+    # One that does not say how long it is has to be counted: up to the limit of 64 MiB.
+    assert grown[0] < (90 if chunked else 20) * MEBIBYTE
+    assert max(grown[1:]) < 20 * MEBIBYTE
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 200_000,
+        b'{"a":' * 100_000,
+        b'{"inputs": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"inputs": [{"name": "image", "shape": [1, 1], "datatype": "BYTES", "data": '
+        + b"[" * 50_000
+        + b"]" * 50_000
+        + b"}]}",
+        b'{"inputs": [{"name": "image", "shape": [99999999999999999999], "datatype": "BYTES"}]}',
+        b'{"inputs": [{"name": "image", "shape": [-1, 1], "datatype": "BYTES", "data": []}]}',
+        b'{"inputs": [{"name": "image", "shape": [1e999], "datatype": "BYTES", "data": [NaN]}]}',
+        b"\xff\xfe{}",
+        b"null",
+    ],
+)
+def test_odd_json_is_a_bad_request(service, body):
+    answer = post(service, body, path=_INFER)
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Inference-Header-Content-Length": "99999999"},
+        {"Inference-Header-Content-Length": "-1"},
+        {"Inference-Header-Content-Length": "1e3"},
+        {"Inference-Header-Content-Length": "3"},
+    ],
+)
+def test_lie_about_the_json_part_is_a_bad_request(service, headers):
+    answer = post(service, b'{"inputs": []}' + _GOOD, path=_INFER, **headers)
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "statuses"),
+    [
+        ({"Content-Type": "image/png"}, {200}),  # what it is, its bytes tell
+        ({"Content-Type": "text/html"}, {415}),
+        ({"Content-Type": "multipart/form-data; boundary=" + "x" * 1000}, {400}),
+        ({"Content-Encoding": "br"}, {415}),
+        ({"Content-Encoding": "gzip"}, {400}),
+        ({"Content-Encoding": "gzip, gzip"}, {415}),
+        ({"X-Request-Timeout-Seconds": "soon"}, {400}),
+        ({"X-Request-Timeout-Seconds": "-1"}, {400}),
+        ({"X-Request-Timeout-Seconds": "1e300"}, {200}),
+        ({"X-Request-ID": "x" * 5000}, {200}),
+    ],
+)
+def test_lying_header_is_seen_through(service, headers, statuses):
+    answer = post(service, _GOOD, **headers)
+
+    assert answer.status_code in statuses
+    assert answer.status_code == 200 or answer.json()["error"]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_body_that_bursts_when_unpacked_costs_little(service, times):
+    (pid,) = replicas(service)
+    bomb = gzip.compress(bytes(300 * MEBIBYTE))
+    if times == 2:
+        bomb = gzip.compress(bomb)
+    reset_peak(pid)
+    before = peak_bytes(pid)
+
+    answer = post(service, bomb, **{"Content-Encoding": "gzip"})
+
+    assert answer.status_code == (413 if times == 1 else 422)
+    assert peak_bytes(pid) - before < 140 * MEBIBYTE  # the limit for a body is 64
+
+
+def test_content_length_that_is_too_long_costs_only_its_connection(service):
+    lie = head(f"Content-Length: {len(_GOOD) + 1000}")
+
+    waited, ended = exchange(service, lie, _GOOD), exchange(service, lie, _GOOD, eof=True)
+
+    assert waited[0] == 504
+    assert f"did not arrive within {_PATIENCE_S} s" in json.loads(waited[2])["error"]
+    assert ended is None or ended[0] == 400
+
+
+def test_content_length_that_is_too_short_cuts_the_image(service):
+    status, _, body = exchange(service, head(f"Content-Length: {len(_GOOD) // 2}"), _GOOD)
+
+    # 400 where the rest, which is no request, is seen before the first is answered.
+    assert status in (400, 422)
+    assert b"JPEG" in body or b"Invalid HTTP" in body
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Content-Length: -5"],
+        ["Content-Length: many"],
+        ["Content-Length: 5", "Content-Length: 7"],
+        ["Content-Length: 99999999999999999999999999"],
+        ["Transfer-Encoding: chunked", "Content-Length: 5"],
+    ],
+)
+def test_content_length_that_is_none_is_refused(service, lines):
+    found = exchange(service, head(*lines), b"zzzzz\r\n", eof=True)
+
+    assert found is None or 400 <= found[0] < 500
+
+
+def test_slow_uploads_hold_no_place_and_end(service):
+    started = time.monotonic()
+
+    async def trickle():
+        reader, writer = await Client(service.url).connect()
+        writer.write(head("Content-Length: 100000"))
+        answer = asyncio.create_task(read_answer(reader))
+        while not answer.done():
+            writer.write(b"x")
+            await asyncio.sleep(0.3)
+        status, headers, _ = await answer
+        writer.close()
+        return status, headers.get("connection")
+
+    async def run():
+        slow = [asyncio.create_task(trickle()) for _ in range(200)]
+        await asyncio.sleep(1)
+        good = await asyncio.to_thread(service.post, _GOOD)
+        return good, await asyncio.gather(*slow)
+
+    good, slow = asyncio.run(run())
+
+    assert good.status_code == 200
+    assert set(slow) == {(504, "close")}
+    assert time.monotonic() - started < 3 * _PATIENCE_S
+
+
+def test_form_of_ten_thousand_parts_is_refused(service):
+    part = b'--x\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\nz\r\n'
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+
+    answer = post(service, part * 10_000 + b"--x--\r\n", **form)
+
+    assert answer.status_code in (400, 413)
+    assert answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "lines", [["X: y"] * 20_000, ["X: " + "y" * 5_000_000], ["Y" * 1_000_000 + ": z"]]
+)
+def test_flood_of_headers_costs_little(service, lines):
+    pid = proxy(service)
+    reset_peak(pid)
+    before = peak_bytes(pid)
+
+    found = exchange(service, head("Content-Length: 0", *lines), eof=True)
+
+    assert found is None or 400 <= found[0] < 500
+    assert peak_bytes(pid) - before < 50 * MEBIBYTE
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9/a.jpg", "file:///etc/passwd", "s3://b/k"])
+def test_nothing_is_fetched_that_a_client_names(service, uri):
+    tensor = triton.InferInput("image", [1, 1], "BYTES")
+    tensor.set_data_from_numpy(np.array([[uri.encode()]], dtype=object))
+    data = [base64.b64encode(uri.encode()).decode()]
+    body = {"inputs": [{"name": "image", "shape": [1, 1], "datatype": "BYTES", "data": data}]}
+
+    with (
+        triton.InferenceServerClient(service.grpc) as client,
+        pytest.raises(InferenceServerException) as caught,
+    ):
+        client.infer("inception_v3_image", [tensor])
+
+    assert "not a JPEG" in str(caught.value)
+    for answer in (post(service, uri.encode()), post(service, json.dumps(body), path=_INFER)):
+        assert answer.status_code == 422
+        assert "not a JPEG" in answer.json()["error"]

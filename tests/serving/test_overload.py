@@ -1,0 +1,223 @@
+"""More than can be answered: what still is, and how the rest is refused, dropped or given up.
+
+The model only sleeps, so that its speed is the same on a busy machine.
+"""
+
+import asyncio
+import base64
+import json
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+import tritonclient.grpc.aio as triton
+from tritonclient.utils import InferenceServerException
+
+from tests.serving.load import (
+    Answer,
+    Client,
+    ask_at_rate,
+    ask_in_turn,
+    build_post,
+    rate,
+    statuses,
+)
+from tests.serving.processes import memory_bytes, replicas
+from tests.serving.service import FAULTS, RunningService, run_service, wait_until
+
+pytestmark = pytest.mark.ray
+
+_FORWARD_S = 0.03  # of one image
+_CAPACITY = 1 / _FORWARD_S
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory) -> Iterator[RunningService]:
+    folder, slow = tmp_path_factory.mktemp("service"), {"FORWARD_SECONDS": str(_FORWARD_S)}
+    with run_service(
+        folder, "max_replicas=1", "max_queue_s=2", environment=FAULTS | slow
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def image(sample_photos) -> bytes:
+    return next(path for path in sample_photos if path.name == "astronaut.jpg").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def flood(service) -> tuple[float, list[Answer], list[str], list[int]]:
+    """Measure the capacity, then ask for three times as much.
+
+    Returns:
+        Answers per second at capacity; the answers of the flood; how gRPC calls in the middle of
+        it ended; the replica's memory before and after.
+    """
+    photo = (Path(__file__).parents[2] / "jobs" / "samples" / "astronaut.jpg").read_bytes()
+    (pid,), request = replicas(service), build_post(photo)
+
+    async def run():
+        began = time.monotonic()
+        answers = await ask_in_turn(service.url, [request], 16, 4)
+        assert statuses(answers).keys() == {200}
+        capacity, before = rate(answers, began + 1, began + 4), memory_bytes(pid)
+        flooding = asyncio.create_task(ask_at_rate(service.url, [request], 3 * _CAPACITY, 8))
+        await asyncio.sleep(4)
+        calls = await asyncio.gather(*(call_grpc(service, photo) for _ in range(16)))
+        return capacity, await flooding, calls, [before, memory_bytes(pid)]
+
+    return asyncio.run(run())
+
+
+async def call_grpc(service: RunningService, image: bytes, **options) -> str:
+    tensor = triton.InferInput("image", [1, 1], "BYTES")
+    tensor.set_data_from_numpy(np.array([[image]], dtype=object))
+    async with triton.InferenceServerClient(service.grpc) as client:
+        try:
+            await client.infer("inception_v3_image", [tensor], **options)
+        except InferenceServerException as exc:
+            return exc.status() or ""
+    return "ok"
+
+
+def test_goodput_stays_near_capacity(flood):
+    capacity, answers, _, _ = flood
+    end = max(answer.at - answer.seconds for answer in answers)
+
+    goodput = rate(answers, end - 5, end)
+
+    assert statuses(answers).keys() == {200, 503}
+    assert capacity > 0.6 * _CAPACITY
+    assert goodput > 0.8 * capacity  # 0.9 where nothing else runs
+
+
+def test_refusals_come_at_once_and_say_when_to_try_again(flood):
+    _, answers, _, _ = flood
+    refused = [answer for answer in answers if answer.status == 503]
+    waited = statistics.median(answer.seconds for answer in answers if answer.status == 200)
+
+    assert len(refused) > len(answers) / 3
+    assert statistics.median(answer.seconds for answer in refused) < waited / 10
+    for answer in refused:
+        assert answer.headers["content-type"] == "application/json"
+        assert 1 <= int(answer.headers["retry-after"]) <= 10
+        assert "try again later" in answer.json()["error"]
+        assert "x-labelmill-full" not in answer.headers
+
+
+def test_nobody_waits_longer_than_the_limit(flood):
+    _, answers, _, _ = flood
+
+    assert max(a.seconds for a in answers if a.status == 200) < 3 * 2  # max_queue_s, and noise
+
+
+def test_grpc_calls_are_refused_with_their_own_status(flood):
+    _, _, calls, _ = flood
+
+    assert set(calls) <= {"ok", "StatusCode.RESOURCE_EXHAUSTED"}
+    assert "StatusCode.RESOURCE_EXHAUSTED" in calls
+
+
+def test_service_recovers_and_gives_its_memory_back(flood, service, image):
+    _, _, _, (before, after) = flood
+    started = time.monotonic()
+
+    answer = service.post(image)
+
+    assert answer.status_code == 200
+    assert time.monotonic() - started < 5
+    assert after < 1.1 * before
+
+
+def test_health_is_answered_under_load(service, image):
+    async def run():
+        flooding = asyncio.create_task(
+            ask_at_rate(service.url, [build_post(image)], 3 * _CAPACITY, 3)
+        )
+        await asyncio.sleep(2)
+        client = Client(service.url)
+        health = await client.ask(b"GET /v2/health/ready HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.close()
+        return health, await flooding
+
+    health, answers = asyncio.run(run())
+
+    assert 503 in statuses(answers)
+    assert health.status == 200
+
+
+def images_so_far(service: RunningService) -> int:
+    answer = httpx.get(f"{service.url}/v2/models/inception_v3/stats").json()
+    return sum(
+        each["batch_size"] * each["compute_infer"]["count"]
+        for each in answer["model_stats"][0]["batch_stats"]
+    )
+
+
+def test_callers_who_hang_up_cost_no_forward_pass(service, image):
+    batch = [("image", (str(number), image, "image/jpeg")) for number in range(32)]
+    wait_until(lambda: service.post(image).status_code == 200)
+    before = images_so_far(service)
+
+    async def run():
+        client, request = Client(service.url), build_post(image)
+        connections = [await client.connect() for _ in range(64)]
+        in_flight = asyncio.create_task(
+            asyncio.to_thread(httpx.post, f"{service.url}/v1/classify", files=batch, timeout=60)
+        )
+        await asyncio.sleep(0.5)  # of the second that its forward pass takes
+        for _, writer in connections:
+            writer.write(request)
+            await writer.drain()
+        await asyncio.sleep(0.1)
+        for _, writer in connections:
+            writer.transport.abort()
+        answer = await client.ask(request)
+        client.close()
+        return answer, await in_flight
+
+    answer, in_flight = asyncio.run(run())
+
+    assert (answer.status, in_flight.status_code) == (200, 200)
+    assert len(in_flight.json()["predictions"]) == 32
+    assert images_so_far(service) - before < 32 + 16  # and not 97
+
+
+@pytest.mark.parametrize("seconds", ["0.02", "1e300"])
+def test_client_says_how_long_it_waits(service, image, seconds):
+    headers = {"X-Request-Timeout-Seconds": seconds}
+
+    answer = httpx.post(f"{service.url}/v1/classify", content=image, headers=headers, timeout=60)
+
+    if seconds == "0.02":
+        assert answer.status_code == 504
+        assert "no answer" in answer.json()["error"]
+    else:
+        assert answer.status_code == 200
+
+
+def test_timeout_of_the_protocol_is_honoured(service, image):
+    tensor = {
+        "name": "image",
+        "shape": [1, 1],
+        "datatype": "BYTES",
+        "data": [base64.b64encode(image).decode()],
+    }
+    url = f"{service.url}/v2/models/inception_v3_image/infer"
+
+    soon = httpx.post(
+        url, content=json.dumps({"parameters": {"timeout": 9000}, "inputs": [tensor]})
+    )
+    late = httpx.post(
+        url, content=json.dumps({"parameters": {"timeout": 2**63 - 1}, "inputs": [tensor]})
+    )
+    call = asyncio.run(call_grpc(service, image, timeout=9000))
+
+    assert (soon.status_code, late.status_code) == (504, 200)
+    assert "0.009 s" in soon.json()["error"]
+    assert call == str(grpc.StatusCode.DEADLINE_EXCEEDED)
