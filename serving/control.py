@@ -36,15 +36,15 @@ class Control:
             await asyncio.sleep(_POLL_S)
 
     async def sync(self) -> bool:
-        """Hand over what was counted; begin to load and unload what is wanted.
+        """Report what was counted so far; begin to load and unload what is wanted.
 
         Loading takes longer than the ledger waits for a sign of life, so it goes on by itself.
 
         Returns:
             Whether what is wanted is there, or could not be loaded.
         """
-        counted = self._service.statistics.take()
         models = self._service.models
+        counted = self._service.statistics.totals
         wanted = await self._ask("sync", self._replica_id, counted, models.loaded)
         if self._applying is not None:
             if not self._applying.done():
@@ -65,7 +65,8 @@ class Control:
         models = self._service.models
         wanted = [models.find(name, version)] if name else models.all()
         await asyncio.sleep(_SETTLED_S)
-        totals = await self._ask("totals")
+        while (totals := await self._ask("totals")) is None:
+            await asyncio.sleep(_POLL_S)
         return to_protocol(totals, [(served.name, served.version) for served in wanted])
 
     async def index(self, *, ready_only: bool = False) -> list[dict[str, str]]:

@@ -8,6 +8,7 @@ ServiceError                     500  INTERNAL
 ├── ContentTooLargeError         413  INVALID_ARGUMENT      too many bytes, pixels or images
 ├── UnsupportedMediaTypeError    415  INVALID_ARGUMENT      a body that is declared to be no image
 ├── OverloadedError              503  RESOURCE_EXHAUSTED    more than can be answered in time
+├── UnavailableError             503  UNAVAILABLE           for a moment, and not for the load
 ├── DeadlineError                504  DEADLINE_EXCEEDED
 └── UnimplementedError           501  UNIMPLEMENTED         a part of the protocol that we do not do
 
@@ -66,6 +67,10 @@ class OverloadedError(ServiceError):
         self.full = full
 
 
+class UnavailableError(ServiceError):
+    """A part of the service is being started anew."""
+
+
 class DeadlineError(ServiceError):
     """The answer would have come too late."""
 
@@ -90,6 +95,7 @@ _STATUS: dict[type[ServiceError], Status] = {
     ContentTooLargeError: Status(413, StatusCode.INVALID_ARGUMENT),
     UnsupportedMediaTypeError: Status(415, StatusCode.INVALID_ARGUMENT),
     OverloadedError: Status(503, StatusCode.RESOURCE_EXHAUSTED),
+    UnavailableError: Status(503, StatusCode.UNAVAILABLE),
     DeadlineError: Status(504, StatusCode.DEADLINE_EXCEEDED),
     UnimplementedError: Status(501, StatusCode.UNIMPLEMENTED),
 }

@@ -1,8 +1,9 @@
 """What all replicas of the service share: which models are wanted, and what was counted.
 
 One small actor beside the deployment, which Serve starts, watches and ends. Every replica calls
-`sync` twice a second: it hands over what it has counted and which models it has, and is told which
-ones are wanted.
+`sync` twice a second: it says what it has counted so far and which models it has, and is told which
+ones are wanted. Where another ledger has to take over, it knows after that time what all living
+replicas have counted.
 """
 
 import time
@@ -40,15 +41,17 @@ class Ledger:
     """See the module. Wanted is reference → revision, raised when it is to be loaded anew."""
 
     def __init__(self, references: list[str]) -> None:
+        self._began = time.monotonic()
         self._wanted = dict.fromkeys(references, 0)
         self._configured = tuple(references)
         self._revision = 0
         self._replicas: dict[str, _Replica] = {}
-        self._totals: Totals = {}
+        self._counted: dict[str, Totals] = {}
 
     def sync(self, replica_id: str, counted: Totals, loaded: dict[str, Loaded]) -> dict[str, int]:
-        """Take what a replica has counted since the last time; return what is wanted."""
-        add_totals(self._totals, counted)
+        """Take what a replica has counted since it began; return what is wanted."""
+        if counted:
+            self._counted[replica_id] = counted
         now = time.monotonic()
         self._replicas[replica_id] = _Replica(now, loaded)
         silent = [key for key, one in self._replicas.items() if now - one.heard > _SILENT_S]
@@ -56,9 +59,17 @@ class Ledger:
             del self._replicas[key]
         return self._wanted
 
-    def totals(self) -> Totals:
-        """Return what was counted by all replicas, those that are gone included."""
-        return self._totals
+    def totals(self) -> Totals | None:
+        """Return what was counted by all replicas, those that are gone included.
+
+        It is None while replicas may not have had the time to say it.
+        """
+        if time.monotonic() - self._began < 4 * SYNC_PERIOD_S:
+            return None
+        totals: Totals = {}
+        for counted in self._counted.values():
+            add_totals(totals, counted)
+        return totals
 
     def load(self, name: str) -> dict[str, int]:
         """Want the model `name`, anew if it is there; return its references and their revision."""

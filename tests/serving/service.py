@@ -131,27 +131,6 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def replica_pids(service: RunningService) -> set[int]:
-    """Return the processes of its replicas that live."""
-    parents, replicas = {}, set()
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            text = path.read_text()
-            command = (path.parent / "cmdline").read_text()
-        except OSError:  # it has ended
-            continue
-        state, parent = text.rpartition(")")[2].split()[:2]
-        parents[int(path.parent.name)] = int(parent)
-        if command.startswith("ray::ServeReplica") and state != "Z":
-            replicas.add(int(path.parent.name))
-    return {pid for pid in replicas if service.process.pid in _ancestors(pid, parents)}
-
-
-def _ancestors(pid: int, parents: Mapping[int, int]) -> Iterator[int]:
-    while pid := parents.get(pid, 0):
-        yield pid
-
-
 def clean_environment() -> dict[str, str]:
     """Return this process's environment, without what would make another service of it."""
     kept = {

@@ -30,7 +30,9 @@ def any_service(request, tmp_path_factory):
         yield request.getfixturevalue("service")
         return
     folder = tmp_path_factory.mktemp("haproxy")
-    with run_service(folder, "max_replicas=1", environment=haproxy_environment()) as running:
+    with run_service(
+        folder, "max_replicas=1", "max_queue_s=60", environment=haproxy_environment()
+    ) as running:
         with grpc_client.InferenceServerClient(running.grpc) as client:
             wait_until(lambda: _is_ready(client))
         yield running

@@ -1,16 +1,36 @@
 from collections import Counter
 
-from serving.ledger import Ledger, Loaded
+import pytest
+
+from serving.ledger import LOADING, Ledger, Loaded
 
 
-def test_counts_of_all_replicas_add_up():
+@pytest.fixture
+def clock(monkeypatch):
+    """The ledger's: a list with the one time that it is."""
+    now = [0.0]
+    monkeypatch.setattr("serving.ledger.time.monotonic", lambda: now[0])
+    return now
+
+
+def test_counts_of_all_replicas_add_up_whether_they_live_or_not(clock):
     ledger = Ledger(["a"])
 
     ledger.sync("one", {"a/1": Counter({"inference_count": 2, "last_inference_ms": 5})}, {})
     ledger.sync("two", {"a/1": Counter({"inference_count": 3, "last_inference_ms": 4})}, {})
-    ledger.sync("one", {"a/1": Counter({"inference_count": 1})}, {})
+    clock[0] = 60
+    ledger.sync("two", {"a/1": Counter({"inference_count": 4, "last_inference_ms": 4})}, {})
 
-    assert ledger.totals()["a/1"] == Counter({"inference_count": 6, "last_inference_ms": 5})
+    for _ in range(2):  # looking changes nothing
+        assert ledger.totals()["a/1"] == Counter({"inference_count": 6, "last_inference_ms": 5})
+
+
+def test_ledger_knows_no_counts_before_replicas_had_the_time_to_tell_them(clock):
+    ledger = Ledger(["a"])
+
+    assert ledger.totals() is None
+    clock[0] = 60
+    assert ledger.totals() == {}
 
 
 def test_replica_is_told_what_is_wanted():
@@ -45,16 +65,14 @@ def test_load_is_over_when_every_replica_has_tried():
     assert ledger.errors(revisions) == ["no such weights"]
 
 
-def test_silent_replica_is_not_waited_for(monkeypatch):
-    now = 0.0
-    monkeypatch.setattr("serving.ledger.time.monotonic", lambda: now)
+def test_silent_replica_is_not_waited_for(clock):
     ledger = Ledger([])
     ledger.sync("gone", {}, {})
     ledger.sync("here", {}, {})
     revisions = ledger.load("a")
     (revision,) = revisions.values()
 
-    now = 60
+    clock[0] = 60
     ledger.sync("here", {}, {"a": Loaded(revision)})
 
     assert ledger.errors(revisions) == []
@@ -69,3 +87,12 @@ def test_unload_is_over_when_no_replica_has_the_model():
     ledger.sync("one", {}, {"b": Loaded(0)})
 
     assert ledger.is_unloaded("a")
+
+
+def test_unload_waits_for_a_replica_that_is_just_loading():
+    ledger = Ledger(["a"])
+    ledger.sync("one", {}, {"a": LOADING})
+
+    ledger.unload("a")
+
+    assert not ledger.is_unloaded("a")

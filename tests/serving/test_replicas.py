@@ -11,7 +11,8 @@ import tritonclient.http as http_client
 from tritonclient.utils import InferenceServerException
 
 from tests.images import encode, photo
-from tests.serving.service import replica_pids, run_service, wait_until
+from tests.serving import processes
+from tests.serving.service import run_service, wait_until
 
 pytestmark = pytest.mark.ray
 
@@ -22,9 +23,15 @@ IMAGES = [encode(photo(40, 30, seed), "PNG") for seed in range(3)]
 def pair(tmp_path_factory):
     """A service with two replicas, whose models this module may unload and which it may kill."""
     folder = tmp_path_factory.mktemp("pair")
-    with run_service(folder, "min_replicas=2", "max_replicas=2", "num_cpus=0.1") as running:
-        wait_until(lambda: len(replica_pids(running)) == 2, 60)
+    with run_service(
+        folder, "min_replicas=2", "max_replicas=2", "num_cpus=0.1", "max_queue_s=60"
+    ) as running:
+        wait_until(lambda: len(_alive(processes.replicas(running))) == 2, 60)
         yield running
+
+
+def _alive(pids):
+    return {pid for pid in pids if processes.is_running(pid)}
 
 
 def _ask(service, requests):
@@ -68,17 +75,36 @@ def test_failed_requests_are_counted_as_such(pair):
     assert failures() == (before[0] + 1, before[1])
 
 
+def test_killed_ledger_costs_no_replica_and_no_count(pair):
+    _ask(pair, 2)
+    before, alive = _count(pair), _alive(processes.replicas(pair))
+    (ledger,) = _alive(processes.ledgers(pair))
+
+    os.kill(ledger, signal.SIGKILL)
+    url = f"{pair.url}/v2/models/stats"
+    during = httpx.get(url, timeout=60)
+    wait_until(lambda: _alive(processes.ledgers(pair)) - {ledger}, 60)
+    wait_until(lambda: httpx.get(url, timeout=60).status_code == 200)
+
+    assert during.status_code == 503
+    assert "ledger" in during.json()["error"]
+    assert _alive(processes.replicas(pair)) == alive
+    assert _count(pair) == before
+    _ask(pair, 2)
+    assert _count(pair)[0] == before[0] + 2
+
+
 def test_statistics_outlive_a_killed_replica(pair):
     _ask(pair, 4)
     before = _count(pair)
-    alive = replica_pids(pair)
+    alive = _alive(processes.replicas(pair))
 
     os.kill(min(alive), signal.SIGKILL)
     # A request that the dead one had is lost; who asks again finds the other.
     wait_until(lambda: httpx.get(f"{pair.url}/v2", timeout=60).status_code == 200)
     assert _count(pair) == before
 
-    wait_until(lambda: len(replica_pids(pair) - alive) == 1, 60)
+    wait_until(lambda: len(_alive(processes.replicas(pair)) - alive) == 1, 60)
     _ask(pair, 6)
     after = _count(pair)
     assert (after[0] - before[0], after[1] - before[1]) == (6, 18)
@@ -86,7 +112,7 @@ def test_statistics_outlive_a_killed_replica(pair):
 
 @pytest.fixture(params=["http", "grpc"])
 def client(request, pair):
-    wait_until(lambda: len(replica_pids(pair)) == 2, 60)
+    wait_until(lambda: len(_alive(processes.replicas(pair))) == 2, 60)
     if request.param == "http":
         with http_client.InferenceServerClient(pair.url.removeprefix("http://")) as client:
             yield client

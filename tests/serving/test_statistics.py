@@ -11,7 +11,7 @@ def recorded() -> Statistics:
 
 
 def test_protocol_has_counts_and_nanoseconds():
-    (stats,) = to_protocol(recorded().take(), [("a", "1")])["model_stats"]
+    (stats,) = to_protocol(recorded().totals, [("a", "1")])["model_stats"]
 
     assert (stats["inference_count"], stats["execution_count"]) == (3, 1)
     assert stats["last_inference"] == 100_000
@@ -23,21 +23,13 @@ def test_protocol_has_counts_and_nanoseconds():
 
 
 def test_totals_add_up_and_the_last_moment_is_the_latest():
-    totals, more = recorded().take(), recorded().take()
+    totals, more = recorded().totals, recorded().totals
     more["a/1"]["last_inference_ms"] = 50
 
     add_totals(totals, more)
 
     (stats,) = to_protocol(totals, [("a", "1")])["model_stats"]
     assert (stats["inference_count"], stats["last_inference"]) == (6, 100_000)
-
-
-def test_what_was_taken_is_not_counted_again():
-    statistics = recorded()
-
-    statistics.take()
-
-    assert statistics.take() == {}
 
 
 def test_model_that_nobody_asked_has_zeros():
