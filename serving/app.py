@@ -123,6 +123,7 @@ def _start_serve(config: ServingConfig) -> None:
         grpc_options=gRPCOptions(
             port=config.grpc_port,
             grpc_servicer_functions=[SERVICER] if config.grpc_port else [],
+            request_timeout_s=config.request_timeout_s + 1,  # for when a replica does not answer
         ),
     )
     if threading.current_thread() is threading.main_thread():

@@ -31,6 +31,7 @@ FULL = "x-labelmill-full"
 
 _INFERENCE = ("/classify", "/infer")
 _CLOSED_S = 0.5
+_GRACE_S = 1.0  # for the replica, which counts the same time, to answer by itself
 # Serve's own answers: what to say instead, where it is not for the caller's eyes or no right word.
 _INSTEAD = {
     408: (504, "no answer in time"),
@@ -72,9 +73,10 @@ class Shield:
                 if upload.gone:
                     return
                 scope = _with_length(scope, upload.byte_count)
-                await self._app(scope, upload.next, answer.send)
+                async with asyncio.timeout(self._limits.request_timeout_s + _GRACE_S) as timer:
+                    await self._app(scope, upload.next, answer.send)
             if answer.status is None:
-                await answer.refuse(*_INSTEAD[500])
+                await answer.refuse(*_INSTEAD[408 if timer.expired() else 500])
         except ServiceError as exc:
             await answer.refuse(to_status(exc).http, str(exc), exc)
         finally:

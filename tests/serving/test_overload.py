@@ -185,7 +185,8 @@ def test_callers_who_hang_up_cost_no_forward_pass(service, image):
 
     assert (answer.status, in_flight.status_code) == (200, 200)
     assert len(in_flight.json()["predictions"]) == 32
-    assert images_so_far(service) - before < 32 + 16  # and not 97
+    # The form, the last request, and at most one batch that had begun; not all 97.
+    assert images_so_far(service) - before <= 32 + 1 + 32
 
 
 @pytest.mark.parametrize("seconds", ["0.02", "1e300"])

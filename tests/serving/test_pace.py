@@ -1,3 +1,5 @@
+"""What holds images back while the model is busy."""
+
 import asyncio
 
 import pytest
@@ -5,80 +7,70 @@ import pytest
 from serving.pace import Gate, Pace
 
 
-def test_average_follows_what_changes():
-    pace = Pace()
-    for _ in range(30):
-        pace.note(1, 0.1)
-    for _ in range(30):
-        pace.note(2, 0.6)
-
-    assert pace.per_image_s == pytest.approx(0.3, rel=0.01)
+async def settle():
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
-async def ask(gate: Gate, names: str, entered: list[str]) -> list[asyncio.Task[None]]:
-    async def enter(name: str) -> None:
+def test_all_who_come_while_the_model_is_busy_are_let_in_together():
+    async def run():
+        gate = Gate(8)
         await gate.enter()
-        entered.append(name)
-
-    tasks = [asyncio.create_task(enter(name)) for name in names]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    return tasks
-
-
-def test_idle_model_takes_whoever_comes():
-    async def run() -> list[str]:
-        entered: list[str] = []
-        await ask(Gate(4), "ab", entered)
-        return entered
-
-    assert asyncio.run(run()) == ["a", "b"]
-
-
-def test_busy_model_takes_those_who_waited_at_once_and_in_order():
-    async def run() -> None:
-        gate, entered = Gate(2), []
-        await ask(gate, "a", entered)
         gate.begin(1)
-        await ask(gate, "bcd", entered)
-        assert entered == ["a"]
-
+        waiting = [asyncio.create_task(gate.enter()) for _ in range(5)]
+        await settle()
+        assert not any(task.done() for task in waiting)
         gate.end()
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-
-        assert entered == ["a", "b", "c"]  # no more than fit into a batch
+        await settle()
+        assert all(task.done() for task in waiting)
 
     asyncio.run(run())
 
 
-def test_place_of_who_goes_away_is_free_for_the_next():
-    async def run() -> None:
-        gate, entered = Gate(1), []
-        await ask(gate, "a", entered)
-        gate.begin(1)
-        gone, _ = await ask(gate, "bc", entered)
+def test_no_more_are_let_in_than_a_batch_has_room_for_and_in_their_order():
+    async def run():
+        gate, order = Gate(3), []
 
-        gone.cancel()
-        gate.end()
-        await asyncio.sleep(0.01)
+        async def enter(number):
+            await gate.enter()
+            order.append(number)
 
-        assert entered == ["a", "c"]
+        gate.begin(0)
+        tasks = [asyncio.create_task(enter(number)) for number in range(7)]
+        await settle()
+        for expected in (3, 6, 7):
+            gate.end()
+            await settle()
+            assert order == list(range(expected))
+            gate.begin(3)
+        await asyncio.gather(*tasks)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("let_in", [False, True])
+def test_place_of_who_gives_up_goes_to_the_next(let_in):
+    async def run():
+        gate = Gate(1)
+        gate.begin(0)
+        first, second = (asyncio.create_task(gate.enter()) for _ in range(2))
+        await settle()
+        if let_in:
+            gate.end()  # before the first can notice
+        first.cancel()
+        await settle()
+        if not let_in:
+            gate.end()
+        await asyncio.wait_for(second, 1)
 
     asyncio.run(run())
 
 
-def test_place_that_was_given_to_who_goes_away_is_given_on():
-    async def run() -> None:
-        gate, entered = Gate(1), []
-        await ask(gate, "a", entered)
-        gate.begin(1)
-        gone, _ = await ask(gate, "bc", entered)
-
-        gate.end()
-        gone.cancel()  # before it could notice that it was let in
-        await asyncio.sleep(0.01)
-
-        assert entered == ["a", "c"]
-
-    asyncio.run(run())
+def test_pace_follows_what_images_cost():
+    pace = Pace()
+    assert pace.per_image_s == 0
+    pace.note(10, 1.0)
+    assert pace.per_image_s == pytest.approx(0.1)
+    for _ in range(50):
+        pace.note(2, 1.0)
+    assert pace.per_image_s == pytest.approx(0.5, rel=0.01)

@@ -1,0 +1,82 @@
+"""Batches: nobody waits on an idle server, full ones under load, other sizes without a restart."""
+
+import asyncio
+import statistics
+from collections.abc import Iterator
+
+import pytest
+
+from tests.serving.load import Answer, ask_in_turn, build_post
+from tests.serving.processes import replicas
+from tests.serving.service import FAULTS, RunningService, run_service, wait_until
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory) -> Iterator[RunningService]:
+    """A service whose model sleeps 20 ms for each image."""
+    folder, slow = tmp_path_factory.mktemp("service"), {"FORWARD_SECONDS": "0.02"}
+    with run_service(folder, "max_replicas=1", environment=FAULTS | slow) as running:
+        yield running
+
+
+@pytest.fixture
+def requests(sample_photos) -> list[bytes]:
+    return [build_post(path.read_bytes()) for path in sample_photos if path.suffix == ".jpg"]
+
+
+def timings(answers: list[Answer]) -> list[dict]:
+    return [answer.json()["predictions"][0]["timing"] for answer in answers]
+
+
+def ask(service: RunningService, requests: list[bytes], callers: int, seconds: float):
+    answers = asyncio.run(ask_in_turn(service.url, requests, callers, seconds))
+    assert {answer.status for answer in answers} == {200}
+    return answers
+
+
+def test_lone_request_waits_for_nobody(service, requests):
+    found = timings(ask(service, requests, 1, 3))
+
+    assert {each["batch_size"] for each in found} == {1}
+    assert statistics.median(each["queue_ms"] for each in found) < 10
+
+
+def test_whoever_comes_while_the_model_is_busy_shares_the_next_batch(service, requests):
+    answers = ask(service, requests, 16, 5)
+    found = timings(answers[len(answers) // 3 :])
+    sizes = [each["batch_size"] for each in found]
+
+    # Of 16 callers nearly all wait while a pass runs, or are in it.
+    assert statistics.mean(sizes) > 5
+    assert max(sizes) <= 16
+
+
+def test_model_is_never_idle_while_somebody_waits(service, requests):
+    answers = ask(service, requests, 16, 5)
+    found = timings(answers)
+
+    # Each image waits for the pass before its own, at the most, and some of the decoding.
+    longest = max(each["forward_ms"] for each in found)
+    assert statistics.median(each["queue_ms"] for each in found) < 1.2 * longest
+
+
+def test_user_config_changes_batches_without_a_restart(cluster, requests):
+    service = cluster.service
+    cluster.deploy({"max_replicas": 1})
+    cluster.wait_until_running()
+    before = replicas(service)
+
+    cluster.deploy(
+        {"max_replicas": 1}, user_config={"max_batch_size": 2, "batch_wait_timeout_s": 0.4}
+    )
+
+    def waits() -> bool:
+        (one,) = timings(ask(service, requests, 1, 0.01))
+        return one["queue_ms"] > 300
+
+    wait_until(waits)
+    sizes = {each["batch_size"] for each in timings(ask(service, requests, 8, 2))}
+    assert max(sizes) == 2
+    assert replicas(service) == before
