@@ -16,7 +16,7 @@ def _hold_to_description(service, folder, phases, *selection):
     # Its own checks, all of them; the same requests each time.
     command = [Path(sys.prefix) / "bin" / "schemathesis", "--config-file", CONFIG, "run"]
     command += [f"{service.url}/openapi.json", "--checks", "all", "--phases", phases]
-    command += ["--max-examples", "4", "--seed", "7", "--continue-on-failure", *selection]
+    command += ["--max-examples", "3", "--seed", "7", "--continue-on-failure", *selection]
     ended = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=240, check=False
     )
