@@ -1,5 +1,7 @@
 """What decoding an image costs in memory, told by its first bytes: the limit on its pixels."""
 
+from math import inf
+
 from model_repo.inception_v3 import DecodeError
 from model_repo.inception_v3.headers import image_format, jpeg_segments
 
@@ -19,9 +21,12 @@ _OTHERS = 10.0
 _USUAL_SCANS = 32  # a progressive JPEG has about ten
 
 
-def pixel_limit(image: bytes, max_pixels: int) -> int:
-    """Return how many pixels an encoded image may have, at most `max_pixels`."""
-    budget = _FREE_BYTES + _BYTES_PER_BYTE * len(image)
+def pixel_limit(image: bytes, max_pixels: int, sent_bytes: float = inf) -> int:
+    """Return how many pixels an encoded image may have, at most `max_pixels`.
+
+    Bytes that nobody had to send, since they came compressed, bring none along.
+    """
+    budget = _FREE_BYTES + _BYTES_PER_BYTE * min(len(image), sent_bytes)
     return min(max_pixels, int(budget / _bytes_per_pixel(image)))
 
 

@@ -26,10 +26,17 @@ def check_body_size(byte_count: int, config: UserConfig) -> None:
 
 @dataclass(slots=True)
 class Ticket:
-    """What one request holds while it is being answered."""
+    """What one request holds while it is being answered.
+
+    Attributes:
+        images: so many were found in its body.
+        byte_count: of its body; decompressed, if it came compressed.
+        sent_bytes: of its body as it came.
+    """
 
     images: int
     byte_count: int
+    sent_bytes: int
 
 
 class Admission:
@@ -57,14 +64,28 @@ class Admission:
             OverloadedError: there is no room.
         """
         check_body_size(byte_count, self.config)
-        self._check_room(1, byte_count, per_image_s)
-        ticket = Ticket(0, byte_count)
+        self._check_images(1, per_image_s)
+        self._check_bytes(byte_count)
+        ticket = Ticket(0, byte_count, byte_count)
         self._bytes += byte_count
         try:
             yield ticket
         finally:
             self._images -= ticket.images
             self._bytes -= ticket.byte_count
+
+    def note_body(self, ticket: Ticket, sent_bytes: int, byte_count: int) -> None:
+        """Hold room for what a body turned out to have, decompressed, as far as it was read.
+
+        Raises:
+            OverloadedError: there is no room for so much.
+        """
+        ticket.sent_bytes = sent_bytes
+        more = byte_count - ticket.byte_count
+        if more > 0:
+            self._check_bytes(more)
+            ticket.byte_count += more
+            self._bytes += more
 
     def grow(self, ticket: Ticket, images: int, per_image_s: float) -> None:
         """Hold room for as many images as the body turned out to have.
@@ -74,11 +95,11 @@ class Admission:
         """
         more = images - ticket.images
         if more > 0 and self._images > ticket.images:  # others wait, too
-            self._check_room(more, 0, per_image_s)
+            self._check_images(more, per_image_s)
         ticket.images += more
         self._images += more
 
-    def _check_room(self, images: int, byte_count: int, per_image_s: float) -> None:
+    def _check_images(self, images: int, per_image_s: float) -> None:
         wait_s = (self._images + images) * per_image_s
         if self._images and wait_s > self.config.max_queue_s:
             raise OverloadedError(
@@ -86,5 +107,7 @@ class Admission:
                 retry_after_s=max(1, ceil(wait_s / 2)),
                 full=images == 1,
             )
+
+    def _check_bytes(self, byte_count: int) -> None:
         if self._bytes and self._bytes + byte_count > BODIES_AT_ONCE * self.config.max_body_bytes:
             raise OverloadedError(f"requests of {self._bytes:,} bytes are waiting; try again later")

@@ -137,14 +137,20 @@ class Predictor:
             self._forward_thread.submit(self.__dict__.pop, "_classifier", None)
             self._forward_thread.shutdown(wait=False)
 
-    async def preprocess(self, image: bytes) -> tuple[Preprocessed, float]:
+    async def preprocess(self, image: bytes, sent_bytes: int) -> tuple[Preprocessed, float]:
         """Decode one image, not on the event loop; return it and the seconds that took.
+
+        Args:
+            image: encoded.
+            sent_bytes: of the body that it was in; the less came, the fewer pixels it may have.
 
         Raises:
             DecodeError: it cannot be labelled.
         """
         loop = asyncio.get_running_loop()
-        decoded, seconds = await loop.run_in_executor(self._decoders, self._decode, image)
+        decoded, seconds = await loop.run_in_executor(
+            self._decoders, self._decode, image, sent_bytes
+        )
         self._metrics.observe_decode(self.spec.name, seconds)
         self._decode_pace.note(self._decoders.count, seconds)
         return decoded, seconds
@@ -163,9 +169,9 @@ class Predictor:
                 self._gate.leave(1)
         return output
 
-    def _decode(self, image: bytes) -> tuple[Preprocessed, float]:
+    def _decode(self, image: bytes, sent_bytes: int) -> tuple[Preprocessed, float]:
         started = time.perf_counter()
-        limit = pixel_limit(image, self._max_pixels)
+        limit = pixel_limit(image, self._max_pixels, sent_bytes)
         try:
             decoded = preprocess(image, self.spec, max_pixels=limit)
         except DecodeError as exc:

@@ -98,7 +98,8 @@ class Service:
             OverloadedError: there is no room for so many.
         """
         with self._counted(served, len(images), ticket) as found:
-            found.extend(await _all([self._label_image(served, image) for image in images]))
+            sent = ticket.sent_bytes
+            found.extend(await _all([self._label_image(served, each, sent) for each in images]))
         return found
 
     async def infer(self, served: Served, request: InferRequest, ticket: Ticket) -> InferResponse:
@@ -158,9 +159,11 @@ class Service:
     def _per_image_s(self) -> float:
         return max((one.per_image_s for one in self.models.predictors()), default=0.0)
 
-    async def _label_image(self, served: Served, image: bytes) -> Labelled | DecodeError:
+    async def _label_image(
+        self, served: Served, image: bytes, sent_bytes: int
+    ) -> Labelled | DecodeError:
         try:
-            prepared, decode_s = await served.predictor.preprocess(image)
+            prepared, decode_s = await served.predictor.preprocess(image, sent_bytes)
         except DecodeError as exc:
             return exc
         return Labelled(await served.predictor.predict(prepared.pixels), prepared, decode_s)

@@ -1,7 +1,8 @@
 """Reading a body: bounded before and while it is read, decompressed within the same bound."""
 
+import asyncio
 import zlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -13,6 +14,9 @@ from serving.limits import check_body_size
 
 _WINDOW_BITS = {"gzip": 31, "deflate": 15}  # zlib's numbers for the two formats
 _MAX_PARTS = 256
+
+# Told how many bytes came so far, and how many they are decompressed; may raise OverloadedError.
+Note = Callable[[int, int], None]
 
 
 def declared_size(headers: Headers, limits: UserConfig) -> int:
@@ -29,7 +33,7 @@ def declared_size(headers: Headers, limits: UserConfig) -> int:
     return int(text)
 
 
-async def read_body(request: Request, limits: UserConfig) -> bytes:
+async def read_body(request: Request, limits: UserConfig, note: Note | None = None) -> bytes:
     """Read the whole body, decompressed.
 
     Raises:
@@ -37,11 +41,13 @@ async def read_body(request: Request, limits: UserConfig) -> bytes:
         BadRequestError: it is damaged.
         UnsupportedMediaTypeError: its Content-Encoding is unknown.
     """
-    parts = [part async for part in _stream(request, limits)]
+    parts = [part async for part in _stream(request, limits, note)]
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-async def read_files(request: Request, limits: UserConfig) -> list[tuple[str | None, bytes]]:
+async def read_files(
+    request: Request, limits: UserConfig, note: Note
+) -> list[tuple[str | None, bytes]]:
     """Read the files of a multipart body: name and content, in their order.
 
     Raises:
@@ -50,7 +56,7 @@ async def read_files(request: Request, limits: UserConfig) -> list[tuple[str | N
     """
     parser = MultiPartParser(
         request.headers,
-        _stream(request, limits),
+        _stream(request, limits, note),
         max_files=_MAX_PARTS,
         max_fields=_MAX_PARTS,
         max_part_size=limits.max_body_bytes,
@@ -73,26 +79,29 @@ async def read_files(request: Request, limits: UserConfig) -> list[tuple[str | N
     return files
 
 
-async def _stream(request: Request, limits: UserConfig) -> AsyncGenerator[bytes, None]:
+async def _stream(
+    request: Request, limits: UserConfig, note: Note | None
+) -> AsyncGenerator[bytes, None]:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity" and encoding not in _WINDOW_BITS:
         raise UnsupportedMediaTypeError(
             f"Content-Encoding {encoding!r} is unknown; send gzip, deflate or neither"
         )
     inflate = None if encoding == "identity" else zlib.decompressobj(_WINDOW_BITS[encoding])
-    received = inflated = 0
+    received = size = 0
     try:
         async for part in request.stream():
             received += len(part)
             check_body_size(received, limits)
-            if inflate is None:
-                yield part
-                continue
-            # One byte more than allowed, so that the check sees it.
-            plain = inflate.decompress(part, limits.max_body_bytes - inflated + 1)
-            inflated += len(plain)
-            check_body_size(inflated, limits)
-            yield plain
+            if inflate is not None:
+                # One byte more than allowed, so that the check sees it.
+                most = limits.max_body_bytes - size + 1
+                part = await asyncio.to_thread(inflate.decompress, part, most)  # noqa: PLW2901
+            size += len(part)
+            check_body_size(size, limits)
+            if note is not None:
+                note(received, size)
+            yield part
     except ClientDisconnect as exc:
         raise BadRequestError("the body ended early") from exc
     except zlib.error as exc:

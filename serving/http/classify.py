@@ -1,5 +1,6 @@
 """`POST /v1/classify`: images in, labels out, as plain JSON."""
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -40,10 +41,11 @@ def build_router(service: Service) -> APIRouter:
         several = _is_form(request.headers.get("content-type", ""))
         size = declared_size(request.headers, service.limits)
         async with service.admit(size, client_timeout_s(request.headers)) as ticket:
+            note = partial(service.admission.note_body, ticket)
             if several:
-                files = await read_files(request, service.limits)
+                files = await read_files(request, service.limits, note)
             else:
-                files = [(None, await read_body(request, service.limits))]
+                files = [(None, await read_body(request, service.limits, note))]
             if len(files) == 1 and not files[0][1]:
                 raise BadRequestError("the body is empty; send an image's bytes as the body")
             served = _find(service.models, model)

@@ -1,5 +1,6 @@
 """The Open Inference Protocol over HTTP, with Triton's extensions."""
 
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -138,7 +139,8 @@ def _add_infer(router: APIRouter, path: str, find: Any, service: Service) -> Non
         size = declared_size(request.headers, service.limits)
         header_length = parse_header_length(request.headers.get(HEADER_LENGTH))
         async with service.admit(size, client_timeout_s(request.headers)) as ticket:
-            body = await read_body(request, service.limits)
+            note = partial(service.admission.note_body, ticket)
+            body = await read_body(request, service.limits, note)
             served = service.models.find(served.name, served.version)  # time has passed
             asked = parse_infer_request(body, header_length, served.config.input[0])
             del body

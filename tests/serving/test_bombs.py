@@ -140,3 +140,10 @@ def test_jpeg_that_only_keeps_a_decoder_busy_may_have_few_pixels():
     scan = b"\xff\xda" + struct.pack(">H", 8) + bytes(6)
 
     assert pixel_limit(image + 640 * scan, _MAX_PIXELS) < pixel_limit(image, _MAX_PIXELS) / 10
+
+
+def test_bytes_that_came_compressed_bring_no_pixels_along():
+    bomb = flat("RGB", (7000, 7000), "JPEG").ljust(60 * MEBIBYTE, b"\0")
+
+    assert pixel_limit(bomb, _MAX_PIXELS) == _MAX_PIXELS
+    assert pixel_limit(bomb, _MAX_PIXELS, 100_000) < 8_000_000
