@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,7 +164,9 @@ class Predictor:
         item = _Item(pixels, time.monotonic())
         await self._gate.enter()
         try:
-            output: Output = await self._enqueue(item)
+            # In a context of its own: in that of a request Serve finds a header that any client can
+            # send, and makes batches only of those who sent the same.
+            output: Output = await asyncio.create_task(self._enqueue(item), context=Context())
         finally:
             if not item.begun:
                 self._gate.leave(1)

@@ -11,7 +11,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 
 from ray.serve.metrics import Counter
@@ -30,6 +30,7 @@ VARIABLE = "LABELMILL_LIMITS"  # a `UserConfig` as JSON, for where the arguments
 FULL = "x-labelmill-full"
 
 _INFERENCE = ("/classify", "/infer")
+_LOADING = "/v2/repository/models/"
 _CLOSED_S = 0.5
 _GRACE_S = 1.0  # for the replica, which counts the same time, to answer by itself
 # Serve's own answers: what to say instead, where it is not for the caller's eyes or no right word.
@@ -73,16 +74,24 @@ class Shield:
                 if upload.gone:
                     return
                 scope = _with_length(scope, upload.byte_count)
-                async with asyncio.timeout(self._limits.request_timeout_s + _GRACE_S) as timer:
-                    await self._app(scope, upload.next, answer.send)
-            if answer.status is None:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._answer_s(scope)) as timer:
+                        await self._app(scope, upload.next, answer.send)
+            if answer.status is None and not upload.gone:
                 await answer.refuse(*_INSTEAD[408 if timer.expired() else 500])
         except ServiceError as exc:
             await answer.refuse(to_status(exc).http, str(exc), exc)
+        except UnicodeDecodeError:  # of x-request-id and others, which Serve looks at
+            await answer.refuse(400, "a header is not UTF-8")
         finally:
             self._held_bytes -= upload.byte_count
             if answer.is_own and answer.status:
                 self._refused.inc(tags={"status": str(answer.status)})
+
+    def _answer_s(self, scope: Scope) -> float | None:
+        if _LOADING in scope["path"]:  # a model takes what time it needs
+            return None
+        return self._limits.request_timeout_s + _GRACE_S
 
     async def _read(self, upload: "_Upload", headers: Headers) -> None:
         """Read the whole body.
@@ -171,7 +180,11 @@ class _Upload:
 
     async def next(self) -> Message:
         """Return the next message; the body's first."""
-        return self._messages.popleft() if self._messages else await self._receive()
+        if self._messages:
+            return self._messages.popleft()
+        message = await self._receive()
+        self.gone = message["type"] == "http.disconnect"
+        return message
 
 
 class _Answer:

@@ -53,6 +53,15 @@ def test_whoever_comes_while_the_model_is_busy_shares_the_next_batch(service, re
     assert max(sizes) <= 16
 
 
+def test_no_header_keeps_requests_out_of_the_others_batch(service, sample_photos):
+    image = (sample_photos[0]).read_bytes()
+    requests = [build_post(image, serve_multiplexed_model_id=str(each)) for each in range(16)]
+
+    sizes = [each["batch_size"] for each in timings(ask(service, requests, 16, 2))]
+
+    assert statistics.mean(sizes) > 4
+
+
 def test_model_is_never_idle_while_somebody_waits(service, requests):
     answers = ask(service, requests, 16, 5)
     found = timings(answers)
