@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from model_repo.inception_v3.locate import ModelSource
+from model_repo.inception_v3.weights import is_untrained
 from serving.auth import read_tokens
 
 MEBIBYTE = 1024 * 1024
@@ -107,11 +108,14 @@ class ServingConfig(UserConfig):
 
     def source(self, reference: str) -> ModelSource:
         """Return where the model `reference` is to be found."""
+        is_configured = reference in self.models
+        # A trial has no weights at all; those of one model are not for one that is loaded later.
+        is_trial = self.weights is not None and is_untrained(self.weights)
         return ModelSource(
             reference=reference,
             model_repository=self.model_repository,
-            weights=self.weights,
-            labels=self.labels,
+            weights=self.weights if is_configured or is_trial else None,
+            labels=self.labels if is_configured else None,
         ).with_absolute_paths()
 
 

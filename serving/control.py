@@ -96,9 +96,10 @@ class Control:
         """
         if with_parameters:
             raise UnimplementedError("a model is loaded as the repository has it, no parameters")
-        name = repository_name(name)
-        config = self._service.config
-        if name not in await asyncio.to_thread(list_repository, config.model_repository, S3Store()):
+        repository = self._service.config.model_repository
+        known = await asyncio.to_thread(list_repository, repository, S3Store())
+        name = name if name in known else repository_name(name)
+        if name not in known:
             raise NotFoundError(f"the model repository has no model {name!r}")
         revisions = await self._ask("load", name)
         while (errors := await self._ask("errors", revisions)) is None:
@@ -114,8 +115,7 @@ class Control:
         Raises:
             NotFoundError: it is not loaded.
         """
-        name = repository_name(name)
-        self._service.models.find(name)
+        name = self._service.models.find(name).predictor.spec.name
         await self._ask("unload", name)
         while not await self._ask("is_unloaded", name):
             await asyncio.sleep(_POLL_S)

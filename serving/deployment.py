@@ -50,8 +50,7 @@ class Labelmill(GrpcMethods):
         replica_id = serve.get_replica_context().replica_id.unique_id
         self.control = Control(self.service, AskLedger(), replica_id)
         await self.control.start()
-        errors = [state.error for state in models.loaded.values() if state.error]
-        if errors:
+        if errors := models.errors():
             raise ModelError("; ".join(errors))
         self._sync = asyncio.create_task(self._keep_in_sync())
 

@@ -3,15 +3,17 @@
 One small actor beside the deployment, which Serve starts, watches and ends. Every replica calls
 `sync` twice a second: it says what it has counted so far and which models it has, and is told which
 ones are wanted. Where another ledger has to take over, it knows after that time what all living
-replicas have counted.
+replicas have counted and loaded.
 """
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from serving.statistics import Totals, add_totals
 
 SYNC_PERIOD_S = 0.5
+_TOLD_S = 4 * SYNC_PERIOD_S  # after which a new ledger has heard of all replicas
 _SILENT_S = 5.0  # a replica that was not heard of for so long is no longer waited for
 
 
@@ -53,6 +55,9 @@ class Ledger:
         if counted:
             self._counted[replica_id] = counted
         now = time.monotonic()
+        if replica_id not in self._replicas and now - self._began < _TOLD_S:
+            for reference, state in loaded.items():  # for the ledger before this one
+                self._wanted.setdefault(reference, state.revision)
         self._replicas[replica_id] = _Replica(now, loaded)
         silent = [key for key, one in self._replicas.items() if now - one.heard > _SILENT_S]
         for key in silent:
@@ -64,7 +69,7 @@ class Ledger:
 
         It is None while replicas may not have had the time to say it.
         """
-        if time.monotonic() - self._began < 4 * SYNC_PERIOD_S:
+        if time.monotonic() - self._began < _TOLD_S:
             return None
         totals: Totals = {}
         for counted in self._counted.values():
@@ -73,7 +78,8 @@ class Ledger:
 
     def load(self, name: str) -> dict[str, int]:
         """Want the model `name`, anew if it is there; return its references and their revision."""
-        self._revision += 1
+        # Above whatever a ledger before this one has given out.
+        self._revision = max(self._revision + 1, time.time_ns())
         references = [key for key in self._configured if key.partition(":")[0] == name] or [name]
         added = dict.fromkeys(references, self._revision)
         self._wanted |= added
@@ -87,6 +93,8 @@ class Ledger:
 
     def errors(self, revisions: dict[str, int]) -> list[str] | None:
         """Return why replicas could not load `revisions`, or None while some are still at it."""
+        if not revisions.keys() <= self._wanted.keys():
+            return ["it was unloaded meanwhile"]
         states = [
             replica.loaded.get(reference, LOADING)
             for replica in self._replicas.values()
@@ -97,9 +105,11 @@ class Ledger:
         return sorted({state.error for state in states if state.error})
 
     def is_unloaded(self, name: str) -> bool:
-        """Say whether no replica has the model `name` any more."""
-        return not any(
-            reference.partition(":")[0] == name
-            for replica in self._replicas.values()
-            for reference in replica.loaded
-        )
+        """Say whether no replica has the model `name` any more, or it is wanted again."""
+        if _names(self._wanted, name):
+            return True
+        return not any(_names(replica.loaded, name) for replica in self._replicas.values())
+
+
+def _names(references: Iterable[str], name: str) -> bool:
+    return any(reference.partition(":")[0] == name for reference in references)

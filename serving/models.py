@@ -101,6 +101,14 @@ class Models:
             raise NotFoundError("no model is loaded")
         return _twin(next(iter(self._served.values())))
 
+    def errors(self) -> list[str]:
+        """Return why models that the arguments name could not be loaded.
+
+        One that somebody has asked for later, and in vain, keeps no replica from starting.
+        """
+        states = [self.loaded.get(reference, LOADING) for reference in self._config.models]
+        return [state.error for state in states if state.error]
+
     def reconfigure(self, limits: UserConfig) -> None:
         """Pass on what can change while models run."""
         self._limits = limits
@@ -127,9 +135,10 @@ class Models:
             self.loaded.setdefault(reference, LOADING)
             try:
                 served = await asyncio.to_thread(self.load, reference)
-            except (ModelError, OSError) as exc:
-                logger.error("cannot load model %s: %s", reference, exc)
-                self.loaded[reference] = Loaded(revision, str(exc))
+            except Exception as exc:  # whatever a runtime has against it must not end the replica
+                known = isinstance(exc, ModelError | OSError)
+                logger.error("cannot load model %s: %s", reference, exc, exc_info=not known)
+                self.loaded[reference] = Loaded(revision, str(exc) or type(exc).__name__)
             else:
                 self.put(reference, served, revision)
 

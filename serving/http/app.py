@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model_repo.inception_v3 import DecodeError
-from serving.access_log import log_access
+from serving.access_log import CLIENT_GONE, log_access
 from serving.auth import authorize
 from serving.control import Control
 from serving.errors import OverloadedError, ServiceError, UnauthorizedError, to_message, to_status
@@ -75,7 +75,7 @@ class _Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = 499  # as proxies write it where the client went away first
+        status = CLIENT_GONE
 
         async def send_and_note(message: Message) -> None:
             nonlocal status

@@ -61,6 +61,16 @@ def test_every_source_of_a_model_is_absolute(tmp_path, monkeypatch):
     assert (source.reference, source.weights) == ("flowers:2", "untrained:3")
 
 
+def test_weights_of_the_one_model_are_not_for_others_that_are_loaded_later():
+    config = ServingConfig(models=("flowers",), weights="/w/flowers.pt", labels="/w/labels.txt")
+
+    source = config.source("cats")
+
+    assert (source.weights, source.labels) == (None, None)
+    assert config.source("flowers").weights == "/w/flowers.pt"
+    assert ServingConfig(weights="untrained").source("cats").weights == "untrained"
+
+
 def test_user_config_knows_only_what_can_change():
     with pytest.raises(ValidationError):
         UserConfig.model_validate({"models": "b"})

@@ -96,3 +96,36 @@ def test_unload_waits_for_a_replica_that_is_just_loading():
     ledger.unload("a")
 
     assert not ledger.is_unloaded("a")
+
+
+def test_model_that_is_unloaded_meanwhile_is_not_waited_for():
+    ledger = Ledger(["a"])
+    ledger.sync("one", {}, {"a": Loaded(0)})
+    revisions = ledger.load("a")
+
+    ledger.unload("a")
+
+    assert ledger.errors(revisions) == ["it was unloaded meanwhile"]
+
+
+def test_model_that_is_wanted_again_is_not_waited_for():
+    ledger = Ledger(["a"])
+    ledger.sync("one", {}, {"a": Loaded(0)})
+    ledger.unload("a")
+
+    ledger.load("a")
+
+    assert ledger.is_unloaded("a")
+
+
+def test_ledger_that_takes_over_wants_what_replicas_have(clock):
+    before = Ledger(["a"])
+    (revision,) = before.load("b").values()
+    after = Ledger(["a"])
+
+    assert after.sync("one", {}, {"a": Loaded(0), "b": Loaded(revision)}) == {"a": 0, "b": revision}
+    after.unload("b")
+    assert after.sync("one", {}, {"a": Loaded(0), "b": Loaded(revision)}) == {"a": 0}
+    clock[0] = 60
+    assert after.sync("late", {}, {"b": Loaded(revision)}) == {"a": 0}
+    assert after.load("b")["b"] > revision  # or replicas would think that they have it
