@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 MITMPROXY := $(VENV)/mitmproxy
 MITMPROXY_VERSION := 11.0.2
+PERF_ANALYZER := $(VENV)/perf_analyzer
+PERF_ANALYZER_PACKAGES := tritonclient==2.51.0 nvidia-cuda-runtime-cu12==12.9.79
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -19,7 +21,7 @@ help:
 demo: $(VENV)/.ready
 	$(BIN)/labelmill demo
 
-test: $(VENV)/.ready $(MITMPROXY)/.ready
+test: $(VENV)/.ready $(MITMPROXY)/.ready $(PERF_ANALYZER)/.ready
 	$(BIN)/python -m pytest -q --durations=15
 
 lint: $(VENV)/.ready
@@ -65,4 +67,12 @@ $(MITMPROXY)/.ready: $(VENV)/.ready Makefile
 	@uv="$(UV)"; uv="$${uv:-$(BIN)/uv}"; \
 	set -x; "$$uv" venv --quiet --clear --python $(BIN)/python $(MITMPROXY) && \
 	"$$uv" pip install --quiet --python $(MITMPROXY)/bin/python mitmproxy==$(MITMPROXY_VERSION)
+	@touch $@
+
+# For tests/serving: the last tritonclient whose perf_analyzer runs on Debian 12, and a library it wants.
+$(PERF_ANALYZER)/.ready: $(VENV)/.ready Makefile
+	@uv="$(UV)"; uv="$${uv:-$(BIN)/uv}"; \
+	set -x; "$$uv" venv --quiet --clear --python $(BIN)/python $(PERF_ANALYZER) && { \
+	"$$uv" pip install --quiet --no-deps --python $(PERF_ANALYZER)/bin/python $(PERF_ANALYZER_PACKAGES) || \
+	echo "no perf_analyzer for this platform: its tests will be skipped"; }
 	@touch $@

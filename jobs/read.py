@@ -57,7 +57,8 @@ def _decode(
     try:
         decoded = preprocess(fetched.data, plan.model, max_pixels=plan.spec.max_pixels)
     except DecodeError as exc:
-        return _failed(index, fetched.etag, exc)
+        remedy = "; raise it with --max-pixels" if exc.kind == "too_large" else ""
+        return _failed(index, fetched.etag, DecodeError(exc.kind, f"{exc}{remedy}"))
     row = Row(
         index=index,
         etag=fetched.etag,

@@ -4,6 +4,8 @@ import logging
 
 _logger = logging.getLogger("ray.serve")  # Serve's: it writes JSON, and adds the request's id
 
+CLIENT_GONE = 499  # as proxies write the status where the client went away first
+
 
 def log_access(protocol: str, method: str, path: str, status: int, seconds: float) -> None:
     """Write the line of one request; `status` is HTTP's in either protocol."""

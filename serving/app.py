@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,8 +48,8 @@ def build_app(args: dict[str, Any]) -> Application:
     with _plain_errors():
         config = load_config(args)
         _check_models(config)
-    if not ray.is_initialized():
-        _start_serve(config)
+        if not ray.is_initialized():
+            _start_serve(config)
     return build_deployment(config, ray.cluster_resources()).bind(config)
 
 
@@ -111,7 +112,12 @@ def _start_serve(config: ServingConfig) -> None:
     os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", shield.CALLBACK)
     limits = config.model_dump_json(include=set(UserConfig.model_fields))
     os.environ.setdefault(shield.VARIABLE, limits)
-    ray.init(address=options.get("address"), namespace="serve")
+    # As for jobs: a Ray of its own, unless a cluster is named.
+    address = options.get("address") or os.environ.get("RAY_ADDRESS") or "local"
+    if address == "local":
+        _check_port("port", config.host, config.port)
+        _check_port("grpc_port", "", config.grpc_port)
+    ray.init(address=address, namespace="serve")
     serve.start(
         http_options=HTTPOptions(host=config.host, port=config.port),
         grpc_options=gRPCOptions(
@@ -123,6 +129,18 @@ def _start_serve(config: ServingConfig) -> None:
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _end)
+
+
+def _check_port(argument: str, host: str, port: int) -> None:
+    """Check that nobody listens there: Serve would go on trying without end."""
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except OSError as exc:
+        raise ConfigError(
+            f"{argument} {port} of host {host or '*'} cannot be listened on: "
+            f"{os.strerror(exc.errno or 0).lower()}; choose another with {argument}="
+        ) from exc
 
 
 def _serve_run_options() -> dict[str, Any]:
@@ -149,4 +167,5 @@ def _plain_errors() -> Iterator[None]:
     except (ConfigError, ModelError, OSError) as exc:
         if click.get_current_context(silent=True) is None:
             raise
-        raise click.ClickException(str(exc)) from exc
+        # The model's own errors name options as `labelmill label` has them.
+        raise click.ClickException(str(exc).replace("--weights ", "weights=")) from exc

@@ -17,9 +17,11 @@ from pydantic import (
     PositiveInt,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from model_repo.inception_v3.locate import ModelSource
+from model_repo.inception_v3.weights import is_untrained
 from serving.auth import read_tokens
 
 MEBIBYTE = 1024 * 1024
@@ -64,7 +66,8 @@ class ServingConfig(UserConfig):
         min_replicas, max_replicas: `None` is one for each core or GPU of the cluster.
         num_cpus, num_gpus: of a replica; `None` is a GPU where there is one.
         tokens_file: SHA-256 of the bearer tokens, one a line; `LABELMILL_TOKENS` holds the same.
-        host: that `serve run` listens on.
+        host: that `serve run` listens on; gRPC, which Serve has listen on all interfaces, answers
+            this machine only where `host` is a loopback address.
         port, grpc_port: that `serve run` listens on; a `grpc_port` of 0 is no gRPC.
     """
 
@@ -95,13 +98,24 @@ class ServingConfig(UserConfig):
             raise ValueError("name at least one model, such as inception_v3 or flowers:2")
         return tuple(dict.fromkeys(name.strip() for name in names))
 
+    @model_validator(mode="after")
+    def _check_replicas(self) -> "ServingConfig":
+        if self.max_replicas is not None and self.max_replicas < self.min_replicas:
+            raise ValueError(
+                f"max_replicas {self.max_replicas} is below min_replicas {self.min_replicas}"
+            )
+        return self
+
     def source(self, reference: str) -> ModelSource:
         """Return where the model `reference` is to be found."""
+        is_configured = reference in self.models
+        # A trial has no weights at all; those of one model are not for one that is loaded later.
+        is_trial = self.weights is not None and is_untrained(self.weights)
         return ModelSource(
             reference=reference,
             model_repository=self.model_repository,
-            weights=self.weights,
-            labels=self.labels,
+            weights=self.weights if is_configured or is_trial else None,
+            labels=self.labels if is_configured else None,
         ).with_absolute_paths()
 
 
@@ -125,9 +139,11 @@ def load_config(args: dict[str, Any]) -> ServingConfig:
 
 
 def _describe(problem: Any) -> str:
-    name = str(problem["loc"][0]) if problem["loc"] else "arguments"
+    text = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        return str(text)
+    name = str(problem["loc"][0])
     if problem["type"] == "extra_forbidden":
         known = ", ".join(sorted(set(ServingConfig.model_fields) - {"token_hashes"}))
         return f"unknown argument {name!r}; there are {known}"
-    text = problem["msg"].removeprefix("Value error, ")
     return f"{name}: {text[0].lower()}{text[1:]}, got {problem['input']!r}"

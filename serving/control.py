@@ -28,12 +28,33 @@ class Control:
         self._service = service
         self._ask = ask_ledger
         self._replica_id = replica_id
+        self._applying: asyncio.Task[None] | None = None
 
-    async def sync(self) -> None:
-        """Hand over what was counted, then load and unload what is wanted."""
-        counted = self._service.statistics.take()
+    async def start(self) -> None:
+        """Load what is wanted, and what comes to be wanted meanwhile."""
+        while not await self.sync():
+            await asyncio.sleep(_POLL_S)
+
+    async def sync(self) -> bool:
+        """Report what was counted so far; begin to load and unload what is wanted.
+
+        Loading takes longer than the ledger waits for a sign of life, so it goes on by itself.
+
+        Returns:
+            Whether what is wanted is there, or could not be loaded.
+        """
         models = self._service.models
-        await models.apply(await self._ask("sync", self._replica_id, counted, models.loaded))
+        counted = self._service.statistics.totals
+        wanted = await self._ask("sync", self._replica_id, counted, models.loaded)
+        if self._applying is not None:
+            if not self._applying.done():
+                return False
+            self._applying.result()
+            self._applying = None
+        if models.are_as(wanted):
+            return True
+        self._applying = asyncio.create_task(models.apply(wanted))
+        return False
 
     async def statistics(self, name: str = "", version: str = "") -> dict[str, Any]:
         """Return the statistics of one model, or of all, since the service began.
@@ -44,7 +65,8 @@ class Control:
         models = self._service.models
         wanted = [models.find(name, version)] if name else models.all()
         await asyncio.sleep(_SETTLED_S)
-        totals = await self._ask("totals")
+        while (totals := await self._ask("totals")) is None:
+            await asyncio.sleep(_POLL_S)
         return to_protocol(totals, [(served.name, served.version) for served in wanted])
 
     async def index(self, *, ready_only: bool = False) -> list[dict[str, str]]:
@@ -74,9 +96,10 @@ class Control:
         """
         if with_parameters:
             raise UnimplementedError("a model is loaded as the repository has it, no parameters")
-        name = repository_name(name)
-        config = self._service.config
-        if name not in await asyncio.to_thread(list_repository, config.model_repository, S3Store()):
+        repository = self._service.config.model_repository
+        known = await asyncio.to_thread(list_repository, repository, S3Store())
+        name = name if name in known else repository_name(name)
+        if name not in known:
             raise NotFoundError(f"the model repository has no model {name!r}")
         revisions = await self._ask("load", name)
         while (errors := await self._ask("errors", revisions)) is None:
@@ -92,8 +115,7 @@ class Control:
         Raises:
             NotFoundError: it is not loaded.
         """
-        name = repository_name(name)
-        self._service.models.find(name)
+        name = self._service.models.find(name).predictor.spec.name
         await self._ask("unload", name)
         while not await self._ask("is_unloaded", name):
             await asyncio.sleep(_POLL_S)

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from model_repo.inception_v3 import ModelError, RuntimeOptions
 from serving.config import ServingConfig
 from serving.control import Control
+from serving.errors import UnavailableError
 from serving.grpc.methods import GrpcMethods
 from serving.http.app import build_http_app
 from serving.ledger import SYNC_PERIOD_S
@@ -48,9 +49,8 @@ class Labelmill(GrpcMethods):
         self.service = Service(config, models, metrics, statistics)
         replica_id = serve.get_replica_context().replica_id.unique_id
         self.control = Control(self.service, AskLedger(), replica_id)
-        await self.control.sync()
-        errors = [state.error for state in models.loaded.values() if state.error]
-        if errors:
+        await self.control.start()
+        if errors := models.errors():
             raise ModelError("; ".join(errors))
         self._sync = asyncio.create_task(self._keep_in_sync())
 
@@ -79,8 +79,8 @@ class Labelmill(GrpcMethods):
             await asyncio.sleep(SYNC_PERIOD_S)
             try:
                 await self.control.sync()
-            except RayActorError as exc:  # Serve starts another one
-                logger.warning("the ledger does not answer: %s", exc)
+            except UnavailableError as exc:
+                logger.warning("%s", exc)
 
 
 class AskLedger:
@@ -93,15 +93,17 @@ class AskLedger:
         """Call `serving.ledger.Ledger`'s `method`.
 
         Raises:
-            RayActorError: there is no ledger at the moment.
+            UnavailableError: there is no ledger at the moment.
         """
-        if self._actor is None:
-            self._actor = serve.get_deployment_actor(LEDGER)
         try:
+            if self._actor is None:
+                self._actor = serve.get_deployment_actor(LEDGER)
             return await getattr(self._actor, method).remote(*arguments)
-        except RayActorError:
+        except (RayActorError, ValueError) as exc:  # dead, or dead and not there again yet
             self._actor = None
-            raise
+            raise UnavailableError(
+                "the replicas' ledger is being started anew; try again in some seconds"
+            ) from exc
 
 
 def _give_back_large_blocks() -> None:

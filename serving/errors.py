@@ -3,10 +3,12 @@
 ServiceError                     500  INTERNAL
 ├── BadRequestError              400  INVALID_ARGUMENT      not what the protocol wants
 ├── UnauthorizedError            401  UNAUTHENTICATED
+├── ForbiddenError               403  PERMISSION_DENIED     from where one may not ask
 ├── NotFoundError                404  NOT_FOUND             no such model, version or path
 ├── ContentTooLargeError         413  INVALID_ARGUMENT      too many bytes, pixels or images
 ├── UnsupportedMediaTypeError    415  INVALID_ARGUMENT      a body that is declared to be no image
 ├── OverloadedError              503  RESOURCE_EXHAUSTED    more than can be answered in time
+├── UnavailableError             503  UNAVAILABLE           for a moment, and not for the load
 ├── DeadlineError                504  DEADLINE_EXCEEDED
 └── UnimplementedError           501  UNIMPLEMENTED         a part of the protocol that we do not do
 
@@ -35,6 +37,10 @@ class UnauthorizedError(ServiceError):
         super().__init__("unauthorized")
 
 
+class ForbiddenError(ServiceError):
+    """Whoever asks may not ask from where they are."""
+
+
 class NotFoundError(ServiceError):
     """There is no such model, version or path."""
 
@@ -61,6 +67,10 @@ class OverloadedError(ServiceError):
         self.full = full
 
 
+class UnavailableError(ServiceError):
+    """A part of the service is being started anew."""
+
+
 class DeadlineError(ServiceError):
     """The answer would have come too late."""
 
@@ -80,10 +90,12 @@ class Status:
 _STATUS: dict[type[ServiceError], Status] = {
     BadRequestError: Status(400, StatusCode.INVALID_ARGUMENT),
     UnauthorizedError: Status(401, StatusCode.UNAUTHENTICATED),
+    ForbiddenError: Status(403, StatusCode.PERMISSION_DENIED),
     NotFoundError: Status(404, StatusCode.NOT_FOUND),
     ContentTooLargeError: Status(413, StatusCode.INVALID_ARGUMENT),
     UnsupportedMediaTypeError: Status(415, StatusCode.INVALID_ARGUMENT),
     OverloadedError: Status(503, StatusCode.RESOURCE_EXHAUSTED),
+    UnavailableError: Status(503, StatusCode.UNAVAILABLE),
     DeadlineError: Status(504, StatusCode.DEADLINE_EXCEEDED),
     UnimplementedError: Status(501, StatusCode.UNIMPLEMENTED),
 }

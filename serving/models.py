@@ -12,7 +12,7 @@ from model_repo.inception_v3.locate import find_model
 from model_repo.inception_v3.repository import parse_config
 from serving.config import ServingConfig, UserConfig
 from serving.errors import NotFoundError
-from serving.ledger import Loaded
+from serving.ledger import LOADING, Loaded
 from serving.metrics import Metrics
 from serving.predictor import Decoders, Predictor
 from serving.protocol.metadata import TWIN_SUFFIX, complete_config, twin_config
@@ -101,11 +101,25 @@ class Models:
             raise NotFoundError("no model is loaded")
         return _twin(next(iter(self._served.values())))
 
+    def errors(self) -> list[str]:
+        """Return why models that the arguments name could not be loaded.
+
+        One that somebody has asked for later, and in vain, keeps no replica from starting.
+        """
+        states = [self.loaded.get(reference, LOADING) for reference in self._config.models]
+        return [state.error for state in states if state.error]
+
     def reconfigure(self, limits: UserConfig) -> None:
         """Pass on what can change while models run."""
         self._limits = limits
         for served in self._served.values():
             served.predictor.reconfigure(limits)
+
+    def are_as(self, wanted: dict[str, int]) -> bool:
+        """Say whether `apply` has nothing to do."""
+        return wanted.keys() == self.loaded.keys() and all(
+            self.loaded[reference].revision >= revision for reference, revision in wanted.items()
+        )
 
     async def apply(self, wanted: dict[str, int]) -> None:
         """Load and unload until what is there is what is wanted.
@@ -118,11 +132,13 @@ class Models:
         for reference, revision in wanted.items():
             if reference in self.loaded and self.loaded[reference].revision >= revision:
                 continue
+            self.loaded.setdefault(reference, LOADING)
             try:
                 served = await asyncio.to_thread(self.load, reference)
-            except (ModelError, OSError) as exc:
-                logger.error("cannot load model %s: %s", reference, exc)
-                self.loaded[reference] = Loaded(revision, str(exc))
+            except Exception as exc:  # whatever a runtime has against it must not end the replica
+                known = isinstance(exc, ModelError | OSError)
+                logger.error("cannot load model %s: %s", reference, exc, exc_info=not known)
+                self.loaded[reference] = Loaded(revision, str(exc) or type(exc).__name__)
             else:
                 self.put(reference, served, revision)
 

@@ -15,7 +15,7 @@ import numpy as np
 from model_repo.inception_v3 import DecodeError
 from model_repo.inception_v3.preprocess import Preprocessed
 from serving.config import ServingConfig, UserConfig
-from serving.errors import DeadlineError
+from serving.errors import DeadlineError, OverloadedError
 from serving.limits import Admission, Ticket
 from serving.metrics import Metrics
 from serving.models import Models, Served
@@ -171,7 +171,11 @@ class Service:
     ) -> Iterator[list[Labelled | DecodeError]]:
         """Hold room for `images`, and count what becomes of them: fill the list that this gives."""
         model = served.predictor.spec.name
-        self.admission.grow(ticket, images, served.predictor.per_image_s)
+        try:
+            self.admission.grow(ticket, images, served.predictor.per_image_s)
+        except OverloadedError:
+            self.metrics.count_images(model, "rejected", images)
+            raise
         found: list[Labelled | DecodeError] = []
         started = time.monotonic()
         try:

@@ -26,7 +26,7 @@ class Durations:
 
 @dataclass(slots=True)
 class Statistics:
-    """The totals of one process since they were last taken."""
+    """The totals of one process."""
 
     totals: Totals = field(default_factory=dict)
 
@@ -55,11 +55,6 @@ class Statistics:
         counter = self._counter(name, version)
         counter["execution_count"] += 1
         _add_duration(counter, f"batch.{batch_size}", seconds)
-
-    def take(self) -> Totals:
-        """Return what there is, and begin anew."""
-        taken, self.totals = self.totals, {}
-        return taken
 
     def _counter(self, name: str, version: str) -> Counter[str]:
         return self.totals.setdefault(f"{name}/{version}", Counter())

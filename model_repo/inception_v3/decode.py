@@ -131,7 +131,7 @@ def _check_size(width: int, height: int, max_pixels: int, *, of: str = "") -> No
         raise DecodeError("unreadable", f"image of {width} x {height} pixels")
     if width * height > max_pixels:
         message = f"{of}{width} x {height} pixels exceed the limit of {max_pixels:,}"
-        raise DecodeError("too_large", f"{message}; raise it with --max-pixels")
+        raise DecodeError("too_large", message)
 
 
 def _finish(array: Pixels, width: int, height: int, flags: set[str]) -> Decoded:

@@ -10,17 +10,18 @@ from google.protobuf.message import DecodeError as DamagedMessage
 from ray.serve.grpc_util import RayServegRPCContext
 from tritonclient.grpc import service_pb2 as pb
 
-from serving.access_log import log_access
+from serving.access_log import CLIENT_GONE, log_access
 from serving.auth import authorize
 from serving.control import Control
 from serving.errors import (
     BadRequestError,
     NotFoundError,
-    UnauthorizedError,
+    ServiceError,
     UnimplementedError,
     to_message,
     to_status,
 )
+from serving.grpc.peers import check_peer
 from serving.protocol.grpc_codec import build_infer_response, parse_infer_request
 from serving.protocol.metadata import (
     model_config_message,
@@ -43,11 +44,14 @@ def _method(
 
     def decorate(handler: _Handler) -> Any:
         async def method(self: "GrpcMethods", data: bytes, grpc_context: Context) -> Any:
-            status, started = 200, time.monotonic()
+            status, started = CLIENT_GONE, time.monotonic()
             try:
+                check_peer(grpc_context.peer(), self.service.config.host)
                 if not open_to_all:
                     self._authorize(grpc_context)
-                return await handler(self, _parse(request_type, data))
+                answer = await handler(self, _parse(request_type, data))
+                status = 200
+                return answer
             except Exception as exc:
                 status = _set_status(grpc_context, exc)
                 return answer_type()
@@ -147,20 +151,24 @@ class GrpcMethods:
         """Answer a stream of requests one by one, in order; a bad one ends in its own message."""
         started = time.monotonic()
         try:
+            check_peer(grpc_context.peer(), self.service.config.host)
             self._authorize(grpc_context)
-        except UnauthorizedError as exc:
+        except ServiceError as exc:
             self._note("ModelStreamInfer", _set_status(grpc_context, exc), started)
+            yield pb.ModelStreamInferResponse(error_message=to_message(exc))  # brings the status
             return
         async for data in requests:
-            started = time.monotonic()
-            answer, status = pb.ModelStreamInferResponse(), 200
+            status, started = CLIENT_GONE, time.monotonic()
+            answer = pb.ModelStreamInferResponse()
             try:
                 answer.infer_response.CopyFrom(await self._infer(data))
+                status = 200
             except Exception as exc:
                 status = _to_http_status(exc)
                 answer.error_message = to_message(exc)
                 answer.infer_response.id = _id_of(data)
-            self._note("ModelStreamInfer", status, started)
+            finally:
+                self._note("ModelStreamInfer", status, started)
             yield answer
 
     SystemSharedMemoryStatus = _unimplemented(

@@ -1,15 +1,17 @@
 """The ASGI application of one replica: the routes, and JSON for whatever goes wrong in them."""
 
 import time
+from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model_repo.inception_v3 import DecodeError
-from serving.access_log import log_access
+from serving.access_log import CLIENT_GONE, log_access
 from serving.auth import authorize
 from serving.control import Control
 from serving.errors import OverloadedError, ServiceError, UnauthorizedError, to_message, to_status
@@ -18,14 +20,14 @@ from serving.http.description import DESCRIPTION
 from serving.http.shield import FULL
 from serving.service import Service
 
-# What asks for no token: health, and the page, which holds nothing and asks for one itself.
-_OPEN_PATHS = ("/v2/health/live", "/v2/health/ready", "/")
+# What asks for no token: health, and the pages, which hold nothing and ask for one themselves.
+_OPEN_PATHS = ("/v2/health/live", "/v2/health/ready", "/", "/docs", "/openapi.json")
 _OPEN_PREFIX = "/page/"
 
 
 def build_http_app(service: Service, control: Control) -> FastAPI:
     """Build what answers the HTTP requests of one replica."""
-    app = FastAPI(
+    app = _Described(
         title="labelmill",
         version="1",
         description=DESCRIPTION,
@@ -33,8 +35,11 @@ def build_http_app(service: Service, control: Control) -> FastAPI:
         redoc_url=None,
         separate_input_output_schemas=False,
     )
-    app.include_router(classify.build_router(service))
-    app.include_router(oip.build_router(service, control))
+    # For /docs only: `_Gate` has refused who has no token.
+    wanted = [Security(HTTPBearer(auto_error=False))] if service.config.token_hashes else []
+    app.include_router(classify.build_router(service), dependencies=wanted)
+    app.include_router(oip.build_router(service, control), dependencies=wanted)
+    app.include_router(oip.build_health_router())
     pages.add_pages(app)
     app.add_exception_handler(ServiceError, _answer_error)
     app.add_exception_handler(DecodeError, _answer_error)
@@ -43,6 +48,19 @@ def build_http_app(service: Service, control: Control) -> FastAPI:
     app.add_exception_handler(Exception, _answer_error)
     app.add_middleware(_Gate, service=service)
     return app
+
+
+class _Described(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """Describe the routes, without FastAPI's own answer to a bad request, which is not ours."""
+        description = super().openapi()
+        for operations in description["paths"].values():
+            for operation in operations.values():
+                if "HTTPValidationError" in str(operation["responses"].get("422")):
+                    del operation["responses"]["422"]
+        for name in ("HTTPValidationError", "ValidationError"):
+            description["components"]["schemas"].pop(name, None)
+        return description
 
 
 class _Gate:
@@ -57,7 +75,7 @@ class _Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = 499  # as proxies write it where the client went away first
+        status = CLIENT_GONE
 
         async def send_and_note(message: Message) -> None:
             nonlocal status

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from model_repo.inception_v3 import DecodeError, postprocess
 from serving.errors import BadRequestError, UnsupportedMediaTypeError
 from serving.http.body import declared_size, read_body, read_files
-from serving.http.schemas import CLASSIFY_BODY, ERRORS, Classification, ModelList
+from serving.http.schemas import CLASSIFY_BODY, Classification, ModelList, describe_errors
 from serving.http.timeout import client_timeout_s
 from serving.models import Models, Served
 from serving.service import Labelled, Service
@@ -24,12 +24,14 @@ def build_router(service: Service) -> APIRouter:
     @router.post(
         "/classify",
         response_model=Classification,
-        responses=ERRORS,
+        responses=describe_errors(400, 401, 404, 413, 415, 422, 503, 504),
         openapi_extra={"requestBody": CLASSIFY_BODY},
     )
     async def classify(
         request: Request,
-        model: Annotated[str | None, Query(description="Name, or name:version.")] = None,
+        model: Annotated[
+            str | None, Query(description="Name, or name:version.", examples=["inception_v3"])
+        ] = None,
         top_k: Annotated[int, Query(ge=1, le=1000, description="Labels for each image.")] = 5,
         embedding: Annotated[bool, Query(description="Also the 2,048 numbers.")] = False,
     ) -> Any:
@@ -63,7 +65,7 @@ def build_router(service: Service) -> APIRouter:
             }
         )
 
-    @router.get("/models", response_model=ModelList, responses=ERRORS)
+    @router.get("/models", response_model=ModelList, responses=describe_errors(401))
     async def list_models() -> Any:
         """List the models that `model` can name."""
         return {

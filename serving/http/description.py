@@ -10,8 +10,11 @@ Label one image, or several:
 
 `/v2` is the Open Inference Protocol, as Triton speaks it: `tritonclient` and `perf_analyzer` work
 as they are. `inception_v3` takes pixels (`UINT8 [B, 3, 299, 299]`), `inception_v3_image` takes
-encoded images (`BYTES [B, 1]`).
+encoded images (`BYTES [B, 1]`):
+
+    curl http://127.0.0.1:8000/v2/models/inception_v3
+    echo '{"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1, 1], "data": ["'$(base64 -w0 photo.jpg)'"]}], "outputs": [{"name": "classification", "parameters": {"classification": 3}}]}' | curl --json @- http://127.0.0.1:8000/v2/models/inception_v3_image/infer
 
 Every answer that is no success has the body `{"error": "…"}`. Where tokens are wanted, send one as
 `Authorization: Bearer …`.
-"""
+"""  # noqa: E501

@@ -1,16 +1,31 @@
 """The Open Inference Protocol over HTTP, with Triton's extensions."""
 
-import json
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel, ValidationError
 
 from serving.config import UserConfig
 from serving.control import Control
 from serving.errors import BadRequestError, UnimplementedError
 from serving.http.body import declared_size, read_body
-from serving.http.schemas import ERRORS, INFER_BODY, INFER_RESPONSE
+from serving.http.oip_schemas import (
+    INFER_BODY,
+    INFER_RESPONSE,
+    IndexOptions,
+    LoadOptions,
+    ModelConfig,
+    ModelMetadata,
+    ModelName,
+    ModelVersion,
+    RepositoryModel,
+    ServerMetadata,
+    StatisticsList,
+    describe_options,
+)
+from serving.http.schemas import describe_errors
 from serving.http.timeout import client_timeout_s
+from serving.models import Models, Served
 from serving.protocol.http_codec import (
     build_infer_response,
     parse_header_length,
@@ -20,90 +35,111 @@ from serving.protocol.metadata import model_config, model_metadata, server_metad
 from serving.service import Service
 from serving.version import VERSION
 
+_PREFIX = "/v2"
+_TAG = "Open Inference Protocol"
+
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
+_Options = TypeVar("_Options", bound=BaseModel)
+
 _OPTIONS_LIMITS = UserConfig(max_body_bytes=64 * 1024)
-_MODEL = "/models/{name}"
-_VERSION = "/models/{name}/versions/{version}"
+
+
+def build_health_router() -> APIRouter:
+    """Build the routes that need no token."""
+    router = APIRouter(prefix=_PREFIX, tags=[_TAG])
+
+    @router.get("/health/live", response_class=Response)
+    async def live() -> Response:
+        """Say that the service runs."""
+        return Response()
+
+    @router.get("/health/ready", response_class=Response)
+    async def ready() -> Response:
+        """Say that the service can answer: a replica is routed to once its models are warm."""
+        return Response()
+
+    return router
 
 
 def build_router(service: Service, control: Control) -> APIRouter:
-    """Build the routes of the protocol's version 2."""
-    router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], responses=ERRORS)
-    _add_health(router, service)
-    _add_metadata(router, service, control)
-    _add_infer(router, service)
+    """Build the other routes of the protocol's version 2."""
+    router = APIRouter(prefix=_PREFIX, tags=[_TAG])
+    _add_server(router, control)
+    for path, find in _model_paths(service.models).items():
+        _add_model(router, path, find, service, control)
+        _add_infer(router, path, find, service)
     _add_repository(router, control)
     _add_unimplemented(router)
     return router
 
 
-def _add_health(router: APIRouter, service: Service) -> None:
-    @router.get("/health/live")
-    async def live() -> Response:
-        """Say that the service runs."""
-        return Response()
+def _model_paths(models: Models) -> dict[str, Any]:
+    """Return what the paths of a model begin with, and what finds the model that one names."""
 
-    @router.get("/health/ready")
-    async def ready() -> Response:
-        """Say that the service can answer: a replica is routed to once its models are warm."""
-        return Response()
+    async def find_newest(name: ModelName) -> Served:
+        return models.find(name)
 
-    @router.get(_MODEL + "/ready")
-    @router.get(_VERSION + "/ready")
-    async def model_ready(name: str, version: str = "") -> Response:
-        """Say whether a model can answer."""
-        service.models.find(name, version)
-        return Response()
+    async def find_version(name: ModelName, version: ModelVersion) -> Served:
+        return models.find(name, version)
+
+    return {
+        "/models/{name}": find_newest,
+        "/models/{name}/versions/{version}": find_version,
+    }
 
 
-def _add_metadata(router: APIRouter, service: Service, control: Control) -> None:
-    @router.get("")
+def _add_server(router: APIRouter, control: Control) -> None:
+    errors = describe_errors(401)
+
+    @router.get("", response_model=ServerMetadata, responses=errors)
     async def server() -> Any:
         """Say what runs here."""
         return server_metadata(VERSION)
 
-    @router.get("/models/stats")
+    @router.get("/models/stats", response_model=StatisticsList, responses=errors)
     async def all_statistics() -> Any:
         """Return what was asked of all models, by all replicas."""
         return await control.statistics()
 
-    @router.get(_MODEL)
-    @router.get(_VERSION)
-    async def metadata(name: str, version: str = "") -> Any:
+
+def _add_model(router: APIRouter, path: str, find: Any, service: Service, control: Control) -> None:
+    errors = describe_errors(401, 404)
+
+    @router.get(path, response_model=ModelMetadata, responses=errors)
+    async def metadata(served: Annotated[Served, Depends(find)]) -> Any:
         """Return a model's inputs and outputs."""
-        served = service.models.find(name, version)
-        return model_metadata(served.config, service.models.versions(name))
+        return model_metadata(served.config, service.models.versions(served.name))
 
-    @router.get(_MODEL + "/config")
-    @router.get(_VERSION + "/config")
-    async def config(name: str, version: str = "") -> Any:
+    @router.get(path + "/ready", response_class=Response, responses=errors)
+    async def model_ready(_: Annotated[Served, Depends(find)]) -> Response:
+        """Say whether a model can answer."""
+        return Response()
+
+    @router.get(path + "/config", response_model=ModelConfig, responses=errors)
+    async def config(served: Annotated[Served, Depends(find)]) -> Any:
         """Return a model's config.pbtxt."""
-        return model_config(service.models.find(name, version).config)
+        return model_config(served.config)
 
-    @router.get(_MODEL + "/stats")
-    @router.get(_VERSION + "/stats")
-    async def statistics(name: str, version: str = "") -> Any:
+    @router.get(path + "/stats", response_model=StatisticsList, responses=errors)
+    async def statistics(served: Annotated[Served, Depends(find)]) -> Any:
         """Return what was asked of a model, by all replicas."""
-        return await control.statistics(name, version)
+        return await control.statistics(served.name, served.version)
 
 
-def _add_infer(router: APIRouter, service: Service) -> None:
-    documented: dict[str, Any] = {
-        "openapi_extra": {"requestBody": INFER_BODY},
-        "responses": {200: INFER_RESPONSE},
-    }
-
-    @router.post(_MODEL + "/infer", **documented)
-    @router.post(_VERSION + "/infer", **documented)
-    async def infer(request: Request, name: str, version: str = "") -> Response:
+def _add_infer(router: APIRouter, path: str, find: Any, service: Service) -> None:
+    @router.post(
+        path + "/infer",
+        openapi_extra={"requestBody": INFER_BODY},
+        responses={200: INFER_RESPONSE, **describe_errors()},
+    )
+    async def infer(request: Request, served: Annotated[Served, Depends(find)]) -> Response:
         """Label pixels, or encoded images where the model's name ends in `_image`."""
-        service.models.find(name, version)  # before a body is read for nothing
         size = declared_size(request.headers, service.limits)
         header_length = parse_header_length(request.headers.get(HEADER_LENGTH))
         async with service.admit(size, client_timeout_s(request.headers)) as ticket:
             body = await read_body(request, service.limits)
-            served = service.models.find(name, version)
+            served = service.models.find(served.name, served.version)  # time has passed
             asked = parse_infer_request(body, header_length, served.config.input[0])
             del body
             answer = await service.infer(served, asked, ticket)
@@ -115,23 +151,34 @@ def _add_infer(router: APIRouter, service: Service) -> None:
 
 
 def _add_repository(router: APIRouter, control: Control) -> None:
-    @router.post("/repository/index")
+    loading: dict[str, Any] = {
+        "response_class": Response,
+        "responses": describe_errors(400, 401, 404, 413, 415, 501),
+        "openapi_extra": describe_options(LoadOptions),
+    }
+
+    @router.post(
+        "/repository/index",
+        response_model=list[RepositoryModel],
+        responses=describe_errors(400, 401, 413, 415),
+        openapi_extra=describe_options(IndexOptions),
+    )
     async def index(request: Request) -> Any:
         """List the models of the repository, and which are loaded."""
-        options = await _read_options(request)
-        return await control.index(ready_only=options.get("ready") is True)
+        options = await _read_options(request, IndexOptions)
+        return await control.index(ready_only=options.ready)
 
-    @router.post("/repository/models/{name}/load")
-    async def load(request: Request, name: str) -> Response:
+    @router.post("/repository/models/{name}/load", **loading)
+    async def load(request: Request, name: ModelName) -> Response:
         """Load a model of the repository into all replicas, anew if it is there."""
-        options = await _read_options(request)
-        await control.load(name, with_parameters=bool(options.get("parameters")))
+        options = await _read_options(request, LoadOptions)
+        await control.load(name, with_parameters=bool(options.parameters))
         return Response()
 
-    @router.post("/repository/models/{name}/unload")
-    async def unload(request: Request, name: str) -> Response:
+    @router.post("/repository/models/{name}/unload", **loading)
+    async def unload(request: Request, name: ModelName) -> Response:
         """Unload a model from all replicas."""
-        await _read_options(request)
+        await _read_options(request, LoadOptions)
         await control.unload(name)
         return Response()
 
@@ -153,11 +200,12 @@ def _add_unimplemented(router: APIRouter) -> None:
         router.add_api_route(path, refuse, methods=["GET", "POST"], include_in_schema=False)
 
 
-async def _read_options(request: Request) -> dict[str, Any]:
+async def _read_options(request: Request, options: type[_Options]) -> _Options:
+    body = await read_body(request, _OPTIONS_LIMITS)
     try:
-        options = json.loads(await read_body(request, _OPTIONS_LIMITS) or b"{}")
-    except (ValueError, RecursionError) as exc:
-        raise BadRequestError(f"the body is not JSON: {exc}") from exc
-    if not isinstance(options, dict):
-        raise BadRequestError("the body must be a JSON object")
-    return options
+        return options.model_validate_json(body or b"{}")
+    except ValidationError as exc:
+        problem = exc.errors()[0]
+        name = ".".join(map(str, problem["loc"])) or "the body"
+        text = problem["msg"]
+        raise BadRequestError(f"{name}: {text[0].lower()}{text[1:]}") from exc

@@ -1,4 +1,4 @@
-"""The bodies of the HTTP answers, as `/docs` shows them."""
+"""The bodies of `/v1`, and the errors of all paths, as `/docs` shows them."""
 
 from typing import Any
 
@@ -75,22 +75,29 @@ _MEANINGS = {
     413: "Too many bytes, or pixels.",
     415: "The body is declared to be no image.",
     422: "The image cannot be decoded.",
+    501: "This part of the protocol is not to be had.",
     503: "Too much to do; `Retry-After` says when to come back.",
     504: "The time for the answer is over.",
 }
-ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Error, "description": meaning} for status, meaning in _MEANINGS.items()
-}
 
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+def describe_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI description of the answers with these statuses; without any, of all."""
+    return {
+        status: {"model": Error, "description": _MEANINGS[status]}
+        for status in statuses or _MEANINGS
+    }
+
+
+BINARY = {"schema": {"type": "string", "format": "binary"}}
 CLASSIFY_BODY: dict[str, Any] = {
     "required": True,
     "description": "An image's bytes (JPEG, PNG, WebP, GIF, BMP or TIFF), or several in a form.",
     "content": {
-        "image/jpeg": _BINARY,
-        "image/png": _BINARY,
-        "image/webp": _BINARY,
-        "application/octet-stream": _BINARY,
+        "image/jpeg": BINARY,
+        "image/png": BINARY,
+        "image/webp": BINARY,
+        "application/octet-stream": BINARY,
         "multipart/form-data": {
             "schema": {
                 "type": "object",
@@ -100,67 +107,5 @@ CLASSIFY_BODY: dict[str, Any] = {
                 },
             }
         },
-    },
-}
-
-_TENSOR = {
-    "type": "object",
-    "required": ["name", "datatype", "shape"],
-    "properties": {
-        "name": {"type": "string"},
-        "datatype": {"type": "string"},
-        "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}},
-        "data": {"type": "array", "items": {}},
-        "parameters": {"type": "object"},
-    },
-}
-INFER_BODY: dict[str, Any] = {
-    "required": True,
-    "description": (
-        "JSON, or JSON with the tensors' bytes behind it (`Inference-Header-Content-Length`); in "
-        "JSON, encoded images are base64."
-    ),
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["inputs"],
-                "properties": {
-                    "id": {"type": "string"},
-                    "inputs": {"type": "array", "items": _TENSOR},
-                    "outputs": {
-                        "type": "array",
-                        "items": {
-                            "type": "object",
-                            "required": ["name"],
-                            "properties": {
-                                "name": {"type": "string"},
-                                "parameters": {"type": "object"},
-                            },
-                        },
-                    },
-                    "parameters": {"type": "object"},
-                },
-            }
-        },
-        "application/octet-stream": _BINARY,
-    },
-}
-INFER_RESPONSE: dict[str, Any] = {
-    "description": "The outputs, in the form that was asked for.",
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["model_name", "outputs"],
-                "properties": {
-                    "id": {"type": "string"},
-                    "model_name": {"type": "string"},
-                    "model_version": {"type": "string"},
-                    "outputs": {"type": "array", "items": _TENSOR},
-                },
-            }
-        },
-        "application/octet-stream": _BINARY,
     },
 }

@@ -140,6 +140,7 @@ def test_the_queries_of_the_readme_work(on_s3, tmp_path, monkeypatch):
 
     assert sum(images for _, images, _ in counted) == 4
     assert {(kind, count) for kind, count, _ in failed} == {("unreadable", 3), ("too_large", 1)}
+    assert any("--max-pixels" in error for kind, _, error in failed if kind == "too_large")
     assert any("exif_rotated" in flags for *_, flags in doubtful)
     outcomes = pd.read_parquet("labels").groupby(["outcome", "label"], dropna=False).size()
     assert outcomes.loc["error"].sum() == 4

@@ -18,6 +18,11 @@ def proxy(service: RunningService) -> int:
     return pid
 
 
+def ledgers(service: RunningService) -> list[int]:
+    """Return the process numbers of what the replicas share."""
+    return _workers(service, "ray::Ledger")
+
+
 def of_session(ray_folder: Path) -> dict[int, str]:
     """Return the processes of the Ray that has its session in the folder: number → command."""
     found = {pid: text for pid in _all() if str(ray_folder) in (text := _command(pid))}

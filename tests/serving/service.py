@@ -142,6 +142,17 @@ def clean_environment() -> dict[str, str]:
     return kept | {"RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(ROOT)}
 
 
+def haproxy_environment() -> dict[str, str]:
+    """Return what has Serve's HAProxy in front of the replicas, on ports of its own."""
+    names = ("HAPROXY_METRICS", "HAPROXY_STATS", "FALLBACK_PROXY_HTTP", "FALLBACK_PROXY_GRPC")
+    ports = zip(names, free_ports(len(names)), strict=True)
+    return {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",  # or its end takes half a minute
+    } | {f"RAY_SERVE_{name}_PORT": str(port) for name, port in ports}
+
+
 def free_ports(count: int) -> list[int]:
     """Return ports that nobody listens on."""
     sockets = [socket.socket() for _ in range(count)]

@@ -206,7 +206,6 @@ def test_decode_refuses_too_many_pixels_before_decoding(kind):
     assert time.perf_counter() - started < 1
     assert caught.value.kind == "too_large"
     assert "16000 x 16000 pixels exceed the limit of 100,000,000" in str(caught.value)
-    assert "--max-pixels" in str(caught.value)
 
 
 def test_decode_limit_is_inclusive():

@@ -1,0 +1,211 @@
+"""The bodies of the Open Inference Protocol over HTTP: what `/docs` shows, and options are held to.
+
+Tensors are described only; `serving.protocol.http_codec` reads them.
+"""
+
+from typing import Annotated, Any
+
+from fastapi import Path
+from pydantic import BaseModel, ConfigDict, Field
+
+from serving.http.schemas import BINARY
+from serving.protocol.metadata import INPUT_NAME, TWIN_INPUT_NAME
+from serving.protocol.outputs import OUTPUT_NAME
+
+ModelName = Annotated[str, Path(examples=["inception_v3_image"])]
+ModelVersion = Annotated[str, Path(examples=["1"])]
+
+
+class ServerMetadata(BaseModel):
+    """What runs here."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class TensorMetadata(BaseModel):
+    """One input or output; -1 stands for the size of the batch."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMetadata(BaseModel):
+    """What a model takes and gives."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+class ModelConfig(BaseModel):
+    """A model's config.pbtxt, all of its fields."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    max_batch_size: int
+
+
+class Duration(BaseModel):
+    """How often, and how long all in all."""
+
+    count: int
+    ns: int
+
+
+class InferenceStatistics(BaseModel):
+    """What became of the requests, and where their time went."""
+
+    success: Duration
+    fail: Duration
+    queue: Duration
+    compute_input: Duration = Field(description="Decoding.")
+    compute_infer: Duration
+    compute_output: Duration
+
+
+class BatchStatistics(BaseModel):
+    """The forward passes of one size."""
+
+    batch_size: int
+    compute_infer: Duration
+
+
+class ModelStatistics(BaseModel):
+    """What was asked of one version of a model."""
+
+    name: str
+    version: str
+    last_inference: int = Field(description="Milliseconds since 1970; 0 is never.")
+    inference_count: int = Field(description="Images.")
+    execution_count: int = Field(description="Forward passes.")
+    inference_stats: InferenceStatistics
+    batch_stats: list[BatchStatistics]
+
+
+class StatisticsList(BaseModel):
+    """What was asked of models, by all replicas."""
+
+    model_stats: list[ModelStatistics]
+
+
+class RepositoryModel(BaseModel):
+    """One model of the repository."""
+
+    name: str
+    version: str
+    state: str = Field(description="`READY` or `UNAVAILABLE`.")
+    reason: str
+
+
+class IndexOptions(BaseModel):
+    """Which models to list."""
+
+    model_config = ConfigDict(strict=True)
+
+    ready: bool = Field(default=False, description="Only those that are loaded.")
+
+
+class LoadOptions(BaseModel):
+    """How to load or unload a model: Triton's parameters, of which there are none here."""
+
+    model_config = ConfigDict(strict=True)
+
+    parameters: dict[str, Any] = {}
+
+
+def describe_options(options: type[BaseModel]) -> dict[str, Any]:
+    """Return the OpenAPI description of a body that may be left out."""
+    schema = options.model_json_schema()
+    return {"requestBody": {"content": {"application/json": {"schema": schema}}}}
+
+
+_PARAMETERS = {"type": ["object", "null"]}
+
+
+def _describe_tensor(names: list[str], datatypes: list[str]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["name", "datatype", "shape"],
+        "properties": {
+            "name": {"type": "string", "enum": names},
+            "datatype": {"type": "string", "enum": datatypes},
+            "shape": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 4,
+                "items": {"type": "integer", "minimum": 1},
+            },
+            "data": {"type": "array", "items": {}},
+            "parameters": _PARAMETERS,
+        },
+    }
+
+
+_INPUT = _describe_tensor([INPUT_NAME, TWIN_INPUT_NAME], ["UINT8", "FP32", "BYTES"])
+_OUTPUT = _describe_tensor([OUTPUT_NAME], ["FP32", "BYTES"])
+_PIXEL = (  # an image, all of one colour
+    "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAFUlEQVR42mM8UaHBgA0wMeAAg1MCAB4nAXgllso1AAAA"
+    "AElFTkSuQmCC"
+)
+INFER_BODY: dict[str, Any] = {
+    "required": True,
+    "description": (
+        "JSON, or JSON with the tensors' bytes behind it (`Inference-Header-Content-Length`); in "
+        "JSON, encoded images are base64."
+    ),
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["inputs"],
+                "properties": {
+                    "id": {"type": "string"},
+                    "inputs": {"type": "array", "minItems": 1, "maxItems": 1, "items": _INPUT},
+                    "outputs": {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "required": ["name"],
+                            "properties": {
+                                "name": {"type": "string", "enum": [OUTPUT_NAME]},
+                                "parameters": _PARAMETERS,
+                            },
+                        },
+                    },
+                    "parameters": _PARAMETERS,
+                },
+            },
+            "example": {
+                "inputs": [
+                    {"name": "image", "datatype": "BYTES", "shape": [1, 1], "data": [_PIXEL]}
+                ],
+                "outputs": [{"name": "classification", "parameters": {"classification": 3}}],
+            },
+        },
+        "application/octet-stream": BINARY,
+    },
+}
+INFER_RESPONSE: dict[str, Any] = {
+    "description": "The outputs, in the form that was asked for.",
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["model_name", "outputs"],
+                "properties": {
+                    "id": {"type": "string"},
+                    "model_name": {"type": "string"},
+                    "model_version": {"type": "string"},
+                    "outputs": {"type": "array", "items": _OUTPUT},
+                },
+            }
+        },
+        "application/octet-stream": BINARY,
+    },
+}
