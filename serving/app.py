@@ -55,22 +55,13 @@ def build_app(args: dict[str, Any]) -> Application:
 
 def build_deployment(config: ServingConfig, resources: dict[str, float]) -> serve.Deployment:
     """Build the deployment for a cluster that has `resources`; config files can change options."""
-    num_gpus = config.num_gpus
-    if num_gpus is None:
-        num_gpus = 1 if resources.get("GPU") else 0
-    if num_gpus:
-        most = resources.get("GPU", 1) / num_gpus
-        num_cpus = config.num_cpus or max(1, int(resources.get("CPU", 1) / most / 2))
-    else:
-        most = resources.get("CPU", 1)
-        num_cpus = config.num_cpus or _CPUS
-    max_replicas = config.max_replicas or max(int(most), config.min_replicas)
+    num_cpus, num_gpus, most = _replica_resources(config, resources)
     return serve.deployment(
         name=NAME,
         ray_actor_options={"num_cpus": num_cpus, "num_gpus": num_gpus},
         autoscaling_config=AutoscalingConfig(
             min_replicas=config.min_replicas,
-            max_replicas=max_replicas,
+            max_replicas=config.max_replicas or max(most, config.min_replicas),
             target_ongoing_requests=config.target_ongoing_requests,
             upscale_delay_s=config.upscale_delay_s,
             downscale_delay_s=config.downscale_delay_s,
@@ -94,6 +85,20 @@ def build_deployment(config: ServingConfig, resources: dict[str, float]) -> serv
         ],
         logging_config=LoggingConfig(encoding="JSON", enable_access_log=False),
     )(serve.ingress()(Labelmill))
+
+
+def _replica_resources(
+    config: ServingConfig, resources: dict[str, float]
+) -> tuple[float, float, int]:
+    """Return the CPUs and GPUs of a replica, and how many replicas the cluster has room for."""
+    num_gpus = config.num_gpus
+    if num_gpus is None:
+        num_gpus = 1 if resources.get("GPU") else 0
+    cpus = resources.get("CPU", 1)
+    if not num_gpus:
+        return config.num_cpus or _CPUS, 0, int(cpus)
+    most = resources.get("GPU", 1) / num_gpus
+    return config.num_cpus or max(1, int(cpus / most / 2)), num_gpus, int(most)
 
 
 def _check_models(config: ServingConfig) -> None:
@@ -134,7 +139,8 @@ def _start_serve(config: ServingConfig) -> None:
 def _check_port(argument: str, host: str, port: int) -> None:
     """Check that nobody listens there: Serve would go on trying without end."""
     try:
-        with socket.create_server((host, port)):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.create_server((host, port), family=family):
             pass
     except OSError as exc:
         raise ConfigError(

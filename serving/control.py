@@ -57,7 +57,7 @@ class Control:
         return False
 
     async def statistics(self, name: str = "", version: str = "") -> dict[str, Any]:
-        """Return the statistics of one model, or of all, since the service began.
+        """Return the statistics of one model, or of all, since this version of the service began.
 
         Raises:
             NotFoundError: there is no such model.

@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 import ray
+from pydantic import ValidationError
 from ray import serve
 from ray.exceptions import RayActorError
 from starlette.types import ASGIApp
@@ -59,8 +60,14 @@ class Labelmill(GrpcMethods):
         return build_http_app(self.service, self.control)
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
-        """Take over the `user_config` that Serve was given; requests go on meanwhile."""
-        self.service.reconfigure(user_config)
+        """Take over the `user_config` that Serve was given; requests go on meanwhile.
+
+        A wrong one is logged, and changes nothing: Serve would end a replica that refuses it.
+        """
+        try:
+            self.service.reconfigure(user_config)
+        except ValidationError as exc:
+            logger.error("user_config is wrong, and nothing of it is used: %s", exc)
 
     def check_health(self) -> None:
         """Check that the model answers and the replica keeps up; Serve replaces one that fails.

@@ -10,6 +10,10 @@ from serving.errors import ContentTooLargeError, OverloadedError
 
 BODIES_AT_ONCE = 4  # of the largest size allowed; smaller ones accordingly more
 
+# What a compressed body may become, whatever it was, and for each byte of it.
+_FREE_BYTES = 16_000_000
+_BYTES_PER_BYTE = 100
+
 
 def check_body_size(byte_count: int, config: UserConfig) -> None:
     """Check the size of a body, as declared or as read so far.
@@ -21,6 +25,18 @@ def check_body_size(byte_count: int, config: UserConfig) -> None:
         raise ContentTooLargeError(
             f"the body of {byte_count:,} bytes exceeds the limit of {config.max_body_bytes:,}; "
             "send a smaller image, or fewer at once"
+        )
+
+
+def check_expansion(sent_bytes: int, byte_count: int) -> None:
+    """Check what a compressed body has become so far.
+
+    Raises:
+        ContentTooLargeError: it bursts: so much more than was sent is no image and no tensor.
+    """
+    if byte_count > _FREE_BYTES + _BYTES_PER_BYTE * sent_bytes:
+        raise ContentTooLargeError(
+            f"{sent_bytes:,} compressed bytes become over {byte_count:,}; send them as they are"
         )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import zlib
 from collections.abc import AsyncGenerator, Callable
+from typing import Any
 
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -10,10 +11,11 @@ from starlette.requests import ClientDisconnect, Request
 
 from serving.config import UserConfig
 from serving.errors import BadRequestError, UnsupportedMediaTypeError
-from serving.limits import check_body_size
+from serving.limits import check_body_size, check_expansion
 
 _WINDOW_BITS = {"gzip": 31, "deflate": 15}  # zlib's numbers for the two formats
 _MAX_PARTS = 256
+_SLICE_BYTES = 1024 * 1024
 
 # Told how many bytes came so far, and how many they are decompressed; may raise OverloadedError.
 Note = Callable[[int, int], None]
@@ -93,18 +95,27 @@ async def _stream(
         async for part in request.stream():
             received += len(part)
             check_body_size(received, limits)
-            if inflate is not None:
-                # One byte more than allowed, so that the check sees it.
-                most = limits.max_body_bytes - size + 1
-                part = await asyncio.to_thread(inflate.decompress, part, most)  # noqa: PLW2901
-            size += len(part)
-            check_body_size(size, limits)
-            if note is not None:
-                note(received, size)
-            yield part
+            async for plain in _inflated(inflate, part):
+                size += len(plain)
+                check_body_size(size, limits)
+                check_expansion(received, size)
+                if note is not None:
+                    note(received, size)
+                yield plain
     except ClientDisconnect as exc:
         raise BadRequestError("the body ended early") from exc
     except zlib.error as exc:
         raise BadRequestError(f"the body is not {encoding}: {exc}") from exc
     if inflate is not None and received and not inflate.eof:
         raise BadRequestError(f"the {encoding} body ended early")
+
+
+async def _inflated(inflate: Any, part: bytes) -> AsyncGenerator[bytes, None]:
+    """Decompress a part of a body, if need be, slice by slice and not on the event loop."""
+    if inflate is None:
+        yield part
+        return
+    while part:
+        plain = await asyncio.to_thread(inflate.decompress, part, _SLICE_BYTES)
+        part = inflate.unconsumed_tail
+        yield plain

@@ -12,6 +12,7 @@ from serving.http.body import declared_size, read_body, read_files
 from serving.http.schemas import CLASSIFY_BODY, Classification, ModelList, describe_errors
 from serving.http.timeout import client_timeout_s
 from serving.models import Models, Served
+from serving.protocol.metadata import TWIN_SUFFIX
 from serving.service import Labelled, Service
 
 # What curl and others say of bytes when they are told nothing.
@@ -52,16 +53,16 @@ def build_router(service: Service) -> APIRouter:
             found = await service.label_images(served, [image for _, image in files], ticket)
         if len(found) == 1 and isinstance(found[0], DecodeError):
             raise found[0]
-        spec = served.predictor.spec
+        labels = served.predictor.spec.labels
         predictions = [
-            {"name": name} | _to_prediction(one, spec.labels, top_k, embedding)
+            {"name": name} | _to_prediction(one, labels, top_k, embedding)
             for (name, _), one in zip(files, found, strict=True)
         ]
         # As it is: that it is what `Classification` says is for the tests to check, not each time.
         return JSONResponse(
             {
-                "model": spec.name,
-                "model_version": spec.version,
+                "model": served.predictor.spec.name,
+                "model_version": served.version,
                 "weights_sha256": served.predictor.weights_sha256,
                 "predictions": predictions,
             }
@@ -70,27 +71,27 @@ def build_router(service: Service) -> APIRouter:
     @router.get("/models", response_model=ModelList, responses=describe_errors(401))
     async def list_models() -> Any:
         """List the models that `model` can name."""
-        return {
-            "models": [
-                {
-                    "name": served.name,
-                    "version": served.version,
-                    "weights_sha256": served.predictor.weights_sha256,
-                    "classes": served.predictor.spec.num_classes,
-                }
-                for served in service.models.all()
-                if not served.encoded
-            ]
-        }
+        return {"models": [_describe(one) for one in service.models.all() if not one.encoded]}
 
     return router
+
+
+def _describe(served: Served) -> dict[str, Any]:
+    return {
+        "name": served.name,
+        "version": served.version,
+        "weights_sha256": served.predictor.weights_sha256,
+        "classes": served.predictor.spec.num_classes,
+    }
 
 
 def _find(models: Models, reference: str | None) -> Served:
     if reference is None:
         return models.first()
     name, _, version = reference.partition(":")
-    return models.find(name, version)
+    served = models.find(name, version)
+    # What it is asked counts for the twin, since it is encoded images that come.
+    return served if served.encoded else models.find(name + TWIN_SUFFIX, version)
 
 
 def _is_form(content_type: str) -> bool:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from serving.config import UserConfig
 from serving.control import Control
-from serving.errors import BadRequestError, UnimplementedError
+from serving.errors import BadRequestError, ContentTooLargeError, UnimplementedError
 from serving.http.body import declared_size, read_body
 from serving.http.oip_schemas import (
     INFER_BODY,
@@ -40,6 +40,7 @@ _PREFIX = "/v2"
 _TAG = "Open Inference Protocol"
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
+_MAX_JSON_BYTES = 8 * 1024 * 1024  # parsing it takes half a second, in which nobody else is served
 
 _Options = TypeVar("_Options", bound=BaseModel)
 
@@ -59,6 +60,9 @@ def build_health_router() -> APIRouter:
     async def ready() -> Response:
         """Say that the service can answer: a replica is routed to once its models are warm."""
         return Response()
+
+    for path, answer in (("/health/live", live), ("/health/ready", ready)):  # for load balancers
+        router.add_api_route(path, answer, methods=["HEAD"], include_in_schema=False)
 
     return router
 
@@ -141,6 +145,7 @@ def _add_infer(router: APIRouter, path: str, find: Any, service: Service) -> Non
         async with service.admit(size, client_timeout_s(request.headers)) as ticket:
             note = partial(service.admission.note_body, ticket)
             body = await read_body(request, service.limits, note)
+            _check_json(len(body) if header_length is None else header_length)
             served = service.models.find(served.name, served.version)  # time has passed
             asked = parse_infer_request(body, header_length, served.config.input[0])
             del body
@@ -200,6 +205,14 @@ def _add_unimplemented(router: APIRouter) -> None:
                 )
     for path in ("/trace/setting", "/logging", "/models/{name}/trace/setting"):
         router.add_api_route(path, refuse, methods=["GET", "POST"], include_in_schema=False)
+
+
+def _check_json(byte_count: int) -> None:
+    if byte_count > _MAX_JSON_BYTES:
+        raise ContentTooLargeError(
+            f"{byte_count:,} bytes of JSON exceed the limit of {_MAX_JSON_BYTES:,}; send "
+            f"tensors as binary data behind it ({HEADER_LENGTH})"
+        )
 
 
 async def _read_options(request: Request, options: type[_Options]) -> _Options:

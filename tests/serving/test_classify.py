@@ -150,3 +150,18 @@ def test_models_are_listed(service):
             }
         ]
     }
+
+
+def test_large_json_is_refused_before_it_is_parsed(service):
+    body = b'{"inputs": [' + b"1," * 4_500_000 + b"1]}"
+
+    answer = httpx.post(
+        f"{service.url}/v2/models/inception_v3/infer", content=body, timeout=30, trust_env=False
+    )
+
+    assert answer.status_code == 413
+    assert "binary data" in answer.json()["error"]
+
+
+def test_health_answers_load_balancers(service):
+    assert httpx.head(f"{service.url}/v2/health/ready", trust_env=False).status_code == 200
