@@ -65,11 +65,12 @@ class Models:
         self._metrics = metrics
         self._statistics = statistics
         self._served: dict[str, Served] = {}
+        self._twins: dict[str, Served] = {}  # of those, under the same references
         self.loaded: dict[str, Loaded] = {}
 
     def all(self) -> list[Served]:
         """Return what is served, pixels first, each followed by its twin."""
-        return [each for one in self._served.values() for each in (one, _twin(one))]
+        return [one for key in self._served for one in (self._served[key], self._twins[key])]
 
     def find(self, name: str, version: str = "") -> Served:
         """Return the version asked for, or the newest.
@@ -97,9 +98,9 @@ class Models:
         Raises:
             NotFoundError: nothing is loaded.
         """
-        if not self._served:
+        if not self._twins:
             raise NotFoundError("no model is loaded")
-        return _twin(next(iter(self._served.values())))
+        return next(iter(self._twins.values()))
 
     def errors(self) -> list[str]:
         """Return why models that the arguments name could not be loaded.
@@ -127,6 +128,7 @@ class Models:
         A model that cannot be loaded again stays as it is; `loaded` has the reason.
         """
         for reference in [key for key in self._served if key not in wanted]:
+            del self._twins[reference]
             self._served.pop(reference).predictor.close()
         self.loaded = {key: state for key, state in self.loaded.items() if key in wanted}
         for reference, revision in wanted.items():
@@ -160,6 +162,7 @@ class Models:
         before = self._served.get(reference)
         served.predictor.reconfigure(self._limits)
         self._served[reference] = served
+        self._twins[reference] = Served(served.predictor, twin_config(served.config), encoded=True)
         self.loaded[reference] = Loaded(revision)
         if before is not None:
             before.predictor.close()
@@ -167,10 +170,6 @@ class Models:
     def predictors(self) -> Iterable[Predictor]:
         """Return one predictor for each model."""
         return (served.predictor for served in self._served.values())
-
-
-def _twin(served: Served) -> Served:
-    return Served(served.predictor, twin_config(served.config), encoded=True)
 
 
 def repository_name(name: str) -> str:

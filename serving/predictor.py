@@ -178,9 +178,8 @@ class Predictor:
         try:
             decoded = preprocess(image, self.spec, max_pixels=limit)
         except DecodeError as exc:
-            if exc.kind == "too_large":
-                reason = str(exc).partition(";")[0]  # behind it is advice for a command line
-                raise DecodeError("too_large", f"{reason} for a file of its size") from exc
+            if exc.kind == "too_large" and limit < self._max_pixels:
+                raise DecodeError("too_large", f"{exc} for a file of its size") from exc
             raise
         return decoded, time.perf_counter() - started
 

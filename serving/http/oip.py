@@ -145,7 +145,7 @@ def _add_infer(router: APIRouter, path: str, find: Any, service: Service) -> Non
         async with service.admit(size, client_timeout_s(request.headers)) as ticket:
             note = partial(service.admission.note_body, ticket)
             body = await read_body(request, service.limits, note)
-            _check_json(len(body) if header_length is None else header_length)
+            _check_json(len(body) if header_length is None else min(header_length, len(body)))
             served = service.models.find(served.name, served.version)  # time has passed
             asked = parse_infer_request(body, header_length, served.config.input[0])
             del body
