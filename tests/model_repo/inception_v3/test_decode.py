@@ -221,7 +221,7 @@ def test_decode_reads_the_size_of_every_kind_for_the_limit(kind):
     options = {"lossless": True} if kind.startswith("lossless") else {}
     data = encode(PHOTO, kind.split()[-1], **options)
 
-    with pytest.raises(DecodeError, match="96 x 72 pixels exceed the limit of 100$"):
+    with pytest.raises(DecodeError, match=r"96 x 72 pixels exceed the limit of 100$"):
         decode_image(data, max_pixels=100)
 
 
