@@ -5,7 +5,7 @@ import zlib
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
-from starlette.datastructures import Headers, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
@@ -19,20 +19,6 @@ _SLICE_BYTES = 1024 * 1024
 
 # Told how many bytes came so far, and how many they are decompressed; may raise OverloadedError.
 Note = Callable[[int, int], None]
-
-
-def declared_size(headers: Headers, limits: UserConfig) -> int:
-    """Return how large the body says it is; one that does not say counts as the largest allowed.
-
-    Raises:
-        BadRequestError: Content-Length is no number.
-    """
-    text = headers.get("content-length")
-    if text is None:
-        return limits.max_body_bytes if "transfer-encoding" in headers else 0
-    if not text.isdecimal():
-        raise BadRequestError(f"Content-Length {text!r} is no number of bytes")
-    return int(text)
 
 
 async def read_body(request: Request, limits: UserConfig, note: Note | None = None) -> bytes:

@@ -1,6 +1,5 @@
 """`POST /v1/classify`: images in, labels out, as plain JSON."""
 
-from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -8,9 +7,9 @@ from fastapi.responses import JSONResponse
 
 from model_repo.inception_v3 import DecodeError, postprocess
 from serving.errors import BadRequestError, UnsupportedMediaTypeError
-from serving.http.body import declared_size, read_body, read_files
+from serving.http.admit import admit
+from serving.http.body import read_body, read_files
 from serving.http.schemas import CLASSIFY_BODY, Classification, ModelList, describe_errors
-from serving.http.timeout import client_timeout_s
 from serving.models import Models, Served
 from serving.protocol.metadata import TWIN_SUFFIX
 from serving.service import Labelled, Service
@@ -40,9 +39,7 @@ def build_router(service: Service) -> APIRouter:
         """Label images: one as the body itself, or several as files of a form."""
         _find(service.models, model)  # before a body is read for nothing
         several = _is_form(request.headers.get("content-type", ""))
-        size = declared_size(request.headers, service.limits)
-        async with service.admit(size, client_timeout_s(request.headers)) as ticket:
-            note = partial(service.admission.note_body, ticket)
+        async with admit(request, service) as (ticket, note):
             if several:
                 files = await read_files(request, service.limits, note)
             else:

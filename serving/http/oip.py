@@ -1,6 +1,5 @@
 """The Open Inference Protocol over HTTP, with Triton's extensions."""
 
-from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -9,7 +8,8 @@ from pydantic import BaseModel, ValidationError
 from serving.config import UserConfig
 from serving.control import Control
 from serving.errors import BadRequestError, ContentTooLargeError, UnimplementedError
-from serving.http.body import declared_size, read_body
+from serving.http.admit import admit
+from serving.http.body import read_body
 from serving.http.oip_schemas import (
     INFER_BODY,
     INFER_RESPONSE,
@@ -25,7 +25,6 @@ from serving.http.oip_schemas import (
     describe_options,
 )
 from serving.http.schemas import describe_errors
-from serving.http.timeout import client_timeout_s
 from serving.models import Models, Served
 from serving.protocol.http_codec import (
     build_infer_response,
@@ -140,10 +139,8 @@ def _add_infer(router: APIRouter, path: str, find: Any, service: Service) -> Non
     )
     async def infer(request: Request, served: Annotated[Served, Depends(find)]) -> Response:
         """Label pixels, or encoded images where the model's name ends in `_image`."""
-        size = declared_size(request.headers, service.limits)
         header_length = parse_header_length(request.headers.get(HEADER_LENGTH))
-        async with service.admit(size, client_timeout_s(request.headers)) as ticket:
-            note = partial(service.admission.note_body, ticket)
+        async with admit(request, service) as (ticket, note):
             body = await read_body(request, service.limits, note)
             _check_json(len(body) if header_length is None else min(header_length, len(body)))
             served = service.models.find(served.name, served.version)  # time has passed

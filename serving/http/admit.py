@@ -1,0 +1,42 @@
+"""Letting an HTTP request in: by what its headers say, before its body is read."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+
+from serving.config import UserConfig
+from serving.errors import BadRequestError
+from serving.http.body import Note
+from serving.http.timeout import client_timeout_s
+from serving.limits import Ticket
+from serving.service import Service
+
+
+@asynccontextmanager
+async def admit(request: Request, service: Service) -> AsyncIterator[tuple[Ticket, Note]]:
+    """Let one request in; what this gives beside the ticket is told of the body as it is read.
+
+    Raises:
+        BadRequestError: a header is no number.
+        ServiceError: as `Service.admit`.
+    """
+    size = _declared_size(request.headers, service.limits)
+    async with service.admit(size, client_timeout_s(request.headers)) as ticket:
+        yield ticket, partial(service.admission.note_body, ticket)
+
+
+def _declared_size(headers: Headers, limits: UserConfig) -> int:
+    """Return how large the body says it is; one that does not say counts as the largest allowed.
+
+    Raises:
+        BadRequestError: Content-Length is no number.
+    """
+    text = headers.get("content-length")
+    if text is None:
+        return limits.max_body_bytes if "transfer-encoding" in headers else 0
+    if not text.isdecimal():
+        raise BadRequestError(f"Content-Length {text!r} is no number of bytes")
+    return int(text)
