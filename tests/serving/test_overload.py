@@ -177,7 +177,10 @@ def test_callers_who_hang_up_cost_no_forward_pass(service, image):
         await asyncio.sleep(0.1)
         for _, writer in connections:
             writer.transport.abort()
-        answer = await client.ask(request)
+        # Some of the 64 were too many, and after that everyone is refused for a moment.
+        async with asyncio.timeout(10):
+            while (answer := await client.ask(request)).status == 503:
+                await asyncio.sleep(0.1)
         client.close()
         return answer, await in_flight
 
