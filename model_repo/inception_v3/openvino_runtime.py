@@ -40,6 +40,8 @@ def build_openvino_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOp
         "INFERENCE_NUM_THREADS": options.threads,
         "INFERENCE_PRECISION_HINT": _PRECISIONS[options.precision],
         "NUM_STREAMS": 1,
+        # Else every process of a machine pins its thread to the same, the first core.
+        "ENABLE_CPU_PINNING": False,
     }
     requests: dict[int, openvino.InferRequest] = {}
 

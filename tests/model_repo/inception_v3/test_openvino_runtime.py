@@ -1,6 +1,8 @@
+import contextlib
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -147,3 +149,19 @@ def test_failed_conversion_leaves_nothing_behind(small_spec, empty_cache, monkey
 
     (lock,) = (empty_cache / "labelmill" / "openvino").iterdir()
     assert lock.suffix == ".lock"
+
+
+def test_forward_passes_may_run_on_every_core(small_spec, converted):
+    run = build_openvino_runtime(small_spec, WEIGHTS, OPTIONS)
+    pixels = np.zeros((8, 3, small_spec.crop_size, small_spec.crop_size), np.uint8)
+    seen = set()
+    run(pixels)  # compiling, which comes first, does pin threads
+
+    with ThreadPoolExecutor(1) as pool:
+        passes = pool.submit(lambda: [run(pixels) for _ in range(10)])
+        while not passes.done():
+            for task in map(int, os.listdir("/proc/self/task")):
+                with contextlib.suppress(OSError):  # it ended meanwhile
+                    seen.add(frozenset(os.sched_getaffinity(task)))
+
+    assert seen == {frozenset(os.sched_getaffinity(os.getppid()))}
