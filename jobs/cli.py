@@ -111,7 +111,7 @@ def models() -> None:
 @models.command()
 @click.argument("model", metavar="MODEL", default="inception_v3")
 @click.option(
-    "--precision", type=click.Choice(["bf16", "fp16"]), required=True, help="What to compare."
+    "--precision", type=click.Choice(["bf16", "fp16"]), help="[default: bf16 on CPUs, fp16 on GPUs]"
 )
 @click.option("--images", "input", metavar="INPUT", required=True, help="As label's INPUT.")
 @click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="Images.")

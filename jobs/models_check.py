@@ -28,7 +28,7 @@ from model_repo.inception_v3 import Classifier, ModelError, RuntimeOptions, Weig
 from model_repo.inception_v3.agreement import Agreement, compare
 from model_repo.inception_v3.checks import THRESHOLD, PrecisionCheck, format_checks, percent
 from model_repo.inception_v3.classifier import device_name
-from model_repo.inception_v3.precision import is_native
+from model_repo.inception_v3.precision import LOWER, is_native
 
 _EXAMPLES = 3
 
@@ -84,7 +84,8 @@ def check_precision(spec: JobSpec, *, limit: int) -> Checked:
     """Compare `spec.precision` with fp32 on images of `spec.input`, and keep the result.
 
     Args:
-        spec: input, model, runtime and the lower precision; its output stays untouched.
+        spec: input, model, runtime and the lower precision (`auto`: the one that jobs might use);
+            its output stays untouched.
         limit: images to draw at random, always the same ones of the same input.
 
     Raises:
@@ -105,7 +106,7 @@ def check_precision(spec: JobSpec, *, limit: int) -> Checked:
     if not agreement.images:
         raise JobError(f"none of {objects.num_rows:,} objects of {spec.input} could be used")
     check = _to_check(plan, lower, agreement, objects.num_rows, networks)
-    return _keep(check, weights, storage)
+    return keep_check(check, weights, storage)
 
 
 def draw_rows(tables: Iterable[pa.Table], count: int) -> pa.Table:
@@ -159,6 +160,7 @@ def _make_plan(spec: JobSpec, storage: Storage) -> tuple[Plan, RuntimeOptions]:
     cpus = os.cpu_count() or 1
     try:
         device = RuntimeOptions(runtime=spec.runtime).resolve().device
+        precision = LOWER[device] if precision == "auto" else precision
         resources = Resources(cpus=cpus, gpus=int(device == "cuda"))
         plan = resolve_plan(spec, source, storage, resources, first_rows=1)
         plan = replace(plan, options=replace(plan.options, threads=cpus))
@@ -234,7 +236,7 @@ def _to_check(
     )
 
 
-def _keep(check: PrecisionCheck, weights: Weights, storage: Storage) -> Checked:
+def keep_check(check: PrecisionCheck, weights: Weights, storage: Storage) -> Checked:
     """Write the check beside the weights."""
     uri = weights.checks_uri
     if uri is None:

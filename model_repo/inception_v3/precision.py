@@ -7,8 +7,8 @@ from model_repo.inception_v3.runtime import Device, Precision, RuntimeOptions
 from model_repo.inception_v3.spec import ModelSpec
 from model_repo.inception_v3.weights import Weights
 
-# What `auto` uses instead of fp32. On GPUs bf16 is no faster than fp16, and further from fp32.
-_LOWER: dict[Device, Precision] = {"cpu": "bf16", "cuda": "fp16"}
+# What `auto` may use instead of fp32. On GPUs bf16 is no faster than fp16, and further from fp32.
+LOWER: dict[Device, Precision] = {"cpu": "bf16", "cuda": "fp16"}
 
 
 def choose_precision(
@@ -30,7 +30,7 @@ def choose_precision(
     resolved = options.resolve()
     wanted = resolved.precision
     if options.precision == "auto":
-        wanted = _LOWER[resolved.device]
+        wanted = LOWER[resolved.device]
     lower = replace(resolved, precision=wanted)
     check = next((x for x in weights.checks if x.fits(lower, spec, weights.sha256)), None)
     if check is None or not check.is_conclusive or options.precision != "auto":
