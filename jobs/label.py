@@ -25,6 +25,7 @@ from jobs.progress import JobProgress
 from jobs.record import compare_jobs, describe_plan, read_record, write_record
 from jobs.spec import JobSpec
 from jobs.storage import Storage
+from model_repo.inception_v3.precision import explain_precision
 
 # Committing so many takes less than starting a worker for it; more would take memory here.
 _FEW_OBJECTS = 2000
@@ -63,7 +64,11 @@ def label(spec: JobSpec, manner: Manner) -> Result:
     with JobProgress() as progress, ExitStack() as stack:
         progress.say("checking")
         ray = running_ray(verbose=manner.verbose)
-        plan = make_plan(spec, storage, lambda: stack.enter_context(ray))
+        plan = make_plan(
+            spec, storage, lambda: stack.enter_context(ray), overwrite=manner.overwrite
+        )
+        if known := explain_precision(plan.options, plan.precision_check):
+            progress.note(known)
         if has_to_start_over(plan, storage, overwrite=manner.overwrite):
             start_over(plan, storage)
         try:
@@ -82,7 +87,9 @@ def dry_run(spec: JobSpec, manner: Manner) -> Result:
     storage = Storage()
     with ExitStack() as stack:
         ray = running_ray(verbose=manner.verbose)
-        plan = make_plan(spec, storage, lambda: stack.enter_context(ray))
+        plan = make_plan(
+            spec, storage, lambda: stack.enter_context(ray), overwrite=manner.overwrite
+        )
         record = None if manner.overwrite else check_output(plan, storage)
         tables = limit_rows(plan.source.tables(storage), plan.spec.limit)
         if record is not None and _is_done(record, plan, storage):

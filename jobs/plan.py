@@ -9,6 +9,7 @@ from jobs.inputs import Source
 from jobs.layout import Layout
 from jobs.schema import Origin, output_schema, row_bytes
 from jobs.spec import JobSpec
+from model_repo.inception_v3.checks import PrecisionCheck
 from model_repo.inception_v3.runtime import RuntimeOptions
 from model_repo.inception_v3.spec import ModelSpec
 
@@ -31,6 +32,7 @@ class Plan:
         model: what predicts, and how images are prepared for it.
         weights_sha256: of the weights that every worker must load.
         options: how the network runs; nothing is left at `auto`.
+        precision_check: what is known of the precision, if there is a check.
         batch_size: images of one forward pass.
         actors: smallest and largest number of actors.
         num_cpus, num_gpus: that each actor takes.
@@ -49,6 +51,7 @@ class Plan:
     num_cpus: float
     num_gpus: float
     separate_decode: bool
+    precision_check: PrecisionCheck | None = None
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property

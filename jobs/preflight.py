@@ -13,16 +13,23 @@ from jobs.layout import Layout
 from jobs.listing import limit_rows
 from jobs.models import find_model, with_absolute_paths
 from jobs.plan import Plan, Resources
-from jobs.record import check_same_job, read_record
+from jobs.record import check_same_job, keep_precision, read_record
 from jobs.spec import JobSpec
 from jobs.storage import Storage, to_uri
 from model_repo.inception_v3 import ModelError, RuntimeOptions, prepare
+from model_repo.inception_v3.precision import choose_precision
 
 # So many objects are tried before "may list, may not read" is said of the whole input.
 _TRIED_OBJECTS = 5
 
 
-def make_plan(spec: JobSpec, storage: Storage, start_ray: Callable[[], Resources]) -> Plan:
+def make_plan(
+    spec: JobSpec,
+    storage: Storage,
+    start_ray: Callable[[], Resources],
+    *,
+    overwrite: bool = False,
+) -> Plan:
     """Resolve and check everything that a job needs; nothing stays written.
 
     What needs no cluster is checked before `start_ray` is called, since that takes seconds.
@@ -40,7 +47,8 @@ def make_plan(spec: JobSpec, storage: Storage, start_ray: Callable[[], Resources
     storage.delete([layout.probe])
     with _as_spec_errors():
         find_model(spec, storage)
-    return resolve_plan(spec, source, storage, start_ray(), first_rows=first_rows)
+    plan = resolve_plan(spec, source, storage, start_ray(), first_rows=first_rows)
+    return keep_precision(plan, read_record(storage, layout), overwrite=overwrite)
 
 
 def resolve_plan(
@@ -62,12 +70,13 @@ def resolve_plan(
         model, weights = find_model(spec, storage)
     num_gpus = _choose_gpus(spec, resources)
     with _as_spec_errors():
-        options = RuntimeOptions(
+        wanted = RuntimeOptions(
             device="cuda" if num_gpus else "cpu",
             runtime=spec.runtime,
             precision=spec.precision,
             outputs=spec.outputs,
-        ).resolve()
+        )
+        options, check = choose_precision(wanted, model.spec, weights)
         prepare(model, weights, options)
     largest = int(resources.gpus / num_gpus) if num_gpus else resources.cpus
     # As many from the start as the first page of the listing keeps busy; the pool grows by itself.
@@ -85,6 +94,7 @@ def resolve_plan(
         num_cpus=0.0 if num_gpus else min(1.0, resources.cpus / actors[1]),
         num_gpus=num_gpus,
         separate_decode=num_gpus > 0,
+        precision_check=check,
     )
 
 

@@ -1,6 +1,7 @@
 """`_labelmill/job.json`: what was asked, with what it was done, and what came of it."""
 
 import json
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -9,6 +10,7 @@ from jobs.layout import Layout
 from jobs.plan import Plan
 from jobs.spec import ROW_OPTIONS
 from jobs.storage import Storage
+from model_repo.inception_v3 import ModelError
 
 _PACKAGES = (
     "labelmill",
@@ -29,6 +31,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         "rows": what_decides_rows(plan),
         "num_classes": plan.model.num_classes,
         "runtime": plan.options.runtime,
+        "precision_check": asdict(plan.precision_check) if plan.precision_check else None,
         "batch_size": plan.batch_size,
         "actors": list(plan.actors),
         "num_cpus": plan.num_cpus,
@@ -74,6 +77,37 @@ def compare_jobs(plan: Plan, record: dict[str, Any]) -> list[str]:
         for name in now
         if before.get(name) != now[name]
     ]
+
+
+def keep_precision(plan: Plan, record: dict[str, Any] | None, *, overwrite: bool) -> Plan:
+    """Go on in the precision that a job was begun in, where the user leaves it to labelmill.
+
+    A check that has come since must not make another job of the same command.
+
+    Args:
+        plan: as it would be for a new job.
+        record: of the job that the output belongs to, if there is one.
+        overwrite: start over, unless that is what the recorded job has already done.
+    """
+    if record is None or plan.spec.precision != "auto":
+        return plan
+    if overwrite and not is_starting_over(record):
+        return plan
+    begun = replace(plan.options, precision=record["rows"]["precision"])
+    if begun == plan.options:
+        return plan
+    try:
+        begun.resolve()
+    except ModelError:  # on a GPU, and there is none now
+        return plan
+    kept = replace(plan, options=begun, precision_check=None)
+    return plan if compare_jobs(kept, record) else kept
+
+
+def is_starting_over(record: dict[str, Any]) -> bool:
+    """Say whether the recorded job began by deleting another one's rows, and is not done."""
+    state = record["state"]
+    return bool(state == "deleting" or (state == "running" and record.get("overwrites", False)))
 
 
 def what_decides_rows(plan: Plan) -> dict[str, Any]:

@@ -169,7 +169,8 @@ def _recorded_plan(record: dict[str, Any], storage: Storage) -> tuple[Plan, floa
     on_gpu = bool(record["num_gpus"])
     changes = {"num_gpus": 0.0, "actors": None, "top_k": record["num_classes"]}
     changes["emit"] = ("classification",)
-    changes |= {"runtime": "auto", "precision": "auto"} if on_gpu else {}
+    changes["precision"] = "fp32" if on_gpu else record["rows"]["precision"]
+    changes |= {"runtime": "auto"} if on_gpu else {}
     spec = JobSpec.model_validate(record["spec"]).model_copy(update=changes)
     resources = Resources(cpus=os.cpu_count() or 1, gpus=0)
     nothing_listed = ObjectSource(Listing(spec.input))

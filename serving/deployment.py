@@ -41,7 +41,7 @@ class Labelmill(GrpcMethods):
         threads = max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1)))
         options = RuntimeOptions(
             runtime=config.runtime, precision=config.precision, threads=threads
-        ).resolve()
+        )
         _give_back_large_blocks()
         # Two at least: a large image in one of them is then not in everybody's way.
         decoders = Decoders(max(2, threads))

@@ -154,8 +154,12 @@ class Models:
         config = parse_config(model.folder.parent / "config.pbtxt")
         wait_s = config.dynamic_batching.max_queue_delay_microseconds / 1e6
         classifier = Classifier.load(model, weights, self._options)
+        used = classifier.options
+        logger.info("model %s runs in %s on %s", reference, used.precision, used.runtime)
         predictor = Predictor(classifier, wait_s, self._decoders, self._metrics, self._statistics)
-        return Served(predictor, complete_config(config, model.spec))
+        complete = complete_config(config, model.spec)
+        complete.parameters["precision"].string_value = classifier.options.precision
+        return Served(predictor, complete)
 
     def put(self, reference: str, served: Served, revision: int) -> None:
         """Serve what was loaded, instead of what was there under the same reference."""

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model_repo.inception_v3.errors import InputError
+from model_repo.inception_v3.precision import choose_precision
 from model_repo.inception_v3.repository import Model
 from model_repo.inception_v3.runtime import Runtime, RuntimeOptions
 from model_repo.inception_v3.spec import FEATURE_SHAPES, ModelSpec
@@ -55,7 +56,7 @@ class Classifier:
             WeightsError: the weights do not fit.
             ModelError: the precision is not to be had on this machine.
         """
-        options = (options or RuntimeOptions()).resolve()
+        options, _ = choose_precision(options or RuntimeOptions(), model.spec, weights)
         run = _build_runtime(model.spec, weights, options)
         return cls(model.spec, weights.sha256, options, run)
 
@@ -102,6 +103,17 @@ def prepare(model: Model, weights: Weights, options: RuntimeOptions) -> None:
         from model_repo.inception_v3.checkpoint import load_state_dict  # noqa: PLC0415
 
         load_state_dict(weights, model.spec)
+
+
+def device_name(options: RuntimeOptions) -> str:
+    """Return the name of the processor that resolved options run on."""
+    if options.device == "cuda":
+        from model_repo.inception_v3.torch_runtime import gpu_name  # noqa: PLC0415
+
+        return gpu_name()
+    from model_repo.inception_v3.openvino_runtime import cpu_name  # noqa: PLC0415
+
+    return cpu_name()
 
 
 def _build_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOptions) -> Runtime:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from model_repo.inception_v3.cache import cache_folder
+from model_repo.inception_v3.checks import CHECKS_SUFFIX, parse_checks
 from model_repo.inception_v3.errors import RepositoryError
 from model_repo.inception_v3.repository import BUILTIN_REPOSITORY, Model, list_models, load_model
 from model_repo.inception_v3.weights import Weights, find_weights, is_untrained
@@ -98,16 +99,21 @@ def find_model(source: ModelSource, store: ObjectStore) -> tuple[Model, Weights]
         Exception: what `store` raises, where it cannot list or read.
     """
     repository = BUILTIN_REPOSITORY
+    copies: dict[Path, str] = {}
     if source.model_repository is not None:
         name = source.reference.partition(":")[0]
-        repository = _bring(f"{source.model_repository.rstrip('/')}/{name}", store).parent
+        uri = f"{source.model_repository.rstrip('/')}/{name}"
+        folder = _bring(uri, store)
+        repository, copies[folder] = folder.parent, uri
     weights, labels = source.weights, source.labels
     if weights is not None and not is_untrained(weights):
-        labels = labels or _labels_beside(weights.rstrip("/"), store)
-        weights = str(_bring(weights.rstrip("/"), store))
+        uri = weights.rstrip("/")
+        labels = labels or _labels_beside(uri, store)
+        path = _bring(uri, store)
+        weights, copies[path] = str(path), uri
     labels_path = _bring(labels, store) if labels else None
     model = load_model(repository, source.reference, labels_path=labels_path)
-    return model, find_weights(model, weights)
+    return model, _with_checks(find_weights(model, weights), copies, store)
 
 
 def list_repository(repository: str | None, store: ObjectStore) -> list[str]:
@@ -121,6 +127,20 @@ def list_repository(repository: str | None, store: ObjectStore) -> list[str]:
     folder = f"{repository.rstrip('/')}/"
     paths = (item.uri.removeprefix(folder).split("/") for item in store.list(folder))
     return sorted(path[0] for path in paths if path[1:] == ["config.pbtxt"])
+
+
+def _with_checks(weights: Weights, copies: dict[Path, str], store: ObjectStore) -> Weights:
+    """Add the precision checks of weights that are copied from S3; a copy has none beside it."""
+    for copy, uri in copies.items():
+        if is_s3(uri) and weights.path is not None and weights.path.is_relative_to(copy):
+            origin = "/".join([uri, *weights.path.relative_to(copy).parts])
+            name = f"{origin}{CHECKS_SUFFIX}"
+            checks = weights.checks
+            if store.head(name) is not None:
+                with store.open(name) as file:
+                    checks = parse_checks(file.read(), name)
+            return replace(weights, checks=checks, copied_from=origin)
+    return weights
 
 
 def _to_absolute(value: str | None) -> str | None:
@@ -153,7 +173,8 @@ def _bring(uri: str, store: ObjectStore) -> Path:
     """
     if not is_s3(uri):
         return Path(uri)
-    objects = list(store.list(uri))
+    # Checks come later than the weights, and are read where they lie.
+    objects = [item for item in store.list(uri) if not item.uri.endswith(CHECKS_SUFFIX)]
     if not objects:
         raise RepositoryError(f"{uri} does not exist")
     above, _, name = uri.rpartition("/")

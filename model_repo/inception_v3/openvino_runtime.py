@@ -66,6 +66,19 @@ def build_openvino_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOp
     return run
 
 
+def cpu_name() -> str:
+    """Return what this machine's CPU is called."""
+    return str(openvino.Core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
+
+
+def computes_bf16() -> bool:
+    """Say whether this machine's CPU computes bf16 itself (avx512_bf16, amx).
+
+    Where it does not, OpenVINO simulates it, slowly, or computes in fp32.
+    """
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 def ensure_converted(spec: ModelSpec, weights: Weights) -> Path:
     """Return the converted network's file, making it first if need be; safe among processes.
 

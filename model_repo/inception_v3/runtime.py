@@ -26,7 +26,8 @@ class RuntimeOptions:
     Attributes:
         device: `auto` is cuda where there is such a device, unless openvino is asked for.
         runtime: `auto` is torch on cuda, openvino on cpu.
-        precision: `auto` is fp16 on cuda, fp32 on cpu.
+        precision: `auto` is fp16 on cuda, fp32 on cpu; checks can change that, see
+            `precision.choose_precision`.
         outputs: wanted beside the logits: `embedding` or layers of `FEATURE_SHAPES`.
         threads: CPU threads of one forward pass.
     """
@@ -48,7 +49,7 @@ class RuntimeOptions:
         return tuple(dict.fromkeys(("logits", *self.outputs)))
 
     def resolve(self) -> "RuntimeOptions":
-        """Replace each `auto`; only `device` depends on the machine.
+        """Replace each `auto` by what it is without checks; only `device` depends on the machine.
 
         Raises:
             ModelError: the runtime or the precision does not go with the device.
@@ -63,7 +64,9 @@ class RuntimeOptions:
         if runtime == "openvino" and device == "cuda":
             raise ModelError("the openvino runtime runs on CPUs; use the torch runtime on GPUs")
         if precision == "fp16" and device == "cpu":
-            raise ModelError("precision fp16 needs a CUDA device and the torch runtime; use fp32")
+            raise ModelError(
+                "precision fp16 needs a CUDA device and the torch runtime; CPUs have fp32 and bf16"
+            )
         return replace(self, device=device, runtime=runtime, precision=precision)
 
 

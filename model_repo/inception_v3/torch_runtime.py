@@ -43,6 +43,11 @@ def build_torch_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOptio
     return run_in_parts(run)
 
 
+def gpu_name() -> str:
+    """Return what the GPU is called."""
+    return torch.cuda.get_device_name()
+
+
 def run_in_parts(run: Runtime) -> Runtime:
     """Halve batches that the device's memory does not hold, and remember what it does hold.
 

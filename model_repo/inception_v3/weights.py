@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
+from model_repo.inception_v3.checks import CHECKS_SUFFIX, PrecisionCheck, read_checks
 from model_repo.inception_v3.errors import WeightsError
 from model_repo.inception_v3.repository import BUILTIN_REPOSITORY, Model, read_labels
 
@@ -23,10 +24,20 @@ class Weights:
     Attributes:
         path: the checkpoint file, or None for seeded ones.
         sha256: of the file, or `untrained:<seed>`.
+        checks: precision checks that lie beside the file; some may be of what it was before.
+        copied_from: the `s3://` uri that `path` is a copy of, if it is one.
     """
 
     path: Path | None
     sha256: str
+    checks: tuple[PrecisionCheck, ...] = ()
+    copied_from: str | None = None
+
+    @property
+    def checks_uri(self) -> str | None:
+        """Return where their precision checks are kept, path or `s3://`; seeded ones have none."""
+        origin = self.copied_from or self.path
+        return f"{origin}{CHECKS_SUFFIX}" if origin else None
 
     @property
     def seed(self) -> int:
@@ -48,6 +59,7 @@ def find_weights(model: Model, source: str | None = None) -> Weights:
 
     Raises:
         WeightsError: there are no such weights; the message says how to get some.
+        RepositoryError: the precision checks beside them are damaged.
     """
     if source is not None and is_untrained(source):
         seed = source.partition(":")[2] or "0"
@@ -58,7 +70,8 @@ def find_weights(model: Model, source: str | None = None) -> Weights:
         return Weights(None, f"{UNTRAINED}:{int(seed)}")
     path = _find_checkpoint(Path(source)) if source else _find_own(model)
     with path.open("rb") as file:
-        return Weights(path, hashlib.file_digest(file, "sha256").hexdigest())
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Weights(path, digest, read_checks(path))
 
 
 def _find_checkpoint(path: Path) -> Path:

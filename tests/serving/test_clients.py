@@ -92,10 +92,12 @@ def test_health_and_metadata(client, protocol):
         assert (server.name, list(metadata.versions)) == ("labelmill", ["1"])
         assert (metadata.inputs[0].datatype, list(metadata.inputs[0].shape)) == ("BYTES", [-1, 1])
         assert (config.max_batch_size, list(config.input[0].dims)) == (32, [3, 299, 299])
+        assert config.parameters["precision"].string_value == "fp32"
     else:
         assert (server["name"], metadata["versions"]) == ("labelmill", ["1"])
         assert metadata["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [-1, 1]}]
         assert (config["max_batch_size"], config["input"][0]["dims"]) == (32, [3, 299, 299])
+        assert config["parameters"]["precision"]["string_value"] == "fp32"
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.is_model_ready("inception_v3_image", "1")
