@@ -17,7 +17,7 @@ _IMAGES = 100
 
 
 def measure_bound(seconds: float, precision: str = "fp32") -> Figures:
-    """Return images/s of all cores together, and CPU ms per image of decoding and of the network."""
+    """Return images/s of all cores, and CPU ms per image of decoding and of the network."""
     cores = len(os.sched_getaffinity(0))
     command = [sys.executable, "-m", "tests.benchmarks.bound", str(seconds), precision]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # what Ray gives an actor of one CPU

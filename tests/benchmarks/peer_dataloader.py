@@ -1,4 +1,4 @@
-"""The loop that one writes by hand: a DataLoader, Pillow, torchvision's preset and network, Parquet.
+"""The loop that one writes by hand: DataLoader, Pillow, torchvision's preset and network, Parquet.
 
 python -m tests.benchmarks.peer_dataloader TRACE FOLDER OUTPUT
 """

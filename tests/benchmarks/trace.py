@@ -1,10 +1,11 @@
 """What a run did when, and what its steady state was.
 
 Whoever labels writes a line for each step and for each batch or chunk that is done; the harness
-notes meanwhile what every process has used. Between the moment when all lanes (actors) have begun
-and are warm, and the moment when the first has nothing left, the job is in its steady state:
-start-up, the tail and the commit are outside. Only the standard library is needed, so that others' pipelines, in their
-own environments, can write traces as well.
+notes meanwhile what every process has used. From when all lanes (actors) are at work and warm until
+the first has nothing left, the job is in its steady state: start-up, tail and commit are outside.
+
+Only the standard library is needed, so that others' pipelines, in environments of their own, write
+traces as well.
 """
 
 import json
