@@ -6,11 +6,13 @@
 - `Report` keeps every run, and gives medians, ratios, a Markdown table and JSON.
 """
 
+import contextlib
 import ctypes
 import json
 import os
 import platform
 import re
+import signal
 import statistics
 import sys
 import time
@@ -34,14 +36,15 @@ _KINDS = tuple(
         (r"ray::ServeReplica", "replica"),
         (r"ray::(Proxy|HAProxy)|\S*haproxy\b", "proxy"),
         (r"ray::(ServeController|Serve)", "controller"),
+        (r"ray::\w*Agent|ray-dashboard", "agents"),
         (r"ray::MapWorker", "actor"),
         (r"ray::", "worker"),
         (r"\S*/raylet ", "raylet"),
         (r"\S*/gcs_server ", "gcs"),
         (r"\S*/weed ", "storage"),
         (r"\S*python\S* .*/ray/_private/workers/", "worker"),
-        (r"ray-dashboard|ray_|\S*python\S* .*/ray/", "agents"),
-        (r"\S*python\S* .*(-m jobs|labelmill|traced_job)", "driver"),
+        (r"\S*python\S* .*/ray/", "agents"),
+        (r"\S*python\S* .*(-m (jobs|tests|ray)|labelmill)", "driver"),
     )
 )
 
@@ -75,10 +78,17 @@ class ProcessKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A moment: what each process had used by then."""
+    """A moment of the monotonic clock.
+
+    Attributes:
+        at_s: when it was.
+        cpu_s: what each process had used by then.
+        peak_bytes: the largest resident size so far of a process of each kind.
+    """
 
     at_s: float
     cpu_s: Mapping[ProcessKey, float]
+    peak_bytes: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +114,6 @@ class ProcessTree:
 
     A process is seen when a method is called, so whoever wants the short-lived ones counted calls
     `mark` now and then. One that was seen stays in the tree when its parent ends.
-
-    Attributes:
-        peak_bytes: the largest resident size of a process of each kind, as far as seen.
     """
 
     def __init__(self, root: int | None = None) -> None:
@@ -115,12 +122,14 @@ class ProcessTree:
         self._cpu_s: dict[ProcessKey, float] = {}
         self._kinds: dict[ProcessKey, str] = {}
         self._running: set[ProcessKey] = set()
-        self.peak_bytes: Counter[str] = Counter()
+        self._zombies: set[ProcessKey] = set()
+        self._peak_bytes: Counter[str] = Counter()
 
     def mark(self) -> Mark:
         """Look at all processes."""
+        at_s = time.monotonic()
         self._look()
-        return Mark(time.monotonic(), dict(self._cpu_s))
+        return Mark(at_s, dict(self._cpu_s), dict(self._peak_bytes))
 
     def since(self, mark: Mark) -> Window:
         """Return what has been used since `mark`."""
@@ -133,9 +142,35 @@ class ProcessTree:
             by_kind[self._kinds[key]] += used - first.cpu_s.get(key, 0.0)
         return Window(last.at_s - first.at_s, dict(by_kind))
 
+    def first_started_s(self, kind: str) -> float:
+        """Return when the first process of a kind was started, by the monotonic clock."""
+        now_s = time.clock_gettime(time.CLOCK_BOOTTIME)  # which the kernel counts starts by
+        ticks = min(key.started for key, found in self._kinds.items() if found == kind)
+        return time.monotonic() - (now_s - ticks / _TICKS_PER_S)
+
     def is_running(self, since: Mark) -> bool:
         """Say whether any process that came after `since` was running at the last look."""
-        return any(key not in since.cpu_s for key in self._running)
+        return bool(self._running - since.cpu_s.keys())
+
+    def kill(self, since: Mark) -> None:
+        """Kill what came after `since`, as far as the last look saw it running."""
+        for key in self._running - since.cpu_s.keys():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(key.pid, signal.SIGKILL)
+
+    def reap(self, since: Mark, *, spare: int) -> None:
+        """Take leave of adopted orphans that came after `since` and have ended.
+
+        Else they would look alive to those who wait for their end.
+
+        Args:
+            since: what came before stays.
+            spare: the pid of a child that somebody else waits for.
+        """
+        for key in self._zombies:
+            if key not in since.cpu_s and key.pid != spare:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(key.pid, os.WNOHANG)
 
     def _look(self) -> None:
         stats = _read_stats()
@@ -143,12 +178,14 @@ class ProcessTree:
         family |= {pid for pid, stat in stats.items() if stat.key(pid) in self._cpu_s}
         while more := {pid for pid, stat in stats.items() if stat.parent in family} - family:
             family |= more
-        self._running = set()
+        self._running, self._zombies = set(), set()
         for pid in (family & stats.keys()) - {os.getpid()}:
             key = stats[pid].key(pid)
             self._cpu_s[key] = stats[pid].ticks / _TICKS_PER_S
             if stats[pid].state not in "ZX":
                 self._running.add(key)
+            elif stats[pid].parent == os.getpid():
+                self._zombies.add(key)
             self._describe(key)
 
     def _describe(self, key: ProcessKey) -> None:
@@ -163,7 +200,7 @@ class ProcessTree:
             self._kinds[key] = kind_of(line)
         if peak := status.partition("VmHWM:")[2].split()[:1]:
             kind = self._kinds[key]
-            self.peak_bytes[kind] = max(self.peak_bytes[kind], int(peak[0]) * 1024)
+            self._peak_bytes[kind] = max(self._peak_bytes[kind], int(peak[0]) * 1024)
 
 
 class _Stat(NamedTuple):

@@ -1,7 +1,5 @@
 """Runs of commands that write traces, and what they have cost: in all, and in steady state."""
 
-import contextlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -76,7 +74,7 @@ def run_traced(
     Args:
         command: what to run.
         environment: its whole environment; by default ours.
-        until: once it says so, the command is killed (SIGKILL).
+        until: once it says so, all processes are killed, as when a container is (SIGKILL).
 
     Raises:
         RuntimeError: it failed.
@@ -96,7 +94,6 @@ def run_traced(
         ):
             ended_s, killed = _watch(process, tree, marks, lambda: until(Trace.read(path)))
             stdout = process.communicate()[0]
-        _reap()
         if process.returncode and not killed:
             raise RuntimeError(f"{' '.join(words)} failed: {stdout}\n{log.read_text()[-3000:]}")
         trace = Trace.read(path)
@@ -118,14 +115,16 @@ def _watch(
     while not ended_s or tree.is_running(marks[0]):
         time.sleep(_SAMPLE_S)
         marks.append(tree.mark())
+        tree.reap(marks[0], spare=process.pid)
         if not ended_s and process.poll() is not None:
             ended_s = time.monotonic()
-        if not ended_s and not killed and has_to_die():
-            process.kill()
-            killed = True
+        if killed := killed or (not ended_s and has_to_die()):
+            tree.kill(marks[0])
         if marks[-1].at_s - marks[0].at_s > _TIMEOUT_S:
             process.terminate()
             raise TimeoutError(f"{process.args} still runs after {_TIMEOUT_S} s")
+    tree.mark()
+    tree.reap(marks[0], spare=process.pid)  # what its parents have left behind last
     return ended_s, killed
 
 
@@ -133,10 +132,3 @@ def label_command(source: str, output: str, *options: str) -> list[str]:
     """Return the command that labels with an untrained model, whose labels cost the same."""
     program = [sys.executable, "-m", "tests.benchmarks.traced_job", "TRACE"]
     return [*program, "label", source, output, "--json", "--weights", "untrained", *options]
-
-
-def _reap() -> None:
-    """Take leave of adopted children that have ended, so that they are not counted again."""
-    with contextlib.suppress(ChildProcessError):  # raised when none is left
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
