@@ -17,6 +17,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer images, one round: a trial")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write every figure there")
     parser.add_argument("--chart", type=Path, metavar="PATH", help="draw the JSON's figures there")
+    parser.add_argument("--keys", type=int, metavar="N", help="so many for the listing")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(PARTS):
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
@@ -25,7 +26,9 @@ def main() -> None:
     prepare_process()
     for name in arguments.names or PARTS:
         started = time.monotonic()
-        reports = importlib.import_module(f"tests.benchmarks.{name}").measure(quick=arguments.quick)
+        options = {"keys": arguments.keys} if name == "listing" else {}
+        module = importlib.import_module(f"tests.benchmarks.{name}")
+        reports = module.measure(quick=arguments.quick, **options)
         for report in reports:
             print(report.to_markdown(), flush=True)
         print(f"({name} took {time.monotonic() - started:.0f} s)\n", flush=True)

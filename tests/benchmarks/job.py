@@ -49,7 +49,7 @@ KINDS = {
 
 def measure(*, quick: bool) -> list[Report]:
     """Return the comparison, and the job's CPU time by kind of process."""
-    images, peer_images, repeats = (320, 128, 1) if quick else (960, 320, 3)
+    images, peer_images, repeats = (320, 128, 1) if quick else (640, 320, 3)
     with tempfile.TemporaryDirectory(prefix="labelmill-bench-") as name, ExitStack() as stack:
         folder = Path(name)
         server = stack.enter_context(run_seaweedfs(folder / "seaweedfs"))

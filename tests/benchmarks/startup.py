@@ -31,7 +31,7 @@ COLUMNS = {
 
 def measure(*, quick: bool) -> list[Report]:
     """Return the table of one-image jobs, of first rows and of resumed jobs."""
-    repeats = 1 if quick else 5
+    repeats = 1 if quick else 3
     numbers = itertools.count()
     with tempfile.TemporaryDirectory(prefix="labelmill-startup-") as name:
         folder = Path(name)
