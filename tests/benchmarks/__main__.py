@@ -5,6 +5,7 @@ import importlib
 import time
 from pathlib import Path
 
+from tests.benchmarks.chart import draw_chart
 from tests.benchmarks.harness import prepare_process, write_reports
 
 # Each is a module with `measure(*, quick) -> list[Report]`.
@@ -35,9 +36,10 @@ def main() -> None:
         if arguments.json:
             write_reports(arguments.json, reports)
     if arguments.chart:
-        from tests.benchmarks.chart import draw_chart  # noqa: PLC0415
-
-        draw_chart(arguments.json, arguments.chart)
+        try:
+            draw_chart(arguments.json, arguments.chart)
+        except ValueError as exc:
+            print(f"no chart: {exc}")
 
 
 if __name__ == "__main__":

@@ -56,36 +56,35 @@ def measure(*, quick: bool) -> list[Report]:
 def _label_one(source: str, output: str) -> Figures:
     run = run_traced(label_command(source, output))
     record: dict[str, Any] = json.loads(run.stdout)
-    [batch] = run.trace.batches
     commit_s = record["timings"]["commit_s"]
     committed_s = run.trace.steps["writing the dataset"] + commit_s
     return {
         "total_s": run.ended_s - run.began_s,
-        **_until_workers(run),
-        "label_s": batch.ended_s - batch.began_s,
+        **_until_rows(run),
         "commit_s": commit_s,
         "end_s": run.ended_s - committed_s,
         "cpu_s": run.cpu_s,
     }
 
 
-def _until_workers(run: Run) -> Figures:
-    """Return the steps before the first chunk."""
+def _until_rows(run: Run) -> Figures:
+    """Return the steps until the rows of the first chunk are written."""
     moments = (
         run.began_s,
         run.trace.steps["checking"],
         run.tree.first_started_s("gcs"),
         run.trace.steps["starting workers"],
-        min(batch.began_s for batch in run.trace.batches),
+        run.trace.batches[0].began_s,
+        run.trace.batches[0].ended_s,
     )
     spans = [end - start for start, end in itertools.pairwise(moments)]
-    return dict(zip(("import_s", "check_s", "ray_s", "worker_s"), spans, strict=True))
+    return dict(zip(("import_s", "check_s", "ray_s", "worker_s", "label_s"), spans, strict=True))
 
 
 def _first_rows(source: str, output: str) -> Figures:
     """Measure until the rows of the first chunk are written."""
     run = run_traced(label_command(source, output), until=lambda trace: bool(trace.batches))
-    return {"total_s": run.trace.batches[0].ended_s - run.began_s, **_until_workers(run)}
+    return {"total_s": run.trace.batches[0].ended_s - run.began_s, **_until_rows(run)}
 
 
 def _resume(source: str, output: str) -> Figures:
