@@ -1,11 +1,13 @@
-# make demo | test | lint | format | bench | bench-memory | chaos | clean, with Python 3.11 or newer and make.
+# make demo | test | lint | format | bench | chaos | clean, with Python 3.11 or newer and make.
 # The first of them makes .venv; to use another Python or uv: make test PY=python3.12 UV=/path/to/uv
+# make bench runs all benchmarks (half an hour); make bench NAMES='job decode' ARGS=--quick: some.
 # make chaos ROUNDS=50 SEED=7 kills jobs that often; without them, 5 times and at random.
 
 PY ?= python3
 UV ?= $(shell command -v uv 2>/dev/null)
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH ?= build/benchmarks
 MITMPROXY := $(VENV)/mitmproxy
 MITMPROXY_VERSION := 11.0.2
 PERF_ANALYZER := $(VENV)/perf_analyzer
@@ -13,10 +15,10 @@ PERF_ANALYZER_PACKAGES := tritonclient==2.51.0 nvidia-cuda-runtime-cu12==12.9.79
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench bench-memory chaos clean
+.PHONY: help demo test lint format bench chaos clean
 
 help:
-	@sed -n 's/^# *//p' Makefile | head -3
+	@sed -n 's/^# *//p' Makefile | head -4
 
 demo: $(VENV)/.ready
 	$(BIN)/labelmill demo
@@ -34,10 +36,8 @@ format: $(VENV)/.ready
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.ready
-	$(BIN)/python -m tests.benchmarks.job
-
-bench-memory: $(VENV)/.ready
-	$(BIN)/python -m tests.benchmarks.memory
+	@mkdir -p $(dir $(BENCH))
+	$(BIN)/python -m tests.benchmarks $(NAMES) $(ARGS) --json $(BENCH).json --chart $(BENCH).svg
 
 chaos: $(VENV)/.ready
 	CHAOS_ROUNDS=$(ROUNDS) CHAOS_SEED=$(SEED) $(BIN)/python -m pytest -q -s tests/chaos/test_kills.py
