@@ -50,10 +50,12 @@ def prepare_process() -> None:
     """Make this process one that measures; call it before torch is imported.
 
     OpenMP threads then sleep rather than spin when they wait, which on a busy machine would double
-    the CPU time of whoever uses them, and flatter the others. Orphans become children of ours.
+    the CPU time of whoever uses them, and flatter the others. numpy has one thread. Orphans become
+    children of ours.
     """
-    if "OMP_WAIT_POLICY" not in os.environ:  # torch reads it when it is loaded
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    wanted = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
+    if not wanted.items() <= os.environ.items():  # libraries read them when they are loaded
+        os.environ.update(wanted)
         os.execv(sys.executable, sys.orig_argv)
     adopt_orphans()
 

