@@ -93,8 +93,8 @@ def build_dataset(plan: Plan, done: frozenset[str]) -> Dataset:
     context.enable_progress_bars = False
     # One row per block: a row is a whole chunk here, and each must travel as soon as it is there.
     context.target_max_block_size = 1
-    # Memory set aside for each stage is worked out 20 times a second, and takes half of the driver's
-    # CPU time. Blocks without pixels need none.
+    # Setting memory aside for each stage, 20 times a second, takes half of the driver's CPU time;
+    # blocks without pixels need none.
     context.op_resource_reservation_enabled = plan.separate_decode
     # No CPU: the listing waits for the storage, and must not take a core from the actors.
     chunks = ray.data.read_datasource(ChunkSource(plan, done), num_cpus=0, override_num_blocks=1)
