@@ -111,18 +111,16 @@ def _start_serve(config: ServingConfig) -> None:
     options = _serve_run_options()
     if options.get("runtime_env") or options.get("runtime_env_json") or options.get("working_dir"):
         raise ConfigError("a runtime_env needs a cluster that Serve runs on: use serve deploy")
-    # Inherited by what Ray starts here: no message is read whole that would be refused after it.
-    os.environ.setdefault("RAY_SERVE_GRPC_MAX_MESSAGE_SIZE", str(config.max_body_bytes))
-    os.environ.setdefault("RAY_worker_niceness", "0")
-    os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", shield.CALLBACK)
-    limits = config.model_dump_json(include=set(UserConfig.model_fields))
-    os.environ.setdefault(shield.VARIABLE, limits)
+    for name, value in _environment(config).items():
+        os.environ.setdefault(name, value)
     # As for jobs: a Ray of its own, unless a cluster is named.
     address = options.get("address") or os.environ.get("RAY_ADDRESS") or "local"
     if address == "local":
         _check_port("port", config.host, config.port)
         _check_port("grpc_port", "", config.grpc_port)
-    ray.init(address=address, namespace="serve")
+    # Its dashboard would be a dozen processes that take 1 % of two cores while nobody looks.
+    include_dashboard = False if address == "local" else None
+    ray.init(address=address, namespace="serve", include_dashboard=include_dashboard)
     serve.start(
         http_options=HTTPOptions(host=config.host, port=config.port),
         grpc_options=gRPCOptions(
@@ -134,6 +132,22 @@ def _start_serve(config: ServingConfig) -> None:
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _end)
+
+
+def _environment(config: ServingConfig) -> dict[str, str]:
+    """Return what the processes that Ray starts here are to find in their environment."""
+    return {
+        # At Ray's own 15, a replica would get next to nothing beside anything else that runs.
+        "RAY_worker_niceness": "0",
+        # By default ten times a second each: the controller looks whether all is as it should be,
+        # and replicas add up their metrics. That takes as much CPU time as a replica's requests.
+        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+        "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
+        # No message is read whole that would be refused after it.
+        "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(config.max_body_bytes),
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": shield.CALLBACK,
+        shield.VARIABLE: config.model_dump_json(include=set(UserConfig.model_fields)),
+    }
 
 
 def _check_port(argument: str, host: str, port: int) -> None:

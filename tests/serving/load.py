@@ -32,6 +32,14 @@ def build_post(image: bytes, path: str = "/v1/classify", **headers: str) -> byte
     return "\r\n".join([*lines, "", ""]).encode() + image
 
 
+def build_form_post(image: bytes, path: str) -> bytes:
+    """Return the bytes of a request that sends the image as the file `image` of a form."""
+    head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
+    body = head + image + b"\r\n--x--\r\n"
+    lines = [f"POST {path} HTTP/1.1", "Host: x", "Content-Type: multipart/form-data; boundary=x"]
+    return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode() + body
+
+
 class Client:
     """Asks one service, over connections that it keeps."""
 
