@@ -118,9 +118,7 @@ def _start_serve(config: ServingConfig) -> None:
     if address == "local":
         _check_port("port", config.host, config.port)
         _check_port("grpc_port", "", config.grpc_port)
-    # Its dashboard would be a dozen processes that take 1 % of two cores while nobody looks.
-    include_dashboard = False if address == "local" else None
-    ray.init(address=address, namespace="serve", include_dashboard=include_dashboard)
+    ray.init(address=address, namespace="serve")
     serve.start(
         http_options=HTTPOptions(host=config.host, port=config.port),
         grpc_options=gRPCOptions(
