@@ -25,7 +25,8 @@ _TRIED_OBJECTS = 5
 def make_plan(spec: JobSpec, storage: Storage, start_ray: Callable[[], Resources]) -> Plan:
     """Resolve and check everything that a job needs; nothing stays written.
 
-    What needs no cluster is checked before `start_ray` is called, since that takes seconds.
+    What needs no cluster is checked before `start_ray` is called, since that takes seconds. Where
+    nothing is to be written, there is no output.
 
     Raises:
         SpecError: what was asked for cannot be done.
@@ -33,11 +34,13 @@ def make_plan(spec: JobSpec, storage: Storage, start_ray: Callable[[], Resources
     """
     spec = with_absolute_paths(spec).model_copy(update={"input": to_uri(spec.input)})
     layout = Layout.of(spec.output)
-    _check_apart(spec.input, layout)
+    if spec.output:
+        _check_apart(spec.input, layout)
     source = open_source(spec.input, storage, image_column=spec.image_column)
     first_rows = _check_readable(spec, source, storage)
-    storage.write(layout.probe, b"labelmill")
-    storage.delete([layout.probe])
+    if spec.output:
+        storage.write(layout.probe, b"labelmill")
+        storage.delete([layout.probe])
     with _as_spec_errors():
         find_model(spec, storage)
     return resolve_plan(spec, source, storage, start_ray(), first_rows=first_rows)
@@ -79,12 +82,13 @@ def resolve_plan(
         model=model.spec,
         weights_sha256=weights.sha256,
         options=options,
-        batch_size=spec.batch_size or model.spec.max_batch_size,
+        batch_size=spec.fixed_batch_size or model.spec.max_batch_size,
         actors=actors,
         # More actors than cores share them; with GPUs the cores are for decoding.
         num_cpus=0.0 if num_gpus else min(1.0, resources.cpus / actors[1]),
         num_gpus=num_gpus,
         separate_decode=num_gpus > 0,
+        resources=resources,
     )
 
 

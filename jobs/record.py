@@ -29,11 +29,19 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         "rows": what_decides_rows(plan),
         "num_classes": plan.model.num_classes,
         "runtime": plan.options.runtime,
+        "versions": {name: version(name) for name in _PACKAGES},
+        **describe_settings(plan),
+    }
+
+
+def describe_settings(plan: Plan) -> dict[str, Any]:
+    """Return what decides how fast a plan is, and how fast it should be."""
+    return {
         "batch_size": plan.batch_size,
         "actors": list(plan.actors),
         "num_cpus": plan.num_cpus,
         "num_gpus": plan.num_gpus,
-        "versions": {name: version(name) for name in _PACKAGES},
+        "plan": plan.forecast,
     }
 
 

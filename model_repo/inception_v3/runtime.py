@@ -67,7 +67,12 @@ class RuntimeOptions:
         return replace(self, device=device, runtime=runtime, precision=precision)
 
 
-def _has_cuda() -> bool:
+def count_gpus() -> int:
+    """Return how many CUDA devices this process sees."""
     import torch  # noqa: PLC0415 - options are also made where no network runs
 
-    return torch.cuda.is_available()
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _has_cuda() -> bool:
+    return count_gpus() > 0
