@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from jobs.describe_estimate import describe_estimate
 from jobs.errors import JobError
 
 EXIT_OVER_ERROR_RATE = 3
@@ -121,13 +122,12 @@ def plan(config: Path | None, price_per_hour: float | None, as_json: bool, **opt
     OUTPUT is given, and leaves nothing behind. What it finds best for --batch-size and --actors is
     what these options' `auto` takes in `labelmill label`, whose job.json then has plan and actual.
     """
-    from jobs.describe_estimate import describe_estimate  # noqa: PLC0415
     from jobs.estimate import estimate  # noqa: PLC0415
     from jobs.spec import load_job_spec  # noqa: PLC0415
 
     spec = load_job_spec(options, config, usage="plan INPUT [OUTPUT]")
     record = estimate(spec, price_per_hour)
-    click.echo(json.dumps(record) if as_json else describe_estimate(record))
+    click.echo(json.dumps(record) if as_json else describe(record))
     return 0
 
 
@@ -180,6 +180,8 @@ def describe(record: dict[str, Any]) -> str:
     """Say in a few lines what was done, or what would be."""
     if record["state"] == "planned":
         return "\n".join(f"{name:12}{value}" for name, value in _planned(record).items())
+    if record["state"] == "estimated":
+        return describe_estimate(record)
     counts = record["counts"]
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts["errors"].items())
     plural = "" if counts["error"] == 1 else "s"
