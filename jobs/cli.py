@@ -18,6 +18,8 @@ from jobs.errors import JobError
 EXIT_OVER_ERROR_RATE = 3
 EXIT_INTERRUPTED = 130
 
+_FEW_IMAGES = 200  # the rate of fewer says more of the start than of the job
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="labelmill")
@@ -195,7 +197,8 @@ def _pace(record: dict[str, Any]) -> str:
     actual, planned = record["actual"]["images_per_s"], record["plan"]
     if not actual:
         return ""
-    expected = f" ({planned['images_per_s']:.1f} planned)" if planned else ""
+    is_long = record["counts"]["listed"] >= _FEW_IMAGES
+    expected = f" ({planned['images_per_s']:.1f} planned)" if planned and is_long else ""
     return f", {actual:.1f} images/s{expected}"
 
 

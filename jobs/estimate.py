@@ -10,6 +10,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -155,7 +156,7 @@ def _samples(plan: Plan, storage: Storage) -> Iterator[Sample]:
 
 
 def _remember(plan: Plan, measured: Measurement) -> None:
-    path = _cache_path(plan)
+    path = _cache_path(plan, plan.spec.fixed_batch_size)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(json.dumps(asdict(measured)))
@@ -163,16 +164,20 @@ def _remember(plan: Plan, measured: Measurement) -> None:
 
 
 def _recall(plan: Plan) -> Measurement | None:
-    try:
-        return Measurement.from_json(json.loads(_cache_path(plan).read_text()))
-    except (OSError, ValueError, TypeError, KeyError):  # none, or of another release
-        return None
+    """Return the measurement of the plan's batch size, or else of all."""
+    for batch_size in dict.fromkeys((plan.spec.fixed_batch_size, None)):
+        with suppress(OSError, ValueError, TypeError, KeyError):  # none, or of another release
+            return Measurement.from_json(json.loads(_cache_path(plan, batch_size).read_text()))
+    return None
 
 
-def _cache_path(plan: Plan) -> Path:
-    """Name a measurement by all that it depends on, but for the settings that it chooses."""
+def _cache_path(plan: Plan, batch_size: int | None) -> Path:
+    """Name a measurement by all that it depends on, and the only batch size that was tried."""
     where = os.environ.get("RAY_ADDRESS") or platform.node()
     rows = {name: x for name, x in what_decides_rows(plan).items() if name != "limit"}
-    facts = (where, asdict(plan.resources), rows, plan.options, plan.num_gpus, version("labelmill"))
+    facts = (
+        *(where, asdict(plan.resources), version("labelmill")),
+        *(rows, plan.options, plan.num_gpus, batch_size),
+    )
     digest = hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
     return cache_folder("measurements") / f"{digest}.json"

@@ -70,6 +70,8 @@ def test_a_plan_is_told_and_the_job_s_record_has_it_beside_what_came_of_it(
     assert record["plan"]["measured"] == planned["plan"]["measured"]
     assert record["actual"]["images_per_s"] > 0
     assert sum(record["actual"]["shares"].values()) == pytest.approx(1, abs=0.01)
+    assert "planned" not in cli.describe(record)
+    record["counts"]["listed"] = 1000
     assert f"({record['plan']['images_per_s']:.1f} planned)" in cli.describe(record)
 
 
@@ -95,6 +97,14 @@ def test_settings_that_the_user_gave_stay(photos, tmp_path, tune):
     assert plan.forecast["actors"] == 3
 
 
+def test_one_batch_size_is_not_all_of_them(photos, tmp_path, tune):
+    one, every = replace(CPU, forward_cpu_s={16: 0.1}, forward_s={16: 0.1}), CPU
+    tune(photos, tmp_path / "out", measured_as(one), batch_size=16, actors="auto")
+
+    assert tune(photos, tmp_path / "out", never, batch_size=16).forecast
+    assert tune(photos, tmp_path / "out", measured_as(every), batch_size="auto").batch_size == 1
+
+
 def test_what_costs_something_else_is_measured_anew(photos, tmp_path, tune):
     tune(photos, tmp_path / "out", measured_as(CPU), batch_size="auto")
 
@@ -113,14 +123,12 @@ def test_a_job_goes_on_where_nothing_can_be_measured(photos, tmp_path, tune, cap
     assert "cannot measure (a process that measured died)" in capsys.readouterr().err
 
 
-def test_sizes_that_no_listing_tells_are_those_of_the_sample(tmp_path):
-    paths = [tmp_path / f"{number}.jpg" for number in range(3)]
-    for path in paths:
-        path.write_bytes(encode(photo(64, 64), "JPEG"))
-    (tmp_path / "list.csv").write_text("\n".join(["uri", *map(str, paths)]))
-    spec = load_job_spec(
-        {"input": str(tmp_path / "list.csv"), "weights": "untrained", "batch_size": 1},
-        usage="plan INPUT [OUTPUT]",
-    )
+def test_sizes_that_no_listing_tells_are_those_of_the_sample(tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").write_bytes(encode(photo(64, 64), "JPEG"))
+    (tmp_path / "list.csv").write_text(f"uri\n{tmp_path}/a.jpg\n{tmp_path}/b.jpg\n")
+    values = {"input": str(tmp_path / "list.csv"), "weights": "untrained"}
+    monkeypatch.setattr("jobs.estimate.measure", lambda *_: replace(CPU, image_bytes=1000.4))
 
-    assert estimate(spec)["bytes"] == sum(path.stat().st_size for path in paths)
+    estimated = estimate(load_job_spec(values, usage="plan INPUT [OUTPUT]"))
+
+    assert (estimated["objects"], estimated["bytes"]) == (2, 2001)
