@@ -71,8 +71,10 @@ def count_gpus() -> int:
     """Return how many CUDA devices this process sees."""
     import torch  # noqa: PLC0415 - options are also made where no network runs
 
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return torch.cuda.device_count()
 
 
 def _has_cuda() -> bool:
-    return count_gpus() > 0
+    import torch  # noqa: PLC0415
+
+    return torch.cuda.is_available()
