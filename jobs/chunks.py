@@ -38,6 +38,9 @@ class Summary:
         faults: for how many of those the image itself is to blame.
         seconds: that the worker took for it.
         total: objects in the whole listing, once that is known.
+        model_s, write_s: of the seconds, for predicting and for writing; in the others the worker
+            waited for images.
+        cpu_s: of all processes that worked on it.
     """
 
     objects: int
@@ -45,6 +48,9 @@ class Summary:
     faults: int
     seconds: float
     total: int | None
+    model_s: float = 0.0
+    write_s: float = 0.0
+    cpu_s: float = 0.0
 
 
 def cut_chunks(tables: Iterable[pa.Table], *, row_bytes: int = 0, job: str = "") -> Iterator[Chunk]:

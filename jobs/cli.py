@@ -12,11 +12,14 @@ from typing import Any
 
 import click
 
+from jobs.describe_estimate import describe_estimate
 from jobs.errors import JobError
 
 EXIT_OVER_ERROR_RATE = 3
 EXIT_NOT_PASSED = 3
 EXIT_INTERRUPTED = 130
+
+_FEW_IMAGES = 200  # the rate of fewer says more of the start than of the job
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,31 +28,53 @@ def cli() -> None:
     """Label millions of images with Inception V3: one prediction row per object, as Parquet."""
 
 
+def _job_options(command: Any) -> Any:
+    """Add what decides a job, for every command that has one."""
+    for option in reversed(_JOB_OPTIONS):
+        command = option(command)
+    return command
+
+
+_JOB_OPTIONS = (
+    click.option(
+        "--model", metavar="REF", help="Model, or model:version.  [default: inception_v3]"
+    ),
+    click.option("--model-repository", metavar="DIR", help="Folder of models, local or s3://."),
+    click.option(
+        "--weights",
+        metavar="PATH",
+        help="Checkpoint (.safetensors or .pt) to use, or 'untrained' for a trial.",
+    ),
+    click.option("--labels", metavar="PATH", help="Class names for --weights, one per line."),
+    click.option("--runtime", help="auto, torch or openvino.  [default: openvino on CPUs]"),
+    click.option("--precision", help="auto, fp32, fp16 or bf16.  [default: auto, by models check]"),
+    click.option("--top-k", type=int, help="Labels per image.  [default: 5]"),
+    click.option("--emit", metavar="LIST", help="classification,embedding,features:<layer>"),
+    click.option("--image-column", metavar="NAME", help="Parquet column that holds the images."),
+    click.option(
+        "--batch-size",
+        metavar="N|auto",
+        help="Images of one forward pass; auto measures.  [default: the model's]",
+    ),
+    click.option(
+        "--num-gpus", type=float, help="GPUs per actor.  [default: 1 where there are any]"
+    ),
+    click.option(
+        "--actors",
+        metavar="MIN[:MAX]|auto",
+        help="Size of the actor pool; auto measures.  [default: up to the cores]",
+    ),
+    click.option("--limit", type=int, help="The first N objects only."),
+    click.option("--max-pixels", type=int, help="Larger images are errors.  [default: 100000000]"),
+    click.option("--config", type=click.Path(path_type=Path), help="Options from a YAML file."),
+)
+
+
 @cli.command()
 @click.argument("input", metavar="INPUT", required=False)
 @click.argument("output", metavar="OUTPUT", required=False)
-@click.option("--model", metavar="REF", help="Model, or model:version.  [default: inception_v3]")
-@click.option("--model-repository", metavar="DIR", help="Folder of models, local or s3://.")
-@click.option(
-    "--weights",
-    metavar="PATH",
-    help="Checkpoint (.safetensors or .pt) to use, or 'untrained' for a trial.",
-)
-@click.option("--labels", metavar="PATH", help="Class names for --weights, one per line.")
-@click.option("--runtime", help="auto, torch or openvino.  [default: openvino on CPUs]")
-@click.option("--precision", help="auto, fp32, fp16 or bf16.  [default: auto, by models check]")
-@click.option("--top-k", type=int, help="Labels per image.  [default: 5]")
-@click.option("--emit", metavar="LIST", help="classification,embedding,features:<layer>")
-@click.option("--image-column", metavar="NAME", help="Parquet column that holds the images.")
-@click.option("--batch-size", type=int, help="Images of one forward pass.  [default: the model's]")
-@click.option("--num-gpus", type=float, help="GPUs per actor.  [default: 1 where there are any]")
-@click.option(
-    "--actors", metavar="MIN[:MAX]", help="Size of the actor pool.  [default: up to the cores]"
-)
-@click.option("--limit", type=int, help="Label the first N objects only.")
-@click.option("--max-pixels", type=int, help="Larger images are errors.  [default: 100000000]")
+@_job_options
 @click.option("--max-error-rate", type=float, help="More errors mean exit 3.  [default: 0.01]")
-@click.option("--config", type=click.Path(path_type=Path), help="Options from a YAML file.")
 @click.option("--overwrite", is_flag=True, help="Delete an earlier job's rows and start over.")
 @click.option("--retry-errors", is_flag=True, help="Label again what has an error row.")
 @click.option("--dry-run", is_flag=True, help="Check everything and say what would be done.")
@@ -81,6 +106,32 @@ def label(config: Path | None, dry_run: bool, as_json: bool, **options: Any) -> 
         reason = "no image could be labelled"
     click.echo(f"labelmill: {reason}", err=True)
     return EXIT_OVER_ERROR_RATE
+
+
+@cli.command()
+@click.argument("input", metavar="INPUT", required=False)
+@click.argument("output", metavar="[OUTPUT]", required=False)
+@_job_options
+@click.option(
+    "--price-per-hour",
+    type=click.FloatRange(0, min_open=True),
+    help="Of this machine, in any currency.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def plan(config: Path | None, price_per_hour: float | None, as_json: bool, **options: Any) -> int:
+    """Say how fast INPUT would be labelled on this machine, and what bounds it.
+
+    Lists the input, then fetches, decodes and labels a sample of it here. Writing is tried only if
+    OUTPUT is given, and leaves nothing behind. What it finds best for --batch-size and --actors is
+    what these options' `auto` takes in `labelmill label`, whose job.json then has plan and actual.
+    """
+    from jobs.estimate import estimate  # noqa: PLC0415
+    from jobs.spec import load_job_spec  # noqa: PLC0415
+
+    spec = load_job_spec(options, config, usage="plan INPUT [OUTPUT]")
+    record = estimate(spec, price_per_hour)
+    click.echo(json.dumps(record) if as_json else describe(record))
+    return 0
 
 
 @cli.command()
@@ -170,13 +221,24 @@ def describe(record: dict[str, Any]) -> str:
     """Say in a few lines what was done, or what would be."""
     if record["state"] == "planned":
         return "\n".join(f"{name:12}{value}" for name, value in _planned(record).items())
+    if record["state"] == "estimated":
+        return describe_estimate(record)
     counts = record["counts"]
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts["errors"].items())
     plural = "" if counts["error"] == 1 else "s"
     errors = f", {counts['error']:,} error{plural} ({kinds})" if kinds else ", no errors"
     of_listed = f"{counts['ok']:,} of {counts['listed']:,} images labelled"
     removed = f", {counts['removed']:,} no longer in the input" if counts["removed"] else ""
-    return f"{of_listed}{errors}{removed}: {record['spec']['output']}"
+    return f"{of_listed}{errors}{removed}{_pace(record)}: {record['spec']['output']}"
+
+
+def _pace(record: dict[str, Any]) -> str:
+    actual, planned = record["actual"]["images_per_s"], record["plan"]
+    if not actual:
+        return ""
+    is_long = record["counts"]["listed"] >= _FEW_IMAGES
+    expected = f" ({planned['images_per_s']:.1f} planned)" if planned and is_long else ""
+    return f", {actual:.1f} images/s{expected}"
 
 
 def _planned(record: dict[str, Any]) -> dict[str, str]:

@@ -18,13 +18,19 @@ from jobs.storage import Fetched, Storage
 
 Outcome = tuple[int, Fetched | FetchError]
 
+FETCH_THREADS = 16  # of one chunk
+
 _CELLS_PER_TASK = 8
 _Row = dict[str, int | str | None]
 _Task = tuple[int, Callable[[], list[Outcome]]]  # how many images, and what fetches them
 
 
 def fetch_images(
-    storage: Storage, objects: pa.Table, *, threads: int = 16, image_column: str | None = None
+    storage: Storage,
+    objects: pa.Table,
+    *,
+    threads: int = FETCH_THREADS,
+    image_column: str | None = None,
 ) -> Iterator[Outcome]:
     """Fetch each row's image, ahead of the consumer and in the order of the rows.
 

@@ -28,7 +28,7 @@ MAX_DEATHS = 3
 
 _SUSPECTS = 80  # more than `read_images` has fetched and decoded ahead of what it yields
 _PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
-_PIXEL = b"GIF89a\1\0\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
+PIXEL = b"GIF89a\1\0\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
 
 
 class ChildDeathError(Exception):
@@ -134,8 +134,8 @@ def _start_child(objects: pa.Table, plan: Plan) -> _Child:
 
 def _serve(connection: Connection, objects: pa.Table, plan: Plan, parent_id: int) -> None:
     """Answer requests of `_Child` for as long as the parent lives."""
-    _die_with(parent_id)
-    preprocess(_PIXEL, plan.model)  # what this loads and breaks is no image's fault
+    die_with(parent_id)
+    preprocess(PIXEL, plan.model)  # what this loads and breaks is no image's fault
     connection.send(None)
     while True:
         start, count = connection.recv()
@@ -149,7 +149,8 @@ def _serve(connection: Connection, objects: pa.Table, plan: Plan, parent_id: int
             connection.send(JobError(f"cannot decode: {type(exc).__name__}: {exc}"))
 
 
-def _die_with(parent_id: int) -> None:
+def die_with(parent_id: int) -> None:
+    """Have this process end when its parent does, and not before."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's affair
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

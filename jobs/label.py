@@ -15,6 +15,7 @@ from jobs.changes import Labelled, find_changes, write_removed
 from jobs.commit import commit_chunks, finished_chunks
 from jobs.error_rate import ErrorRate, is_over
 from jobs.errors import StorageError
+from jobs.estimate import with_forecast
 from jobs.layout import Layout
 from jobs.listing import limit_rows, record_tables
 from jobs.manifest import Manifest
@@ -22,7 +23,13 @@ from jobs.pipeline import build_dataset, run_dataset, run_parallel, running_ray
 from jobs.plan import Plan
 from jobs.preflight import check_output, make_plan
 from jobs.progress import JobProgress
-from jobs.record import compare_jobs, describe_plan, read_record, write_record
+from jobs.record import (
+    compare_jobs,
+    describe_plan,
+    describe_settings,
+    read_record,
+    write_record,
+)
 from jobs.spec import JobSpec
 from jobs.storage import Storage
 from model_repo.inception_v3.precision import explain_precision
@@ -85,11 +92,12 @@ def dry_run(spec: JobSpec, manner: Manner) -> Result:
         JobError: it could not be done; the message says why.
     """
     storage = Storage()
-    with ExitStack() as stack:
+    with JobProgress() as progress, ExitStack() as stack:
         ray = running_ray(verbose=manner.verbose)
         plan = make_plan(
             spec, storage, lambda: stack.enter_context(ray), overwrite=manner.overwrite
         )
+        plan = with_forecast(plan, storage, progress, run_parallel)
         record = None if manner.overwrite else check_output(plan, storage)
         tables = limit_rows(plan.source.tables(storage), plan.spec.limit)
         if record is not None and _is_done(record, plan, storage):
@@ -174,6 +182,7 @@ def _run(
     plan: Plan, storage: Storage, progress: JobProgress, record: dict[str, Any]
 ) -> dict[str, Any]:
     """Label and commit what is left of a generation."""
+    plan = with_forecast(plan, storage, progress, run_parallel)
     started = time.monotonic()
     _label(plan, storage, progress, record.get("counts", {}).get("ok", 0))
     labelled = time.monotonic()
@@ -182,6 +191,7 @@ def _run(
     few = totals is not None and totals.objects <= _FEW_OBJECTS
     counts = commit_chunks(plan.layout, storage, run_here if few else run_parallel)
     record = record | {
+        **describe_settings(plan),
         "state": "done",
         "finished_at": _now(),
         "counts": {
@@ -195,6 +205,7 @@ def _run(
             "commit_s": round(time.monotonic() - labelled, 3),
             "images_per_s": progress.images_per_s,
         },
+        "actual": progress.actual,
     }
     write_record(storage, plan.layout, record)
     storage.write(plan.layout.success, b"")

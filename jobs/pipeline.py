@@ -124,13 +124,18 @@ def run_dataset(dataset: Dataset) -> Iterator[Summary]:
         raise _explain(exc) from exc
 
 
-def run_parallel(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+def run_parallel(function: Callable[[T], R], items: Iterable[T], *, num_gpus: float = 0) -> list[R]:
     """Call `function` on each item, anywhere in the cluster; results keep the items' order.
+
+    Args:
+        function: takes one CPU.
+        items: what it is called on.
+        num_gpus: that it takes beside.
 
     Raises:
         JobError: a call failed.
     """
-    remote = ray.remote(num_cpus=1)(function)
+    remote = ray.remote(num_cpus=1, num_gpus=num_gpus)(function)
     try:
         results: list[R] = ray.get([remote.remote(item) for item in items])
     except RayError as exc:

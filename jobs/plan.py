@@ -2,6 +2,7 @@
 
 import uuid
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
@@ -37,6 +38,8 @@ class Plan:
         actors: smallest and largest number of actors.
         num_cpus, num_gpus: that each actor takes.
         separate_decode: decode in tasks of their own rather than in the actors.
+        resources: what all of them share.
+        forecast: how fast it should be, as job.json has it; None where nothing was measured.
         run_id: tells one run of the command from the next.
     """
 
@@ -51,7 +54,9 @@ class Plan:
     num_cpus: float
     num_gpus: float
     separate_decode: bool
+    resources: Resources
     precision_check: PrecisionCheck | None = None
+    forecast: dict[str, Any] | None = None
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property

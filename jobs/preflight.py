@@ -32,7 +32,8 @@ def make_plan(
 ) -> Plan:
     """Resolve and check everything that a job needs; nothing stays written.
 
-    What needs no cluster is checked before `start_ray` is called, since that takes seconds.
+    What needs no cluster is checked before `start_ray` is called, since that takes seconds. Where
+    nothing is to be written, there is no output.
 
     Raises:
         SpecError: what was asked for cannot be done.
@@ -40,14 +41,18 @@ def make_plan(
     """
     spec = with_absolute_paths(spec).model_copy(update={"input": to_uri(spec.input)})
     layout = Layout.of(spec.output)
-    _check_apart(spec.input, layout)
+    if spec.output:
+        _check_apart(spec.input, layout)
     source = open_source(spec.input, storage, image_column=spec.image_column)
     first_rows = _check_readable(spec, source, storage)
-    storage.write(layout.probe, b"labelmill")
-    storage.delete([layout.probe])
+    if spec.output:
+        storage.write(layout.probe, b"labelmill")
+        storage.delete([layout.probe])
     with _as_spec_errors():
         find_model(spec, storage)
     plan = resolve_plan(spec, source, storage, start_ray(), first_rows=first_rows)
+    if not spec.output:
+        return plan
     return keep_precision(plan, read_record(storage, layout), overwrite=overwrite)
 
 
@@ -88,13 +93,14 @@ def resolve_plan(
         model=model.spec,
         weights_sha256=weights.sha256,
         options=options,
-        batch_size=spec.batch_size or model.spec.max_batch_size,
+        batch_size=spec.fixed_batch_size or model.spec.max_batch_size,
         actors=actors,
         # More actors than cores share them; with GPUs the cores are for decoding.
         num_cpus=0.0 if num_gpus else min(1.0, resources.cpus / actors[1]),
         num_gpus=num_gpus,
         separate_decode=num_gpus > 0,
         precision_check=check,
+        resources=resources,
     )
 
 

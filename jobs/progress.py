@@ -2,7 +2,7 @@
 
 import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -32,6 +32,8 @@ class JobProgress:
         self._errors = 0
         self._total: int | None = None
         self._base = 0
+        self._seconds = {"waiting": 0.0, "model": 0.0, "write": 0.0}
+        self._cpu_s = 0.0
         self._began_at = self._advanced_at = 0.0
         self._last_line = time.monotonic()
         self._bar = Progress(
@@ -82,6 +84,10 @@ class JobProgress:
             self._began_at = self._advanced_at - summary.seconds
             self._bar.update(self._task, description="labelling")
         self._done += summary.objects
+        self._seconds["waiting"] += summary.seconds - summary.model_s - summary.write_s
+        self._seconds["model"] += summary.model_s
+        self._seconds["write"] += summary.write_s
+        self._cpu_s += summary.cpu_s
         self._errors += summary.errors
         self._total = summary.total or self._total
         self._bar.update(self._task, completed=self._done, total=self._total)
@@ -94,6 +100,19 @@ class JobProgress:
         if self._done == self._base:
             return None
         return (self._done - self._base) / max(self._advanced_at - self._began_at, 1e-6)
+
+    @property
+    def actual(self) -> dict[str, Any]:
+        """Return the rate, and what workers spent: CPU time, and shares of the time by the clock.
+
+        They wait for images that are not fetched or decoded yet.
+        """
+        done, total = self._done - self._base, sum(self._seconds.values())
+        return {
+            "images_per_s": self.images_per_s,
+            "cpu_s_per_image": round(self._cpu_s / done, 6) if done else None,
+            "shares": {name: round(x / (total or 1), 3) for name, x in self._seconds.items()},
+        }
 
     @property
     def is_complete(self) -> bool:

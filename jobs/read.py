@@ -42,16 +42,17 @@ def read_images(objects: pa.Table, plan: Plan) -> Iterator[Image]:
     decoding: deque[Future[Image]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="decode") as decoder:
         for index, result in fetched:
-            decoding.append(decoder.submit(_decode, index, result, listed_etags[index], plan))
+            decoding.append(decoder.submit(decode_object, index, result, listed_etags[index], plan))
             if len(decoding) > _DECODED_AHEAD:
                 yield decoding.popleft().result()
         while decoding:
             yield decoding.popleft().result()
 
 
-def _decode(
+def decode_object(
     index: int, fetched: Fetched | FetchError, listed_etag: str | None, plan: Plan
 ) -> Image:
+    """Decode one object; what cannot be is an error row."""
     if isinstance(fetched, FetchError):
         return _failed(index, listed_etag, fetched)
     try:

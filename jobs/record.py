@@ -32,11 +32,19 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         "num_classes": plan.model.num_classes,
         "runtime": plan.options.runtime,
         "precision_check": asdict(plan.precision_check) if plan.precision_check else None,
+        "versions": {name: version(name) for name in _PACKAGES},
+        **describe_settings(plan),
+    }
+
+
+def describe_settings(plan: Plan) -> dict[str, Any]:
+    """Return what decides how fast a plan is, and how fast it should be."""
+    return {
         "batch_size": plan.batch_size,
         "actors": list(plan.actors),
         "num_cpus": plan.num_cpus,
         "num_gpus": plan.num_gpus,
-        "versions": {name: version(name) for name in _PACKAGES},
+        "plan": plan.forecast,
     }
 
 

@@ -50,11 +50,16 @@ class Row:
 
 @dataclass(slots=True)
 class Predicted:
-    """What the model said of a chunk's images, batch by batch, in the order of their rows."""
+    """What the model said of a chunk's images, batch by batch, in the order of their rows.
+
+    Attributes:
+        seconds: that it took for that.
+    """
 
     predictions: list[Prediction] = field(default_factory=list)
     embeddings: list[npt.NDArray[np.float32]] = field(default_factory=list)
     features: dict[str, list[npt.NDArray[np.float32]]] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 def output_schema(outputs: Sequence[str], carried: pa.Schema) -> pa.Schema:

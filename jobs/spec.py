@@ -22,12 +22,15 @@ ROW_OPTIONS = ("input", "image_column", "limit", "top_k", "emit", "max_pixels")
 
 
 class JobSpec(BaseModel):
-    """One job as the user asked for it; `None` means that labelmill chooses."""
+    """One job as the user asked for it; `None` means that labelmill chooses.
+
+    `auto` means that it measures first. Without an output a job can only be forecast.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     input: str
-    output: str
+    output: str = ""
     model: str = "inception_v3"
     model_repository: str | None = None
     weights: str | None = None
@@ -37,7 +40,7 @@ class JobSpec(BaseModel):
     top_k: PositiveInt = 5
     emit: tuple[str, ...] = ("classification",)
     image_column: str | None = None
-    batch_size: PositiveInt | None = None
+    batch_size: PositiveInt | Literal["auto"] | None = None
     num_gpus: NonNegativeFloat | None = None
     actors: str | None = None
     limit: PositiveInt | None = None
@@ -59,14 +62,23 @@ class JobSpec(BaseModel):
     @field_validator("actors", mode="before")
     @classmethod
     def _check_actors(cls, value: Any) -> Any:
-        if value is None:
+        if value in (None, "auto"):
             return value
         smallest, _, largest = str(value).partition(":")
         if not smallest.isdecimal() or not (largest or smallest).isdecimal():
-            raise ValueError(f"{value!r} is not MIN or MIN:MAX")
+            raise ValueError(f"{value!r} is not auto, MIN or MIN:MAX")
         if not 1 <= int(smallest) <= int(largest or smallest):
             raise ValueError(f"{value!r}: MIN must be at least 1 and no more than MAX")
         return str(value)
+
+    @field_validator("batch_size", mode="before")
+    @classmethod
+    def _check_batch_size(cls, value: Any) -> Any:
+        if value in (None, "auto"):
+            return value
+        if not str(value).isdecimal() or int(value) < 1:
+            raise ValueError(f"{value!r} is neither auto nor a number of at least 1")
+        return int(value)
 
     @field_validator("num_gpus")
     @classmethod
@@ -84,9 +96,19 @@ class JobSpec(BaseModel):
         )
 
     @property
+    def fixed_batch_size(self) -> int | None:
+        """Return the batch size, if the user gave one."""
+        return self.batch_size if isinstance(self.batch_size, int) else None
+
+    @property
+    def wants_measuring(self) -> bool:
+        """Whether something is to be chosen by measuring."""
+        return "auto" in (self.batch_size, self.actors)
+
+    @property
     def actor_range(self) -> tuple[int, int] | None:
         """Return the smallest and the largest number of actors, if the user gave them."""
-        if self.actors is None:
+        if self.actors is None or self.actors == "auto":
             return None
         smallest, _, largest = self.actors.partition(":")
         return int(smallest), int(largest or smallest)
@@ -95,18 +117,24 @@ class JobSpec(BaseModel):
 _FEATURE_OUTPUTS = {f"features:{layer}": layer for layer in FEATURE_SHAPES}
 
 
-def load_job_spec(options: dict[str, Any], config_path: Path | None = None) -> JobSpec:
+def load_job_spec(
+    options: dict[str, Any], config_path: Path | None = None, *, usage: str = "label INPUT OUTPUT"
+) -> JobSpec:
     """Merge a YAML file with the command line's options, which win, and check the result.
 
     Args:
         options: keys of `JobSpec`; `None` where the command line says nothing.
         config_path: a YAML file with the same keys.
+        usage: of the command; what it names must be there.
 
     Raises:
         SpecError: the file cannot be read, or a value is not what it must be.
     """
     values = _read_config(config_path) if config_path else {}
     values |= {key: value for key, value in options.items() if value is not None}
+    for name in ("input", "output"):
+        if name.upper() in usage.split() and not values.get(name):
+            raise SpecError(f"{name.upper()} is missing; labelmill {usage}")
     try:
         return JobSpec.model_validate(values)
     except ValidationError as exc:
@@ -127,7 +155,5 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _describe(location: tuple[int | str, ...], message: str) -> str:
     name = str(location[0]) if location else "job"
-    if name in ("input", "output") and message == "Field required":
-        return f"{name.upper()} is missing; labelmill label INPUT OUTPUT"
     text = message.removeprefix("Value error, ")
     return f"--{name.replace('_', '-')}: {text[0].lower()}{text[1:]}"

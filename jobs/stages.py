@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.attempts import begin_chunk, begin_loading, end_chunk, end_loading
@@ -59,12 +60,14 @@ class ChunkLabeller:
 
 def decode_chunk(batch: Batch, plan: Plan) -> Batch:
     """Fetch and decode a batch of one chunk; the encoded bytes end here."""
+    started_cpu = time.process_time()
     images = list(read_chunk(batch, plan))
     size = plan.model.crop_size
     decoded = [image.pixels for image in images if image.pixels is not None]
     pixels = np.stack(decoded) if decoded else np.empty((0, 3, size, size), np.uint8)
     rows = pickle.dumps([image.row for image in images])
-    return {**batch, "rows": [rows], "pixels": [pixels]}
+    cpu_s = time.process_time() - started_cpu
+    return {**batch, "rows": [rows], "pixels": [pixels], "cpu_s": [cpu_s]}
 
 
 class ChunkPredictor:
@@ -112,14 +115,19 @@ def label_images(
     images: Iterable[Image], batch: Batch, classifier: Classifier, plan: Plan
 ) -> Batch:
     """Predict and write a batch of one chunk; return its summary, as columns."""
-    started = time.monotonic()
+    started, started_cpu = time.monotonic(), time.process_time()
     rows, predicted = predict_images(classifier, images, plan)
+    predicted_at = time.monotonic()
     write_chunk(batch, rows, predicted, plan)
+    ended = time.monotonic()
     return {
         "objects": [len(rows)],
         "errors": [sum(row.error_kind is not None for row in rows)],
         "faults": [sum(row.error_kind in IMAGE_FAULTS for row in rows)],
-        "seconds": [time.monotonic() - started],
+        "seconds": [ended - started],
+        "model_s": [predicted.seconds],
+        "write_s": [ended - predicted_at],
+        "cpu_s": [time.process_time() - started_cpu + batch.get("cpu_s", [0.0])[0]],
         "total": batch["total"],
     }
 
@@ -145,12 +153,17 @@ def predict_images(
 
 def write_chunk(batch: Batch, rows: list[Row], predicted: Predicted, plan: Plan) -> None:
     """Write the rows of a batch of one chunk with one atomic PUT; that ends the attempts at it."""
-    objects = unpack_table(batch["objects"][0])
+    data = encode_rows(unpack_table(batch["objects"][0]), rows, predicted, plan)
+    Storage().write(plan.layout.chunk(batch["id"][0]), data)
+    end_chunk(batch["id"][0], plan)
+
+
+def encode_rows(objects: pa.Table, rows: list[Row], predicted: Predicted, plan: Plan) -> bytes:
+    """Return rows as a Parquet file."""
     table = build_rows(plan.schema, objects, rows, predicted, plan.origin)
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
-    Storage().write(plan.layout.chunk(batch["id"][0]), buffer.getvalue())
-    end_chunk(batch["id"][0], plan)
+    return buffer.getvalue()
 
 
 def _load(plan: Plan, worker: Worker) -> Classifier:
@@ -164,9 +177,11 @@ def _load(plan: Plan, worker: Worker) -> Classifier:
 def _predict(
     classifier: Classifier, pixels: list[Pixels], top_k: int, predicted: Predicted
 ) -> None:
+    started = time.monotonic()
     outputs = classifier.predict(np.stack(pixels))
     predicted.predictions += postprocess(outputs.logits, classifier.spec.labels, top_k)
     if outputs.embedding is not None:
         predicted.embeddings.append(outputs.embedding)
     for layer, maps in outputs.features.items():
         predicted.features.setdefault(layer, []).append(maps)
+    predicted.seconds += time.monotonic() - started

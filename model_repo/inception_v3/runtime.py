@@ -70,7 +70,14 @@ class RuntimeOptions:
         return replace(self, device=device, runtime=runtime, precision=precision)
 
 
-def _has_cuda() -> bool:
+def count_gpus() -> int:
+    """Return how many CUDA devices this process sees."""
     import torch  # noqa: PLC0415 - options are also made where no network runs
+
+    return torch.cuda.device_count()
+
+
+def _has_cuda() -> bool:
+    import torch  # noqa: PLC0415
 
     return torch.cuda.is_available()

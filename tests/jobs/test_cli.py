@@ -38,6 +38,9 @@ def test_help_lists_the_commands_without_loading_torch_or_ray(run):
         (("label", "in", "out", "--nope"), "No such option"),
         (("label", "/nowhere", "out"), "input '/nowhere' does not exist"),
         (("label", "gs://b/x", "out"), "unsupported scheme 'gs://'"),
+        (("plan",), "INPUT is missing; labelmill plan INPUT [OUTPUT]"),
+        (("plan", "/nowhere"), "input '/nowhere' does not exist"),
+        (("plan", "in", "--price-per-hour", "0"), "Invalid value for '--price-per-hour'"),
         (("labl",), "No such command 'labl'"),
     ],
 )

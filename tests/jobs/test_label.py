@@ -53,6 +53,7 @@ def on_s3(seaweedfs, unreliable_s3, zoo, tmp_path_factory):
         client.put_object(Bucket="zoo", Key=f"photos/{name}", Body=body)
     done = labelmill(
         *("label", "s3://zoo/photos/", "s3://zoo/out", "--weights", "untrained", "--json"),
+        *("--batch-size", "8", "--actors", "auto"),
         **unreliable_s3,
     )
     folder = tmp_path_factory.mktemp("zoo") / "out"
@@ -101,6 +102,17 @@ def test_json_is_the_record_that_lies_beside_the_output(on_s3):
     }
     assert record["versions"]["ray"]
     assert record["rows"]["weights_sha256"] == "untrained:0"
+
+
+def test_the_record_has_what_was_planned_and_what_came_of_it(on_s3):
+    done, folder = on_s3
+
+    record = json.loads(done.stdout)
+    assert "--batch-size 8 --actors " in done.stderr
+    assert record["plan"]["measured"]["errors"] == record["counts"]["errors"]
+    assert record["actors"][1] == record["plan"]["actors"]
+    assert record["actual"]["cpu_s_per_image"] > 0
+    assert not [path for path in folder.rglob("*") if "probe" in path.name]
 
 
 def test_success_is_marked_and_chunks_are_gone(on_s3):

@@ -28,6 +28,16 @@ def test_rate_counts_from_the_beginning_of_the_first_chunk():
     assert progress.images_per_s == pytest.approx(25, rel=0.05)
 
 
+def test_what_workers_spent_is_shared_out():
+    with JobProgress() as progress:
+        assert progress.actual["cpu_s_per_image"] is None
+        for _ in range(2):
+            progress.advance(Summary(50, 0, 0, 10.0, None, model_s=7.0, write_s=1.0, cpu_s=8.0))
+
+    assert progress.actual["shares"] == {"waiting": 0.2, "model": 0.7, "write": 0.1}
+    assert progress.actual["cpu_s_per_image"] == pytest.approx(0.16)
+
+
 def test_rate_leaves_out_what_an_earlier_run_did(capsys):
     with JobProgress() as progress:
         progress.resume(900, 1000)

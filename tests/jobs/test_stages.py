@@ -139,7 +139,9 @@ def test_decoding_apart_gives_the_same_chunk(photos, tmp_path, plan_job):
             summary = ChunkLabeller(plan)(batch)
         else:
             summary = ChunkPredictor(plan)(decode_chunk(batch, plan))
-        assert summary.pop("seconds")[0] > 0
+        spent = {name: summary.pop(name)[0] for name in ("seconds", "model_s", "write_s", "cpu_s")}
+        assert 0 < spent["model_s"] + spent["write_s"] < spent["seconds"]
+        assert spent["cpu_s"] > 0
         assert summary == {"objects": [8], "errors": [4], "faults": [4], "total": [8]}
         (path,) = (tmp_path / output / "_labelmill" / "chunks").iterdir()
         tables.append(pq.read_table(path))

@@ -1,0 +1,146 @@
+"""A process that does a job's stages on a sample, to see what they cost.
+
+Processes, as the job's actors are: in threads of one process OpenVINO runs one model after another.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from multiprocessing.managers import BaseManager
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.errors import FetchError
+from jobs.isolation import PIXEL, die_with
+from jobs.models import load_classifier
+from jobs.plan import Plan
+from jobs.read import Image, decode_object
+from jobs.schema import Predicted, Row
+from jobs.stages import encode_rows, predict_images
+from jobs.storage import Fetched, Storage
+from model_repo.inception_v3 import preprocess
+
+_FORWARD_S = 1.5
+_OUTPUT_BYTES = 128 * 1024 * 1024  # that one rehearsal of the forward pass may return
+_ROW_BYTES = 32 * 1024  # of a prediction's objects, at most
+
+
+Broken = tuple[str, str, str]  # uri, kind, sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What some images cost one process: CPU seconds, and seconds by the clock."""
+
+    images: int
+    cpu_s: float
+    wall_s: float
+
+
+class Rehearsal:
+    """Some objects of the sample, and a loaded model."""
+
+    def __init__(
+        self, plan: Plan, objects: pa.Table, fetched: Sequence[Fetched | FetchError]
+    ) -> None:
+        started = time.monotonic()
+        origin = (plan.model, plan.weights_sha256)
+        self._classifier = load_classifier(plan.spec, Storage(), plan.options, origin)
+        self._load_s = time.monotonic() - started
+        self._plan = plan
+        self._objects = objects
+        self._fetched = fetched
+        black = np.zeros((3, plan.model.crop_size, plan.model.crop_size), np.uint8)
+        self._images = [Image(Row(index=0, etag=None), black)]  # where no image is a good one
+        self._rows: list[Row] = []
+        self._predicted = Predicted()
+
+    def load_s(self) -> float:
+        """Return how long the model took to load."""
+        return self._load_s
+
+    def decode(self, threads: int) -> tuple[Cost, list[Broken]]:
+        """Decode every object; return what that cost, and what could not be labelled."""
+        preprocess(PIXEL, self._plan.model)  # what this loads is not an image's cost
+        started = time.monotonic()
+        with ThreadPoolExecutor(threads) as pool:
+            timed = list(pool.map(self._decode, range(len(self._fetched))))
+        wall_s = time.monotonic() - started
+        images = [image for image, _ in timed]
+        self._images = [x for x in images if x.pixels is not None] or self._images
+        cost = Cost(len(timed), sum(cpu_s for _, cpu_s in timed), wall_s)
+        uris = self._objects.column("uri").to_pylist()
+        rows = [image.row for image in images]
+        return cost, [(uris[x.index], x.error_kind, x.error or "") for x in rows if x.error_kind]
+
+    def forward(self, batch_size: int) -> Cost:
+        """Predict in batches of `batch_size` for a while; pixels to predictions."""
+        plan = replace(self._plan, batch_size=batch_size)
+        predict_images(self._classifier, self._supply(batch_size, 0), plan)  # to warm up
+        started, started_cpu = time.monotonic(), time.process_time()
+        images = self._supply(batch_size, started + _FORWARD_S)
+        rows, predicted = predict_images(self._classifier, images, plan)
+        cpu_s, wall_s = time.process_time() - started_cpu, time.monotonic() - started
+        if not self._rows or len(self._rows) * max(plan.row_bytes, _ROW_BYTES) < _OUTPUT_BYTES:
+            self._keep(rows, predicted)
+        return Cost(len(rows), cpu_s, wall_s)
+
+    def write(self, to_output: bool) -> tuple[Cost, int]:
+        """Write what was predicted, to nowhere or to the output; return cost and bytes."""
+        encode_rows(self._objects, self._rows[:0], Predicted(), self._plan)  # to warm up
+        uri = f"{self._plan.layout.probe}-{os.getpid()}" if to_output else None
+        started, started_cpu = time.monotonic(), time.process_time()
+        data = encode_rows(self._objects, self._rows, self._predicted, self._plan)
+        if uri:
+            Storage().write(uri, data)
+        cpu_s, wall_s = time.process_time() - started_cpu, time.monotonic() - started
+        if uri:
+            Storage().delete([uri])
+        return Cost(len(self._rows), cpu_s, wall_s), len(data)
+
+    def _decode(self, index: int) -> tuple[Image, float]:
+        started = time.thread_time()
+        image = decode_object(index, self._fetched[index], None, self._plan)
+        return image, time.thread_time() - started
+
+    def _keep(self, rows: list[Row], predicted: Predicted) -> None:
+        self._rows += rows
+        self._predicted.predictions += predicted.predictions
+        self._predicted.embeddings += predicted.embeddings
+        for layer, maps in predicted.features.items():
+            self._predicted.features.setdefault(layer, []).extend(maps)
+
+    def _supply(self, batch_size: int, until: float) -> Iterator[Image]:
+        """Yield whole batches, the sample's images over and over, until the time has come."""
+        most = _OUTPUT_BYTES // max(self._plan.row_bytes, _ROW_BYTES)
+        count = 0
+        while not count or (time.monotonic() < until and count + batch_size <= most):
+            for _ in range(batch_size):
+                yield self._images[count % len(self._images)]
+                count += 1
+
+
+class RehearsalProcess(BaseManager):
+    """A process for one `Rehearsal`; a context manager."""
+
+    Rehearsal: Any
+
+    def __init__(self) -> None:
+        super().__init__(ctx=get_context("spawn"))
+
+    def __enter__(self) -> "RehearsalProcess":
+        self.start(_begin, (os.getpid(),))
+        return self
+
+
+RehearsalProcess.register("Rehearsal", Rehearsal)
+
+
+def _begin(parent_id: int) -> None:
+    die_with(parent_id)
+    os.environ["OMP_NUM_THREADS"] = "1"  # as Ray sets it for an actor

@@ -1,0 +1,61 @@
+"""A real measurement, in processes of its own."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import JobError
+from jobs.measure import count_cores, measure
+from jobs.sample import draw_sample
+from jobs.storage import Storage
+from tests.images import encode, photo
+from tests.jobs.killing.sitecustomize import MAGIC
+
+KILLING = str(Path(__file__).parent / "killing")
+
+
+def sample(plan):
+    *_, drawn = draw_sample(plan.source.tables(Storage()), 64)
+    return drawn.rows
+
+
+def test_every_stage_is_measured_and_nothing_is_left_behind(photos, tmp_path, plan_job):
+    plan = plan_job(photos, tmp_path / "out", batch_size=2, emit="embedding")
+
+    measured = measure(plan, sample(plan))
+
+    assert measured.sampled == 8
+    assert measured.errors == {"unreadable": 3, "too_large": 1}
+    assert any(name in measured.example for name in ("empty.jpg", "notes.txt", "truncated.jpg"))
+    assert measured.error_share == 0.5
+    sizes = [path.stat().st_size for path in photos.rglob("*") if path.is_file()]
+    assert measured.image_bytes == sum(sizes) / 8
+    assert list(measured.forward_cpu_s) == list(measured.forward_s) == [2]
+    assert measured.forward_cpu_s[2] > measured.decode_cpu_s > measured.fetch_cpu_s > 0
+    assert measured.row_bytes > 1024  # an embedding has 8192; those of few images compress well
+    assert 0 < measured.had_cores <= measured.cores + 0.1
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def test_an_image_that_kills_its_process_is_an_error_of_measuring(tmp_path, plan_job, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    killer = encode(photo(200, 150), "JPEG", comment=MAGIC)
+    (tmp_path / "photos" / "killer.jpg").write_bytes(killer)
+    plan = plan_job(tmp_path / "photos", tmp_path / "out", batch_size=1)
+    monkeypatch.setenv("PYTHONPATH", KILLING + os.pathsep + os.environ.get("PYTHONPATH", ""))
+    monkeypatch.setenv("KILL_AT", "decode")  # of children: this process has started without
+
+    with pytest.raises(JobError, match="a process that measured died"):
+        measure(plan, sample(plan))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("max 100000", 8), ("350000 100000", 4), ("5000 100000", 1), ("", 8)]
+)
+def test_a_container_s_quota_counts(tmp_path, monkeypatch, text, expected):
+    (tmp_path / "cpu.max").write_text(text)
+    monkeypatch.setattr("jobs.measure._CGROUP_CPU", tmp_path / "cpu.max")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+
+    assert count_cores() == expected
