@@ -176,7 +176,7 @@ def check(limit: int, as_json: bool, **options: Any) -> int:
     """Compare a lower precision with fp32 on your own images, and keep the result.
 
     It is written beside the weights of MODEL (name or name:version), and decides from then on what
-    --precision auto does with them. The images are drawn at random.
+    --precision auto does with them. The images are drawn from all over INPUT.
 
     Exit codes: 0 passed, 1 failed or could not be written, 2 wrong option or input, 3 not passed:
     fewer than 99.5 % of the images keep their label, or they were fewer than 200.

@@ -5,6 +5,7 @@ list → draw some → fetch → decode → both networks → compare → a file
 
 import os
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from jobs.plan import Plan, Resources
 from jobs.preflight import resolve_plan
 from jobs.progress import JobProgress
 from jobs.read import Image, Pixels
+from jobs.sample import draw_sample
 from jobs.spec import JobSpec
 from jobs.storage import Storage
 from model_repo.inception_v3 import Classifier, ModelError, RuntimeOptions, Weights
@@ -86,7 +88,7 @@ def check_precision(spec: JobSpec, *, limit: int) -> Checked:
     Args:
         spec: input, model, runtime and the lower precision (`auto`: the one that jobs might use);
             its output stays untouched.
-        limit: images to draw at random, always the same ones of the same input.
+        limit: images to draw, spread evenly over the listing.
 
     Raises:
         SpecError: the input, the model or the precision is not to be had here.
@@ -96,7 +98,8 @@ def check_precision(spec: JobSpec, *, limit: int) -> Checked:
     with JobProgress() as progress:
         progress.say("checking")
         plan, lower = _make_plan(spec, storage)
-        objects = draw_rows(plan.source.tables(storage), limit)
+        samples = deque(draw_sample(plan.source.tables(storage), limit), maxlen=1)
+        objects = samples[0].rows if samples else OBJECT_SCHEMA.empty_table()
         model, weights = find_model(plan.spec, storage)
         try:
             networks = [_Timed(Classifier.load(model, weights, x)) for x in (plan.options, lower)]
@@ -107,22 +110,6 @@ def check_precision(spec: JobSpec, *, limit: int) -> Checked:
         raise JobError(f"none of {objects.num_rows:,} objects of {spec.input} could be used")
     check = _to_check(plan, lower, agreement, objects.num_rows, networks)
     return keep_check(check, weights, storage)
-
-
-def draw_rows(tables: Iterable[pa.Table], count: int) -> pa.Table:
-    """Draw rows of a listing at random, in its order; the same ones each time.
-
-    The first ones would not do: they lie in one folder, and often show one thing.
-    """
-    random = np.random.default_rng(0)
-    kept, keys = OBJECT_SCHEMA.empty_table(), np.empty(0)
-    for table in tables:
-        kept = pa.concat_tables([kept, table.select(OBJECT_SCHEMA.names).cast(OBJECT_SCHEMA)])
-        keys = np.concatenate([keys, random.random(table.num_rows)])
-        if len(keys) > count:
-            lowest = np.sort(np.argpartition(keys, count)[:count])
-            kept, keys = kept.take(lowest).combine_chunks(), keys[lowest]
-    return kept
 
 
 @dataclass(slots=True)

@@ -6,15 +6,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from safetensors.torch import save_file
 
 from jobs import cli
 from jobs.errors import SpecError
-from jobs.inputs import OBJECT_SCHEMA
 from jobs.models import find_model
-from jobs.models_check import draw_rows, keep_check
+from jobs.models_check import keep_check
 from jobs.preflight import check_output
 from jobs.spec import load_job_spec
 from jobs.storage import Storage
@@ -276,31 +274,6 @@ def test_another_precision_that_is_asked_for_is_another_job(plan, run_job_here):
 
 
 # --- Parts ----------------------------------------------------------------------------------------
-
-
-def listing(*sizes: int) -> list[pa.Table]:
-    starts = np.cumsum([0, *sizes])
-    return [
-        pa.Table.from_pylist(
-            [{"uri": f"{i:04}", "size": i} for i in range(start, start + size)],
-            OBJECT_SCHEMA.append(pa.field("carried", pa.int8())),
-        )
-        for start, size in zip(starts, sizes, strict=False)
-    ]
-
-
-def test_rows_are_drawn_from_all_over_the_listing_and_always_the_same():
-    drawn = [draw_rows(listing(400, 0, 1000, 600), 100)["uri"].to_pylist() for _ in range(2)]
-
-    assert drawn[0] == drawn[1] == sorted(set(drawn[0]))
-    assert len(drawn[0]) == 100
-    counts, _ = np.histogram([int(uri) for uri in drawn[0]], bins=4, range=(0, 2000))
-    assert counts.min() > 10
-
-
-def test_of_fewer_rows_all_are_drawn():
-    assert draw_rows(listing(3, 2), 100)["size"].to_pylist() == [0, 1, 2, 3, 4]
-    assert draw_rows(listing(3, 2), 5).num_rows == 5
 
 
 def test_a_check_of_weights_on_s3_is_written_beside_them(s3_bucket, s3_client):
