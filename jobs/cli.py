@@ -40,7 +40,11 @@ def cli() -> None:
 @click.option("--top-k", type=int, help="Labels per image.  [default: 5]")
 @click.option("--emit", metavar="LIST", help="classification,embedding,features:<layer>")
 @click.option("--image-column", metavar="NAME", help="Parquet column that holds the images.")
-@click.option("--batch-size", type=int, help="Images of one forward pass.  [default: the model's]")
+@click.option(
+    "--batch-size",
+    type=int,
+    help="Images of one forward pass.  [default: the model's; on GPUs at least 128]",
+)
 @click.option("--num-gpus", type=float, help="GPUs per actor.  [default: 1 where there are any]")
 @click.option(
     "--actors", metavar="MIN[:MAX]", help="Size of the actor pool.  [default: up to the cores]"

@@ -51,7 +51,7 @@ class DeviceRunner:
         self._in, self._compute, self._out = (self._module.Stream() for _ in range(3))
         self._in_flight = threading.BoundedSemaphore(_IN_FLIGHT)
         self._lock = threading.Lock()
-        self._graphs: dict[int, _Graph] = {}
+        self._graphs: dict[int, Graph] = {}
         self._pool = torch.cuda.graph_pool_handle() if capture else None
 
     def __call__(self, pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
@@ -83,7 +83,8 @@ class DeviceRunner:
         if not self._capture:
             return self._step(_fill(_empty_batch(shape, self._device), pixels))
         if shape[0] not in self._graphs:
-            self._graphs[shape[0]] = _Graph(self._step, shape, self._compute, self._pool)
+            batch = _empty_batch(shape, self._device).zero_()
+            self._graphs[shape[0]] = Graph(self._step, batch, self._compute, self._pool)
         graph = self._graphs[shape[0]]
         _fill(graph.batch, pixels)
         return graph.replay()
@@ -105,21 +106,21 @@ class DeviceRunner:
         return event
 
 
-class _Graph:
+class Graph:
     """The network for one size of batch, launched as one CUDA graph rather than kernel by kernel.
 
     Attributes:
-        batch: uint8 [N, 3, H, W]; what `replay` computes.
+        batch: uint8 [N, 3, H, W] on the device; `replay` computes what it holds by then.
+
+    Args:
+        step: the network.
+        batch: as above.
+        stream: the current one.
+        pool: memory that graphs share which never run at the same time.
     """
 
-    def __init__(
-        self,
-        step: Step,
-        shape: Sequence[int],
-        stream: torch.cuda.Stream,
-        pool: Any,
-    ) -> None:
-        self.batch = _empty_batch(shape, torch.device("cuda")).zero_()
+    def __init__(self, step: Step, batch: Tensor, stream: torch.cuda.Stream, pool: Any) -> None:
+        self.batch = batch
         for _ in range(_WARM_UP_PASSES):
             step(self.batch)
         self._graph = torch.cuda.CUDAGraph()
