@@ -225,7 +225,7 @@ def _try_batch_sizes(workers: _Workers, plan: Plan) -> dict[int, Cost]:
 def _batch_sizes(plan: Plan) -> list[int]:
     if plan.spec.fixed_batch_size:
         return [plan.spec.fixed_batch_size]
-    largest = plan.model.max_batch_size
+    largest = plan.batch_size  # the model's, or what a GPU needs
     return sorted({1, *(size for size in (8, 16, 32, 64, 128, 256) if size < largest), largest})
 
 

@@ -43,6 +43,9 @@ _IDLE_LESS = {
     "RAY_enable_metrics_collection": "0",
     "RAY_task_events_report_interval_ms": "0",  # 0: not at all
 }
+# Chunks that an actor with a GPU has in hand: while one is computed, the rows of others are written
+# and the next is copied to the device. Where it dies, Ray repeats them all, and writing is atomic.
+_CHUNKS_PER_GPU_ACTOR = 4
 # A worker's words → what the driver raises.
 _KINDS: dict[str, type[JobError]] = {
     "SpecError": SpecError,
@@ -103,12 +106,19 @@ def build_dataset(plan: Plan, done: frozenset[str]) -> Dataset:
         "batch_size": 1,
         "num_cpus": plan.num_cpus,
         "num_gpus": plan.num_gpus or None,
-        "compute": ActorPoolStrategy(min_size=plan.actors[0], max_size=plan.actors[1]),
     }
+    smallest, largest = plan.actors
     if not plan.separate_decode:
-        return chunks.map_batches(ChunkLabeller, **actors)
+        pool = ActorPoolStrategy(min_size=smallest, max_size=largest)
+        return chunks.map_batches(ChunkLabeller, compute=pool, **actors)
     pixels = chunks.map_batches(decode_chunk, fn_kwargs={"plan": plan}, batch_size=1, num_cpus=1)
-    return pixels.map_batches(ChunkPredictor, zero_copy_batch=True, **actors)
+    pool = ActorPoolStrategy(
+        min_size=smallest,
+        max_size=largest,
+        max_concurrent_calls_per_actor=_CHUNKS_PER_GPU_ACTOR,
+        enable_true_multi_threading=True,
+    )
+    return pixels.map_batches(ChunkPredictor, compute=pool, zero_copy_batch=True, **actors)
 
 
 def run_dataset(dataset: Dataset) -> Iterator[Summary]:

@@ -21,6 +21,8 @@ from model_repo.inception_v3.precision import choose_precision
 
 # So many objects are tried before "may list, may not read" is said of the whole input.
 _TRIED_OBJECTS = 5
+# A GPU has too little to do with fewer; what does not fit into its memory is halved there.
+_GPU_BATCH_SIZE = 128
 
 
 def make_plan(
@@ -83,7 +85,7 @@ def resolve_plan(
         )
         options, check = choose_precision(wanted, model.spec, weights)
         prepare(model, weights, options)
-    largest = int(resources.gpus / num_gpus) if num_gpus else resources.cpus
+    largest = _count_shares(resources.gpus, num_gpus) if num_gpus else resources.cpus
     # As many from the start as the first page of the listing keeps busy; the pool grows by itself.
     actors = spec.actor_range or (min(largest, count_chunks(first_rows)), largest)
     return Plan(
@@ -93,7 +95,8 @@ def resolve_plan(
         model=model.spec,
         weights_sha256=weights.sha256,
         options=options,
-        batch_size=spec.fixed_batch_size or model.spec.max_batch_size,
+        batch_size=spec.fixed_batch_size
+        or max(model.spec.max_batch_size, _GPU_BATCH_SIZE if num_gpus else 0),
         actors=actors,
         # More actors than cores share them; with GPUs the cores are for decoding.
         num_cpus=0.0 if num_gpus else min(1.0, resources.cpus / actors[1]),
@@ -156,6 +159,11 @@ def _choose_gpus(spec: JobSpec, resources: Resources) -> float:
             f"--num-gpus {spec.num_gpus:g}: the cluster has {resources.gpus} GPUs in all"
         )
     return spec.num_gpus
+
+
+def _count_shares(gpus: int, num_gpus: float) -> int:
+    """Return how many actors fit; a share of a GPU is of one GPU."""
+    return gpus // int(num_gpus) if num_gpus >= 1 else gpus * int(1 / num_gpus)
 
 
 @contextmanager

@@ -3,11 +3,12 @@
 Processes, as the job's actors are: in threads of one process OpenVINO runs one model after another.
 """
 
+import itertools
 import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.managers import BaseManager
 from typing import Any
@@ -19,9 +20,9 @@ from jobs.errors import FetchError
 from jobs.isolation import PIXEL, die_with
 from jobs.models import load_classifier
 from jobs.plan import Plan
-from jobs.read import Image, decode_object
+from jobs.read import Image, Pixels, decode_object
 from jobs.schema import Predicted, Row
-from jobs.stages import encode_rows, predict_images
+from jobs.stages import batch_images, encode_rows, predict_images
 from jobs.storage import Fetched, Storage
 from model_repo.inception_v3 import preprocess
 
@@ -80,11 +81,11 @@ class Rehearsal:
 
     def forward(self, batch_size: int) -> Cost:
         """Predict in batches of `batch_size` for a while; pixels to predictions."""
-        plan = replace(self._plan, batch_size=batch_size)
+        plan = self._plan
         predict_images(self._classifier, self._supply(batch_size, 0), plan)  # to warm up
         started, started_cpu = time.monotonic(), time.process_time()
-        images = self._supply(batch_size, started + _FORWARD_S)
-        rows, predicted = predict_images(self._classifier, images, plan)
+        batches = self._supply(batch_size, started + _FORWARD_S)
+        rows, predicted = predict_images(self._classifier, batches, plan)
         cpu_s, wall_s = time.process_time() - started_cpu, time.monotonic() - started
         if not self._rows or len(self._rows) * max(plan.row_bytes, _ROW_BYTES) < _OUTPUT_BYTES:
             self._keep(rows, predicted)
@@ -115,14 +116,13 @@ class Rehearsal:
         for layer, maps in predicted.features.items():
             self._predicted.features.setdefault(layer, []).extend(maps)
 
-    def _supply(self, batch_size: int, until: float) -> Iterator[Image]:
-        """Yield whole batches, the sample's images over and over, until the time has come."""
+    def _supply(self, batch_size: int, until: float) -> Iterator[tuple[list[Row], Pixels]]:
+        """Yield batches of the sample's images, over and over, until the time has come."""
         most = _OUTPUT_BYTES // max(self._plan.row_bytes, _ROW_BYTES)
-        count = 0
+        images, count = itertools.cycle(self._images), 0
         while not count or (time.monotonic() < until and count + batch_size <= most):
-            for _ in range(batch_size):
-                yield self._images[count % len(self._images)]
-                count += 1
+            yield from batch_images(itertools.islice(images, batch_size), batch_size, self._plan)
+            count += batch_size
 
 
 class RehearsalProcess(BaseManager):

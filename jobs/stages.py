@@ -54,24 +54,21 @@ class ChunkLabeller:
 
     def __call__(self, batch: Batch) -> Batch:
         """Take a batch of one chunk, write its rows, and return its summary."""
-        images = read_chunk(batch, self._plan)
-        return label_images(images, batch, self._classifier, self._plan)
+        batches = batch_images(read_chunk(batch, self._plan), self._plan.batch_size, self._plan)
+        return label_images(batches, batch, self._classifier, self._plan)
 
 
 def decode_chunk(batch: Batch, plan: Plan) -> Batch:
     """Fetch and decode a batch of one chunk; the encoded bytes end here."""
     started_cpu = time.process_time()
-    images = list(read_chunk(batch, plan))
-    size = plan.model.crop_size
-    decoded = [image.pixels for image in images if image.pixels is not None]
-    pixels = np.stack(decoded) if decoded else np.empty((0, 3, size, size), np.uint8)
-    rows = pickle.dumps([image.row for image in images])
+    size = unpack_table(batch["objects"][0]).num_rows
+    ((rows, pixels),) = batch_images(read_chunk(batch, plan), size, plan)
     cpu_s = time.process_time() - started_cpu
-    return {**batch, "rows": [rows], "pixels": [pixels], "cpu_s": [cpu_s]}
+    return {**batch, "rows": [pickle.dumps(rows)], "pixels": [pixels], "cpu_s": [cpu_s]}
 
 
 class ChunkPredictor:
-    """Predict and write chunks that `decode_chunk` has decoded."""
+    """Predict and write chunks that `decode_chunk` has decoded; threads may share it."""
 
     def __init__(self, plan: Plan, this_worker: Callable[[], Worker] = _nobody) -> None:
         self._plan = plan
@@ -82,12 +79,12 @@ class ChunkPredictor:
         """Take a batch of one decoded chunk, write its rows, and return its summary."""
         if self._worker.restarted:  # perhaps it died of this chunk, and Ray repeats this step alone
             begin_chunk(batch["id"][0], self._plan)
-        decoded = iter(batch["pixels"][0])
-        images = (
-            Image(row, None if row.error_kind else next(decoded))
-            for row in pickle.loads(batch["rows"][0])
-        )
-        return label_images(images, batch, self._classifier, self._plan)
+        rows, pixels = pickle.loads(batch["rows"][0]), batch["pixels"][0]
+        size = self._plan.batch_size
+        # The batches are views: what lies in the object store is copied once, to the device.
+        views = [pixels[start : start + size] for start in range(0, len(pixels), size)]
+        batches = [(rows, pixels[:0]), *(([], view) for view in views)]
+        return label_images(batches, batch, self._classifier, self._plan)
 
 
 def read_chunk(batch: Batch, plan: Plan) -> Iterator[Image]:
@@ -111,12 +108,36 @@ def _check_input_is_here(plan: Plan) -> None:
         )
 
 
+def batch_images(
+    images: Iterable[Image], size: int, plan: Plan
+) -> Iterator[tuple[list[Row], Pixels]]:
+    """Collect images until `size` of them have pixels, the last as they come.
+
+    Yields:
+        Rows, and uint8 [N, 3, crop, crop] of those that have pixels, N ≤ `size`.
+    """
+    shape = (size, 3, plan.model.crop_size, plan.model.crop_size)
+    rows, pixels, count = list[Row](), np.empty(shape, np.uint8), 0
+    for image in images:
+        rows.append(image.row)
+        if image.pixels is not None:
+            pixels[count] = image.pixels
+            count += 1
+        if count == size:
+            yield rows, pixels
+            rows, pixels, count = [], np.empty(shape, np.uint8), 0
+    if rows:
+        yield rows, pixels[:count]
+
+
 def label_images(
-    images: Iterable[Image], batch: Batch, classifier: Classifier, plan: Plan
+    batches: Iterable[tuple[list[Row], Pixels]], batch: Batch, classifier: Classifier, plan: Plan
 ) -> Batch:
     """Predict and write a batch of one chunk; return its summary, as columns."""
-    started, started_cpu = time.monotonic(), time.process_time()
-    rows, predicted = predict_images(classifier, images, plan)
+    # On GPUs a process labels several chunks at a time, each in its thread.
+    cpu_clock = time.thread_time if plan.separate_decode else time.process_time
+    started, started_cpu = time.monotonic(), cpu_clock()
+    rows, predicted = predict_images(classifier, batches, plan)
     predicted_at = time.monotonic()
     write_chunk(batch, rows, predicted, plan)
     ended = time.monotonic()
@@ -127,27 +148,21 @@ def label_images(
         "seconds": [ended - started],
         "model_s": [predicted.seconds],
         "write_s": [ended - predicted_at],
-        "cpu_s": [time.process_time() - started_cpu + batch.get("cpu_s", [0.0])[0]],
+        "cpu_s": [cpu_clock() - started_cpu + batch.get("cpu_s", [0.0])[0]],
         "total": batch["total"],
     }
 
 
 def predict_images(
-    classifier: Classifier, images: Iterable[Image], plan: Plan
+    classifier: Classifier, batches: Iterable[tuple[list[Row], Pixels]], plan: Plan
 ) -> tuple[list[Row], Predicted]:
-    """Run the model over the images that have pixels, in batches; rows come back in order."""
+    """Run the model over batches of images; rows come back in order."""
     rows: list[Row] = []
-    pending: list[Pixels] = []
     predicted = Predicted()
-    for image in images:
-        rows.append(image.row)
-        if image.pixels is not None:
-            pending.append(image.pixels)
-        if len(pending) == plan.batch_size:
-            _predict(classifier, pending, plan.spec.top_k, predicted)
-            pending = []
-    if pending:
-        _predict(classifier, pending, plan.spec.top_k, predicted)
+    for some, pixels in batches:
+        rows += some
+        if len(pixels):
+            _predict(classifier, pixels, plan.spec.top_k, predicted)
     return rows, predicted
 
 
@@ -174,11 +189,9 @@ def _load(plan: Plan, worker: Worker) -> Classifier:
     return classifier
 
 
-def _predict(
-    classifier: Classifier, pixels: list[Pixels], top_k: int, predicted: Predicted
-) -> None:
+def _predict(classifier: Classifier, pixels: Pixels, top_k: int, predicted: Predicted) -> None:
     started = time.monotonic()
-    outputs = classifier.predict(np.stack(pixels))
+    outputs = classifier.predict(pixels)
     predicted.predictions += postprocess(outputs.logits, classifier.spec.labels, top_k)
     if outputs.embedding is not None:
         predicted.embeddings.append(outputs.embedding)

@@ -24,7 +24,7 @@ from jobs.preflight import resolve_plan
 from jobs.record import compare_jobs, read_record
 from jobs.schema import IMAGE_FAULTS, Row
 from jobs.spec import JobSpec
-from jobs.stages import predict_images
+from jobs.stages import batch_images, predict_images
 from jobs.storage import Storage
 from model_repo.inception_v3 import Classifier
 from model_repo.inception_v3.postprocess import Prediction
@@ -151,7 +151,8 @@ def _predict_again(
     """Yield uri, row and prediction of each object, read with care: one may crash the decoder."""
     for start in range(0, objects.num_rows, _AT_ONCE):
         some = objects.slice(start, _AT_ONCE)
-        rows, predicted = predict_images(classifier, read_carefully(some, plan), plan)
+        batches = batch_images(read_carefully(some, plan), plan.batch_size, plan)
+        rows, predicted = predict_images(classifier, batches, plan)
         predictions = iter(predicted.predictions)
         for row in rows:
             uri = some.column("uri")[row.index].as_py()

@@ -24,9 +24,6 @@ from serving.statistics import Statistics
 
 Pixels = npt.NDArray[np.uint8]
 
-# A runtime prepares itself at the first pass of a size: one image, and what OpenVINO takes at once.
-_WARM_UP_SIZES = (1, 8, 1)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Output:
@@ -227,7 +224,7 @@ class Predictor:
 
     def _warm_up(self) -> None:
         crop = self.spec.crop_size
-        for size in _WARM_UP_SIZES:
-            pixels = [np.zeros((3, crop, crop), np.uint8)] * min(size, self.spec.max_batch_size)
-            _, seconds = self._forward(pixels)
+        sizes = self._classifier.options.first_sizes(self.spec.max_batch_size)
+        for size in (*sizes, 1):
+            _, seconds = self._forward([np.zeros((3, crop, crop), np.uint8)] * size)
         self._forward_pace.note(1, seconds)

@@ -36,6 +36,7 @@ ONLY_IN = {
     },
     "torch": {
         "model_repo/inception_v3/checkpoint.py",
+        "model_repo/inception_v3/device_runner.py",
         "model_repo/inception_v3/network.py",
         "model_repo/inception_v3/openvino_runtime.py",
         "model_repo/inception_v3/preprocess.py",

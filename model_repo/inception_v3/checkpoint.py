@@ -8,7 +8,6 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import Inception_V3_Weights
 
@@ -74,6 +73,8 @@ def _network_timeout(seconds: float) -> Iterator[None]:
 def _read(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
+            from safetensors.torch import load_file  # noqa: PLC0415 - seeded weights need none
+
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as exc:  # torch.load raises a dozen unrelated classes on damaged files

@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import shutil
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,7 @@ def build_openvino_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOp
         "ENABLE_CPU_PINNING": False,
     }
     requests: dict[int, openvino.InferRequest] = {}
+    lock = threading.Lock()
 
     def request_for(size: int) -> openvino.InferRequest:
         if size not in requests:
@@ -57,10 +59,11 @@ def build_openvino_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOp
     def run(pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
         parts: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in names}
         for tile in _tiles(pixels):
-            request = request_for(len(tile))
-            request.infer([tile], share_inputs=True)
-            for i, name in enumerate(names):
-                parts[name].append(request.get_output_tensor(i).data.copy())
+            with lock:  # a request runs one tile at a time
+                request = request_for(len(tile))
+                request.infer([tile], share_inputs=True)
+                for i, name in enumerate(names):
+                    parts[name].append(request.get_output_tensor(i).data.copy())
         return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
     return run

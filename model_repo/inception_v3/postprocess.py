@@ -58,8 +58,29 @@ def postprocess(
     if not len(logits):
         return []
     scores = softmax(logits)
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
+    best = _best_classes(scores, top_k)
+    best_scores = np.take_along_axis(scores, best, axis=1)
     return [
-        Prediction(tuple(Label(int(i), labels[i], float(row[i])) for i in indices))
-        for row, indices in zip(scores, best, strict=True)
+        Prediction(tuple(Label(i, labels[i], score) for i, score in zip(*row, strict=True)))
+        for row in zip(best.tolist(), best_scores.tolist(), strict=True)
     ]
+
+
+def _best_classes(scores: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.intp]:
+    """Return the `count` best classes of each row, best first; equal scores keep their order."""
+    if count >= scores.shape[1]:
+        return _rank(scores)
+    # Ranking a thousand classes to keep five would take most of the time.
+    least = np.partition(scores, -count, axis=1)[:, -count, None]
+    is_best = scores >= least
+    is_clear = is_best.sum(axis=1) == count  # or some beyond the last are as good, or NaN
+    best = np.empty((len(scores), count), np.intp)
+    candidates = np.nonzero(is_best[is_clear])[1].reshape(-1, count)
+    ranks = _rank(np.take_along_axis(scores[is_clear], candidates, axis=1))
+    best[is_clear] = np.take_along_axis(candidates, ranks, axis=1)
+    best[~is_clear] = _rank(scores[~is_clear])[:, :count]
+    return best
+
+
+def _rank(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
+    return np.argsort(-scores, axis=1, kind="stable")

@@ -9,13 +9,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
-
-from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
+from typing import TYPE_CHECKING, TypeVar
 
 from model_repo.inception_v3.errors import RepositoryError
 from model_repo.inception_v3.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
+
+if TYPE_CHECKING:
+    from tritonclient.grpc import model_config_pb2
 
 BUILTIN_REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -72,12 +72,16 @@ def list_models(repository: Path) -> list[str]:
     return sorted(path.parent.name for path in repository.glob("*/config.pbtxt"))
 
 
-def parse_config(path: Path) -> model_config_pb2.ModelConfig:
+def parse_config(path: Path) -> "model_config_pb2.ModelConfig":
     """Parse a config.pbtxt with Triton's own schema.
 
     Raises:
         RepositoryError: the file cannot be read or is not a valid ModelConfig.
     """
+    # Here, because gRPC comes with it, and whoever only computes has no use for either.
+    from google.protobuf import text_format  # noqa: PLC0415
+    from tritonclient.grpc import model_config_pb2  # noqa: PLC0415
+
     try:
         return text_format.Parse(path.read_text("utf-8"), model_config_pb2.ModelConfig())
     except (OSError, UnicodeDecodeError, text_format.ParseError) as exc:
@@ -102,7 +106,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 
 def _to_spec(
-    config: model_config_pb2.ModelConfig, name: str, version: str, labels: tuple[str, ...]
+    config: "model_config_pb2.ModelConfig", name: str, version: str, labels: tuple[str, ...]
 ) -> ModelSpec:
     def read(key: str, default: _Value, parse: Callable[[str], _Value]) -> _Value:
         if key not in config.parameters:
@@ -170,13 +174,13 @@ def _unknown_model(repository: Path, name: str) -> str:
     return f"model repository {repository} has no model {name!r}; it has {known}"
 
 
-def _label_filename(config: model_config_pb2.ModelConfig) -> str:
+def _label_filename(config: "model_config_pb2.ModelConfig") -> str:
     named = [output.label_filename for output in config.output if output.label_filename]
     return named[0] if named else "labels.txt"
 
 
 def _check_class_count(
-    config: model_config_pb2.ModelConfig, folder: Path, label_count: int
+    config: "model_config_pb2.ModelConfig", folder: Path, label_count: int
 ) -> None:
     for output in config.output:
         if output.name == "classification" and list(output.dims) not in ([label_count], [-1]):

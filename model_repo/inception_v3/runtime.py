@@ -1,6 +1,7 @@
 """How a network is run: what a caller may choose, and the seam that each runtime implements.
 
-A runtime takes uint8 [N, 3, H, W], N ≥ 1, and returns the outputs asked for as float32 arrays.
+A runtime takes uint8 [N, 3, H, W], N ≥ 1, and returns the outputs asked for as float32 arrays,
+which are the caller's. Threads may share it.
 """
 
 from collections.abc import Callable
@@ -68,6 +69,18 @@ class RuntimeOptions:
                 "precision fp16 needs a CUDA device and the torch runtime; CPUs have fp32 and bf16"
             )
         return replace(self, device=device, runtime=runtime, precision=precision)
+
+    def first_sizes(self, largest: int) -> tuple[int, ...]:
+        """Return sizes of batches, up to `largest` images, whose first pass alone takes long."""
+        if self.device == "cuda":
+            return tuple(dict.fromkeys(padded_size(size) for size in range(1, largest + 1)))
+        return (1, min(8, largest))  # one image, and what OpenVINO takes at once
+
+
+def padded_size(count: int) -> int:
+    """Return the size of the batch in which a GPU computes `count` images: one of few."""
+    # Online any number of requests may meet, offline most batches have the size that was chosen.
+    return 1 << (count - 1).bit_length() if count <= 32 else -(-count // 32) * 32
 
 
 def count_gpus() -> int:

@@ -1,17 +1,23 @@
 """The torch runtime: CUDA where there is a device, and the reference on CPUs."""
 
+import threading
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from model_repo.inception_v3.checkpoint import load_state_dict
+from model_repo.inception_v3.device_runner import DeviceRunner, Step
 from model_repo.inception_v3.errors import ModelError
 from model_repo.inception_v3.network import Network
-from model_repo.inception_v3.runtime import Runtime, RuntimeOptions
+from model_repo.inception_v3.runtime import Runtime, RuntimeOptions, padded_size
 from model_repo.inception_v3.spec import OUTPUT_NAMES, ModelSpec
 from model_repo.inception_v3.weights import Weights
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED")  # torch's and CUDA's words, then the libraries'
 
 
 def build_torch_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOptions) -> Runtime:
@@ -21,26 +27,46 @@ def build_torch_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOptio
         ModelError: there is no CUDA device.
         WeightsError: the weights do not fit.
     """
+    network = load_network(spec, weights, options)
+    names = options.output_names
+    device = torch.device(options.device)
+    if options.device == "cpu":
+        return run_in_parts(DeviceRunner(build_step(network, names), names, device))
+    # CUDA graphs rather than torch.compile, which takes half a minute for each size of batch, in
+    # each process. Batches of few sizes, so that few graphs are recorded and cuDNN, which tries its
+    # kernels for each size, does so rarely.
+    torch.backends.cudnn.benchmark = True
+    runner = DeviceRunner(build_step(network, names), names, device, pad=padded_size, capture=True)
+    return run_in_parts(runner, runner.free_memory)
+
+
+def load_network(spec: ModelSpec, weights: Weights, options: RuntimeOptions) -> Network:
+    """Load the network onto its device, in its precision, channels last.
+
+    Raises:
+        ModelError: there is no CUDA device.
+        WeightsError: the weights do not fit.
+    """
     if options.device == "cuda" and not torch.cuda.is_available():
         raise ModelError("there is no CUDA device here; run on a machine that has one, or on CPUs")
     # TF32 would make fp32 on GPUs another model than fp32 on CPUs.
     torch.backends.cudnn.allow_tf32 = False
-    device = torch.device(options.device)
     torch.set_num_threads(options.threads)
-    network = Network(spec, load_state_dict(weights, spec)).to(device)
+    network = Network(spec, load_state_dict(weights, spec)).to(options.device)
     network.stages.to(dtype=_DTYPES[options.precision])
-    network.to(memory_format=torch.channels_last)
+    return network.to(memory_format=torch.channels_last)
 
-    @torch.inference_mode()
-    def run(pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
-        # A copy, since pixels that come through Ray's object store are read-only.
-        batch = torch.tensor(pixels).to(device).contiguous(memory_format=torch.channels_last)
+
+def build_step(network: Network, names: Sequence[str]) -> Step:
+    """Return what computes the outputs `names`, in float32, from a batch on the device."""
+
+    def step(batch: Tensor) -> tuple[Tensor, ...]:
         outputs = dict(zip(OUTPUT_NAMES, network(batch), strict=True))
-        return {
-            name: outputs[name].float().contiguous().cpu().numpy() for name in options.output_names
-        }
+        # All logits rather than the best few: 4 KB of an image are nothing beside its pixels, and
+        # softmax and order stay those of `postprocess`, whatever computed the logits.
+        return tuple(outputs[name].float().contiguous() for name in names)
 
-    return run_in_parts(run)
+    return step
 
 
 def gpu_name() -> str:
@@ -48,12 +74,13 @@ def gpu_name() -> str:
     return torch.cuda.get_device_name()
 
 
-def run_in_parts(run: Runtime) -> Runtime:
+def run_in_parts(run: Runtime, free_memory: Callable[[], None] = torch.cuda.empty_cache) -> Runtime:
     """Halve batches that the device's memory does not hold, and remember what it does hold.
 
     The returned runtime raises `ModelError` where not even one image fits.
     """
     largest: int | None = None
+    lock = threading.Lock()
 
     def run_parts(pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
         nonlocal largest
@@ -63,8 +90,9 @@ def run_in_parts(run: Runtime) -> Runtime:
             part = pixels[start : start + (largest or len(pixels))]
             outputs = _run_if_it_fits(run, part)
             if outputs is None:
-                largest = len(part) // 2
-                torch.cuda.empty_cache()
+                with lock:  # another thread may have found it too large as well
+                    largest = min(largest or len(part), len(part) // 2)
+                free_memory()
                 continue
             parts.append(outputs)
             start += len(part)
@@ -82,7 +110,7 @@ def _run_if_it_fits(
     try:
         return run(pixels)
     except RuntimeError as exc:
-        if not isinstance(exc, torch.OutOfMemoryError) and "ALLOC_FAILED" not in str(exc):
+        if not any(words in str(exc) for words in _OUT_OF_MEMORY):
             raise
         if len(pixels) > 1:
             return None

@@ -9,6 +9,7 @@ from jobs.errors import JobError, SpecError
 from jobs.listing import list_chunks
 from jobs.pipeline import build_dataset, run_dataset, run_parallel, running_ray
 from jobs.storage import Storage
+from tests.jobs.conftest import GOOD, ODD
 
 pytestmark = [
     pytest.mark.ray,
@@ -25,13 +26,20 @@ def ray():
 
 
 def test_decoding_in_tasks_of_its_own_labels_everything(ray, photos, tmp_path, plan_job):
-    plan = plan_job(photos, tmp_path / "out")
+    manifest = tmp_path / "list.csv"
+    missing = [f"{photos}/{number}.jpg" for number in range(152)]
+    manifest.write_text(
+        "\n".join(["uri", *[f"{photos}/{name}" for name in (*GOOD, *ODD)], *missing])
+    )
+    plan = plan_job(manifest, tmp_path / "out")
     apart = replace(plan, separate_decode=True, num_cpus=0.0, actors=(1, 1))
 
     summaries = list(run_dataset(build_dataset(apart, frozenset())))
 
-    assert [(x.objects, x.errors, x.total) for x in summaries] == [(8, 4, 8)]
-    assert len(list(Storage().list(plan.layout.chunks))) == 1
+    assert sorted((x.objects, x.errors) for x in summaries) == [(32, 28), *[(32, 32)] * 4]
+    assert summaries[-1].total == 160
+    assert len(list(Storage().list(plan.layout.chunks))) == 5
+    assert not list(Storage().list(plan.layout.attempts))
 
 
 def test_what_a_worker_has_to_say_arrives_as_it_was_said(ray, photos, tmp_path, plan_job):

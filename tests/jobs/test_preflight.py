@@ -102,11 +102,30 @@ def _save_head(path, classes: int) -> None:
     torch.save({"fc.weight": torch.zeros(classes, 2048)}, path)
 
 
-def test_gpus_are_used_where_there_are_any(photos, tmp_path):
-    options = {"input": str(photos), "output": str(tmp_path / "out"), "weights": "untrained"}
-    plan = make_plan(load_job_spec(options), Storage(), lambda: Resources(cpus=16, gpus=4))
+@pytest.fixture
+def plan_on_gpus(photos, tmp_path):
+    """Make a plan as on a cluster with four GPUs."""
+
+    def plan(**options):
+        values = {"input": str(photos), "output": str(tmp_path / "out"), "weights": "untrained"}
+        spec = load_job_spec(values | options)
+        return make_plan(spec, Storage(), lambda: Resources(cpus=16, gpus=4))
+
+    return plan
+
+
+def test_gpus_are_used_where_there_are_any(plan_on_gpus):
+    plan = plan_on_gpus()
 
     assert (plan.options.runtime, plan.options.precision) == ("torch", "fp16")
     assert (plan.num_gpus, plan.actors, plan.separate_decode) == (1.0, (1, 4), True)
     assert plan.num_cpus == 0  # all cores are for decoding
     assert plan.options.device == "cuda"
+    assert plan.batch_size == 128
+
+
+@pytest.mark.parametrize(("num_gpus", "most"), [(0.5, 8), (0.3, 12), (0.7, 4), (2, 2)])
+def test_as_many_actors_as_fit_share_the_gpus(plan_on_gpus, num_gpus, most):
+    plan = plan_on_gpus(num_gpus=num_gpus, batch_size=16)
+
+    assert (plan.num_gpus, plan.actors, plan.batch_size) == (num_gpus, (1, most), 16)

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,10 @@ from tests.jobs.conftest import GOOD, ODD, read_rows
 from tests.jobs.killing.sitecustomize import MAGIC
 
 KILLING = str(Path(__file__).parent / "killing")
+
+
+def chunk_files(output):
+    return (output / "_labelmill" / "chunks").iterdir()
 
 
 def by_name(rows):
@@ -143,10 +148,35 @@ def test_decoding_apart_gives_the_same_chunk(photos, tmp_path, plan_job):
         assert 0 < spent["model_s"] + spent["write_s"] < spent["seconds"]
         assert spent["cpu_s"] > 0
         assert summary == {"objects": [8], "errors": [4], "faults": [4], "total": [8]}
-        (path,) = (tmp_path / output / "_labelmill" / "chunks").iterdir()
+        (path,) = chunk_files(tmp_path / output)
         tables.append(pq.read_table(path))
 
     assert tables[0].equals(tables[1])
+
+
+def test_threads_of_one_predictor_write_the_chunks_that_one_alone_writes(
+    photos, tmp_path, plan_job
+):
+    for number in range(0, 96, 8):
+        (photos / f"{number}.jpg").write_bytes(encode(photo(120, 90, seed=number), "JPEG"))
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("\n".join(["uri", *[f"{photos}/{number}.jpg" for number in range(96)]]))
+    tables = []
+    for output, threads in (("one", 1), ("two", 3)):
+        plan = plan_job(manifest, tmp_path / output, batch_size=3)
+        predictor = ChunkPredictor(plan)
+        batches = [
+            {"id": [chunk.id], "objects": [pack_table(chunk.objects)], "total": [total]}
+            for chunk, total in list_chunks(plan, frozenset())
+        ]
+        decoded = [decode_chunk(batch, plan) for batch in batches]
+        with ThreadPoolExecutor(threads) as pool:
+            summaries = list(pool.map(predictor, decoded))
+        assert [summary["errors"] for summary in summaries] == [[28]] * 3
+        assert not list(Storage().list(plan.layout.attempts))
+        tables.append([pq.read_table(path) for path in sorted(chunk_files(tmp_path / output))])
+
+    assert tables[0] == tables[1]
 
 
 @pytest.mark.parametrize("apart", [False, True])
@@ -167,7 +197,7 @@ def test_a_chunk_that_was_begun_before_is_read_with_care(
         summary = ChunkLabeller(plan)(batch)
 
     assert (summary["objects"], summary["errors"]) == ([9], [5])
-    (path,) = (tmp_path / "out" / "_labelmill" / "chunks").iterdir()
+    (path,) = chunk_files(tmp_path / "out")
     kinds = pq.read_table(path).column("error_kind").to_pylist()
     assert kinds.count("crashed") == 1
     assert not list(Storage().list(plan.layout.attempts))

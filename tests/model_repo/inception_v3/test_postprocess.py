@@ -43,6 +43,19 @@ def test_postprocess_keeps_the_order_of_equal_scores():
     assert [label.label for label in prediction.labels] == list(LABELS)
 
 
+@pytest.mark.parametrize("top_k", [1, 2, 5, 11])
+def test_postprocess_ranks_as_sorting_all_would(top_k):
+    logits = np.random.default_rng(0).normal(0, 3, (200, 12)).astype(np.float32)
+    logits[::2] = np.round(logits[::2])  # with ties, also across the last place
+    logits[0], logits[1, 3] = -np.inf, np.inf  # what no good network says still gets its classes
+
+    with np.errstate(invalid="ignore"):
+        predictions = postprocess(logits, tuple("abcdefghijkl"), top_k)
+        expected = np.argsort(-softmax(logits), axis=1, kind="stable")[:, :top_k]
+
+    assert [[x.index for x in prediction.labels] for prediction in predictions] == expected.tolist()
+
+
 def test_postprocess_gives_five_classes_unless_told():
     (prediction,) = postprocess(np.zeros((1, 9), np.float32), tuple("abcdefghi"))
 

@@ -1,9 +1,14 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 
+from model_repo.inception_v3.device_runner import DeviceRunner
 from model_repo.inception_v3.errors import ModelError
-from model_repo.inception_v3.torch_runtime import run_in_parts
+from model_repo.inception_v3.network import Network
+from model_repo.inception_v3.runtime import padded_size
+from model_repo.inception_v3.torch_runtime import build_step, run_in_parts
 
 PIXELS = np.arange(37, dtype=np.uint8).reshape(37, 1)
 
@@ -68,6 +73,44 @@ def test_libraries_without_memory_count_too():
 def test_memory_for_not_even_one_image_is_said_with_the_remedy():
     with pytest.raises(ModelError, match=r"not enough free memory for one image.*--num-gpus 1"):
         run_in_parts(Device(0))(PIXELS)
+
+
+def test_every_thread_takes_the_size_that_fits():
+    device = Device(10)
+    run = run_in_parts(device)
+
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(run, [PIXELS] * 30))
+
+    assert all(np.array_equal(outputs["logits"], PIXELS) for outputs in results)
+    assert set(device.sizes) == {9, 1}
+
+
+def test_memory_is_freed_before_the_next_attempt():
+    attempts = []
+    device = Device(10)
+
+    def run(pixels):
+        attempts.append(len(pixels))
+        return device(pixels)
+
+    run_in_parts(run, lambda: attempts.append("free"))(PIXELS[:20])
+
+    assert attempts == [20, "free", 10, 10]
+
+
+def test_a_padded_batch_gives_what_it_would_alone(small_spec, small_state_dict):
+    names = ("logits", "embedding", "Mixed_6e")
+    step = build_step(Network(small_spec, small_state_dict), names)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 3, 107, 107), dtype=np.uint8)
+    cpu = torch.device("cpu")
+
+    padded = DeviceRunner(step, names, cpu, pad=padded_size)(pixels)
+    alone = DeviceRunner(step, names, cpu)(pixels)
+
+    assert [len(array) for array in padded.values()] == [3, 3, 3]
+    for name, array in alone.items():
+        np.testing.assert_allclose(padded[name], array, rtol=1e-4, atol=1e-4 * np.abs(array).max())
 
 
 def test_other_errors_are_passed_on():
