@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from jobs.accounts import run_here
 from jobs.changes import Labelled, find_changes, write_removed
+from jobs.cluster import running_ray
 from jobs.commit import commit_chunks, finished_chunks
 from jobs.error_rate import ErrorRate, is_over
 from jobs.errors import StorageError
@@ -19,7 +20,7 @@ from jobs.estimate import with_forecast
 from jobs.layout import Layout
 from jobs.listing import limit_rows, record_tables
 from jobs.manifest import Manifest
-from jobs.pipeline import build_dataset, run_dataset, run_parallel, running_ray
+from jobs.pipeline import build_dataset, run_dataset, run_parallel
 from jobs.plan import Plan
 from jobs.preflight import check_output, make_plan
 from jobs.progress import JobProgress

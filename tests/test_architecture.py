@@ -19,6 +19,7 @@ FORBIDDEN = {
 # The modules that know Ray, torch or FastAPI, and where S3's clients are made.
 ONLY_IN = {
     "ray": {
+        "jobs/cluster.py",
         "jobs/pipeline.py",
         "serving/app.py",
         "serving/deployment.py",
