@@ -6,7 +6,7 @@ import pytest
 
 from jobs.attempts import MAX_ATTEMPTS, begin_chunk
 from jobs.cluster import running_ray
-from jobs.errors import JobError
+from jobs.errors import JobError, SpecError
 from jobs.listing import list_chunks
 from jobs.pipeline import build_dataset, run_dataset, run_parallel
 from jobs.storage import Storage
