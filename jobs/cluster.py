@@ -56,7 +56,7 @@ def running_ray(*, verbose: bool) -> Iterator[Resources]:
             _start(options)
         with _raylets_off_stdout(verbose):
             try:
-                total = ray.cluster_resources()
+                total = ray.cluster_resources()  # type: ignore[no-untyped-call]
                 yield Resources(int(total.get("CPU", 1)), int(total.get("GPU", 0)))
             finally:
                 ray.shutdown()
