@@ -233,7 +233,7 @@ def describe(record: dict[str, Any]) -> str:
 
 
 def _pace(record: dict[str, Any]) -> str:
-    actual, planned = record["actual"]["images_per_s"], record["plan"]
+    actual, planned = record.get("actual", {}).get("images_per_s"), record.get("plan")
     if not actual:
         return ""
     is_long = record["counts"]["listed"] >= _FEW_IMAGES

@@ -157,10 +157,11 @@ def _samples(plan: Plan, storage: Storage) -> Iterator[Sample]:
 
 def _remember(plan: Plan, measured: Measurement) -> None:
     path = _cache_path(plan, plan.spec.fixed_batch_size)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(asdict(measured)))
-    temporary.rename(path)
+    with suppress(OSError):  # a cache that cannot be written is no reason to fail
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(asdict(measured)))
+        temporary.rename(path)
 
 
 def _recall(plan: Plan) -> Measurement | None:

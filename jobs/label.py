@@ -98,8 +98,8 @@ def dry_run(spec: JobSpec, manner: Manner) -> Result:
         plan = make_plan(
             spec, storage, lambda: stack.enter_context(ray), overwrite=manner.overwrite
         )
-        plan = with_forecast(plan, storage, progress, run_parallel)
         record = None if manner.overwrite else check_output(plan, storage)
+        plan = with_forecast(plan, storage, progress, run_parallel)
         tables = limit_rows(plan.source.tables(storage), plan.spec.limit)
         if record is not None and _is_done(record, plan, storage):
             plan = _of_generation(plan, record["generation"])

@@ -111,10 +111,10 @@ def measure(plan: Plan, objects: pa.Table) -> Measurement:
     at, started = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     fetched, fetching, fetch_per_s = _fetch(plan, objects)
     with _rehearsing(plan, objects, fetched) as workers:
+        load_s = max(workers.call("load"))
         decoding = workers.call("decode", max(1, count_cores() // len(workers)))
         forward = _try_batch_sizes(workers, plan)
         writing = workers.call("write", bool(plan.spec.output))
-        load_s = max(workers.call("load_s"))
     broken = {uri: (kind, sentence) for _, some in decoding for uri, kind, sentence in some}
     decode, write = _sum(cost for cost, _ in decoding), _sum(cost for cost, _ in writing)
     whole = _sum(forward.values())

@@ -71,9 +71,10 @@ def build_dataset(plan: Plan, done: frozenset[str]) -> Dataset:
     context.enable_progress_bars = False
     # One row per block: a row is a whole chunk here, and each must travel as soon as it is there.
     context.target_max_block_size = 1
-    # Setting memory aside for each stage, 20 times a second, takes half of the driver's CPU time;
-    # blocks without pixels need none.
-    context.op_resource_reservation_enabled = plan.separate_decode
+    # Setting memory aside for each stage, 20 times a second, takes half of the driver's CPU time.
+    # Pixels need it, and so does a listing that may have to wait for a cluster's actors.
+    is_small = not plan.separate_decode and "RAY_ADDRESS" not in os.environ
+    context.op_resource_reservation_enabled = not is_small
     # No CPU: the listing waits for the storage, and must not take a core from the actors.
     chunks = ray.data.read_datasource(ChunkSource(plan, done), num_cpus=0, override_num_blocks=1)
     actors: dict[str, Any] = {

@@ -11,6 +11,7 @@ from jobs.plan import Plan
 from jobs.spec import ROW_OPTIONS
 from jobs.storage import Storage
 from model_repo.inception_v3 import ModelError
+from model_repo.inception_v3.precision import is_native
 
 _PACKAGES = (
     "labelmill",
@@ -107,6 +108,8 @@ def keep_precision(plan: Plan, record: dict[str, Any] | None, *, overwrite: bool
     try:
         begun.resolve()
     except ModelError:  # on a GPU, and there is none now
+        return plan
+    if not is_native(begun):  # on a CPU of another kind; its rows would be others
         return plan
     kept = replace(plan, options=begun, precision_check=None)
     return plan if compare_jobs(kept, record) else kept

@@ -44,15 +44,11 @@ class Cost:
 
 
 class Rehearsal:
-    """Some objects of the sample, and a loaded model."""
+    """Some objects of the sample, and a model."""
 
     def __init__(
         self, plan: Plan, objects: pa.Table, fetched: Sequence[Fetched | FetchError]
     ) -> None:
-        started = time.monotonic()
-        origin = (plan.model, plan.weights_sha256)
-        self._classifier = load_classifier(plan.spec, Storage(), plan.options, origin)
-        self._load_s = time.monotonic() - started
         self._plan = plan
         self._objects = objects
         self._fetched = fetched
@@ -61,9 +57,12 @@ class Rehearsal:
         self._rows: list[Row] = []
         self._predicted = Predicted()
 
-    def load_s(self) -> float:
-        """Return how long the model took to load."""
-        return self._load_s
+    def load(self) -> float:
+        """Load the model; return the seconds it took. Everything else comes after."""
+        started, plan = time.monotonic(), self._plan
+        origin = (plan.model, plan.weights_sha256)
+        self._classifier = load_classifier(plan.spec, Storage(), plan.options, origin)
+        return time.monotonic() - started
 
     def decode(self, threads: int) -> tuple[Cost, list[Broken]]:
         """Decode every object; return what that cost, and what could not be labelled."""

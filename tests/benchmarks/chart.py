@@ -13,7 +13,7 @@ ROWS = (
     ("job", "bound", "the bound: decode and network", "bound"),
     ("job", "job, local disk", "labelmill job, local disk", "ours"),
     ("job", "job, SeaweedFS", "labelmill job, S3 on the same cores", "ours"),
-    ("service", "HAProxy, 32 callers", "labelmill service, 32 callers", "ours"),
+    ("service", "HAProxy, 32 callers", "labelmill service with HAProxy, 32 callers", "ours"),
     ("job", "DataLoader", "DataLoader loop", "others"),
     ("job", "Daft", "Daft", "others"),
     ("service", "LitServe, 32 callers", "LitServe with our network, 32 callers", "others"),

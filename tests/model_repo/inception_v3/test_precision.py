@@ -1,5 +1,7 @@
 """What `auto` is, by the checks beside the weights."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -117,6 +119,9 @@ def test_a_precision_that_the_device_has_not_is_refused(choose):
         choose(precision="fp16")
 
 
+@pytest.mark.skipif(
+    "avx512_bf16" not in Path("/proc/cpuinfo").read_text(), reason="this CPU computes no bf16"
+)
 def test_whoever_loads_a_classifier_gets_what_auto_is(small_model, small_spec):
     weights = Weights(None, "untrained:0", (made_check(small_spec, "untrained:0"),))
     pixels = np.random.default_rng(0).integers(0, 256, (1, 3, 107, 107), dtype=np.uint8)
