@@ -16,6 +16,7 @@ import pyarrow as pa
 from jobs.errors import FetchError, JobError
 from jobs.fetch import FETCH_THREADS, fetch_images
 from jobs.plan import Plan
+from jobs.preflight import count_shares
 from jobs.rehearse import Cost, RehearsalProcess
 from jobs.storage import Fetched, Storage
 from model_repo.inception_v3 import ModelError
@@ -204,7 +205,7 @@ def _rehearsing(
 def _count_workers(plan: Plan) -> int:
     """Return how many actors share this machine's cores, or one of its GPUs."""
     if plan.num_gpus:
-        return max(1, min(round(1 / plan.num_gpus), plan.actors[1]))
+        return max(1, min(count_shares(1, plan.num_gpus), plan.actors[1]))
     return min(plan.actors[1], count_cores())
 
 

@@ -1,5 +1,6 @@
 """The data flow, on Ray Data: list → fetch and decode → predict → write, one row per chunk."""
 
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator

@@ -85,7 +85,7 @@ def resolve_plan(
         )
         options, check = choose_precision(wanted, model.spec, weights)
         prepare(model, weights, options)
-    largest = _count_shares(resources.gpus, num_gpus) if num_gpus else resources.cpus
+    largest = count_shares(resources.gpus, num_gpus) if num_gpus else resources.cpus
     # As many from the start as the first page of the listing keeps busy; the pool grows by itself.
     actors = spec.actor_range or (min(largest, count_chunks(first_rows)), largest)
     return Plan(
@@ -161,7 +161,7 @@ def _choose_gpus(spec: JobSpec, resources: Resources) -> float:
     return spec.num_gpus
 
 
-def _count_shares(gpus: int, num_gpus: float) -> int:
+def count_shares(gpus: int, num_gpus: float) -> int:
     """Return how many actors fit; a share of a GPU is of one GPU."""
     return gpus // int(num_gpus) if num_gpus >= 1 else gpus * int(1 / num_gpus)
 

@@ -54,7 +54,8 @@ class ChunkLabeller:
 
     def __call__(self, batch: Batch) -> Batch:
         """Take a batch of one chunk, write its rows, and return its summary."""
-        batches = batch_images(read_chunk(batch, self._plan), self._plan.batch_size, self._plan)
+        size = min(self._plan.batch_size, unpack_table(batch["objects"][0]).num_rows)
+        batches = batch_images(read_chunk(batch, self._plan), size, self._plan)
         return label_images(batches, batch, self._classifier, self._plan)
 
 
