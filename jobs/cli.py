@@ -184,7 +184,7 @@ def check(limit: int, as_json: bool, **options: Any) -> int:
     from jobs.models_check import check_precision  # noqa: PLC0415
     from jobs.spec import load_job_spec  # noqa: PLC0415
 
-    spec = load_job_spec({**options, "output": options["input"]})
+    spec = load_job_spec(options, usage="models check MODEL")
     checked = check_precision(spec, limit=limit)
     click.echo(json.dumps(checked.record) if as_json else checked.describe())
     if checked.failed:

@@ -87,7 +87,7 @@ def check_precision(spec: JobSpec, *, limit: int) -> Checked:
 
     Args:
         spec: input, model, runtime and the lower precision (`auto`: the one that jobs might use);
-            its output stays untouched.
+            it needs no output.
         limit: images to draw, spread evenly over the listing.
 
     Raises:

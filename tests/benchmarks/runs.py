@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.benchmarks.harness import Figures, Mark, ProcessTree
+from tests.benchmarks.harness import Figures
+from tests.benchmarks.processes import Mark, ProcessTree
 from tests.benchmarks.trace import Trace
 
 _SAMPLE_S = 0.2

@@ -23,8 +23,9 @@ import httpx
 
 from tests.benchmarks.bound import measure_bound
 from tests.benchmarks.environments import make_environment
-from tests.benchmarks.harness import Figures, ProcessTree, Report, Window, interleave
+from tests.benchmarks.harness import Figures, Report, interleave
 from tests.benchmarks.images import imagenet_photos
+from tests.benchmarks.processes import ProcessTree, Window
 from tests.serving.load import Answer, ask_in_turn, build_form_post, build_post, rate
 from tests.serving.processes import replicas
 from tests.serving.service import (

@@ -8,16 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.harness import (
-    ProcessTree,
-    Report,
-    adopt_orphans,
-    format_figure,
-    interleave,
-    kind_of,
-    measure_cpu,
-    write_reports,
-)
+from tests.benchmarks.harness import Report, format_figure, interleave, measure_cpu, write_reports
+from tests.benchmarks.processes import ProcessTree, adopt_orphans, kind_of
 
 PR_SET_CHILD_SUBREAPER = 36
 BURN = "import time\nwhile time.process_time() < {}: pass\n"
