@@ -1,6 +1,6 @@
 """The model on a GPU: variants of the network, decoding beside it, and both from end to end.
 
-    python -m tests.benchmarks.gpu [--device cuda] [--json PATH] [--weights PATH] [--quick]
+    python tests/benchmarks/gpu.py [--device cuda] [--json PATH] [--weights PATH] [--quick]
 
 Needs nothing beyond torch, torchvision and this repository, and under 8 minutes. The classes are
 those of jobs and of the service; only Ray is not there: processes decode into shared memory, and
@@ -17,10 +17,14 @@ threads take batches from it, as a job's actor does.
 """
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
 import torch
+
+if not __package__:  # called as a file
+    sys.path[0] = str(Path(__file__).parents[2])
 
 from tests.benchmarks.gpu_decoders import DECODER  # first: it may stand in for a package
 from tests.benchmarks.gpu_networks import costly_variants, measure_networks, variants

@@ -47,6 +47,8 @@ if DECODER == "torchvision":
 
 from model_repo.inception_v3.preprocess import preprocess  # noqa: E402
 
+DECODE_TIMEOUT_S = 120  # by then they have died, and said of what
+
 
 class Decoders:
     """Processes that decode batches of photos, over and over, into slots of shared memory."""
@@ -57,7 +59,7 @@ class Decoders:
     @contextmanager
     def batch(self) -> Iterator[np.ndarray]:
         """Lend the next batch, uint8 [N, 3, 299, 299]; its slot is filled again afterwards."""
-        slot = self._full.get()
+        slot = self._full.get(timeout=DECODE_TIMEOUT_S)
         try:
             yield self._slots[slot]
         finally:
@@ -72,7 +74,7 @@ def running_decoders(
     context = multiprocessing.get_context("spawn")  # a fork of a process that has a GPU may hang
     count, shape = processes + ahead, (batch_size, 3, 299, 299)
     memory = context.RawArray("B", count * int(np.prod(shape)))
-    free, full = context.SimpleQueue(), context.SimpleQueue()
+    free, full = context.SimpleQueue(), context.Queue()
     workers = [
         context.Process(target=_decode, args=(photos, number, memory, shape, free, full))
         for number in range(processes)
