@@ -36,10 +36,10 @@ class Summary:
         objects: of the chunk.
         errors: how many of them could not be labelled.
         faults: for how many of those the image itself is to blame.
-        seconds: that the worker took for it.
+        seconds: that workers took for it.
         total: objects in the whole listing, once that is known.
-        model_s, write_s: of the seconds, for predicting and for writing; in the others the worker
-            waited for images.
+        model_s, write_s: of the seconds, for predicting and for writing; in the others images were
+            fetched and decoded.
         cpu_s: of all processes that worked on it.
     """
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import ray
 
+from jobs.cores import count_cores
 from jobs.errors import JobError, SpecError
 from jobs.plan import Resources
 
@@ -88,7 +89,9 @@ def _start(options: dict[str, Any]) -> None:
             _check_reachable(address)
             ray.init(address=address, **options)
         else:
-            ray.init(address="local", include_dashboard=False, **options)
+            # Ray itself does not ask how many cores this process was given.
+            cores = count_cores()
+            ray.init(address="local", num_cpus=cores, include_dashboard=False, **options)
     except JobError:
         raise
     except SystemExit as exc:  # what Ray makes of a SIGTERM while it starts

@@ -4,6 +4,7 @@ A measurement is kept in the user's cache folder, under a name made of all that 
 """
 
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -18,23 +19,25 @@ from typing import Any
 
 import pyarrow as pa
 
+from jobs.cores import count_cores
 from jobs.errors import JobError
 from jobs.forecast import Forecast, make_forecast
 from jobs.listing import limit_rows
-from jobs.measure import Measurement, count_cores, measure, sample_size
+from jobs.measure import Measurement, measure, sample_size
 from jobs.plan import Plan, Resources
 from jobs.preflight import make_plan
 from jobs.progress import JobProgress
 from jobs.record import describe_plan, what_decides_rows
 from jobs.sample import Sample, draw_sample
 from jobs.spec import JobSpec
-from jobs.storage import Storage
+from jobs.storage import Storage, is_s3
 from model_repo.inception_v3.cache import cache_folder
 from model_repo.inception_v3.runtime import count_gpus
 
 # A job that measures before it starts does not wait for the whole of its listing.
 _LISTED_BEFORE_A_JOB = 20_000
 _NOTE_INTERVAL_S = 5.0
+_FRESH_S = 30 * 24 * 3600  # a measurement that is older is not used: machines change
 
 
 def estimate(spec: JobSpec, price_per_hour: float | None = None) -> dict[str, Any]:
@@ -156,7 +159,7 @@ def _samples(plan: Plan, storage: Storage) -> Iterator[Sample]:
 
 
 def _remember(plan: Plan, measured: Measurement) -> None:
-    path = _cache_path(plan, plan.spec.fixed_batch_size)
+    path = _cache_path(plan, plan.spec.fixed_batch_size, _place(plan.spec.output))
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     with suppress(OSError):  # a cache that cannot be written is no reason to fail
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -165,20 +168,38 @@ def _remember(plan: Plan, measured: Measurement) -> None:
 
 
 def _recall(plan: Plan) -> Measurement | None:
-    """Return the measurement of the plan's batch size, or else of all."""
-    for batch_size in dict.fromkeys((plan.spec.fixed_batch_size, None)):
+    """Return the measurement that is closest: of its place of output, of its batch size alone."""
+    places = dict.fromkeys((_place(plan.spec.output), None))
+    sizes = dict.fromkeys((plan.spec.fixed_batch_size, None))
+    for place, batch_size in itertools.product(places, sizes):
+        path = _cache_path(plan, batch_size, place)
         with suppress(OSError, ValueError, TypeError, KeyError):  # none, or of another release
-            return Measurement.from_json(json.loads(_cache_path(plan, batch_size).read_text()))
+            if time.time() - path.stat().st_mtime < _FRESH_S:
+                return Measurement.from_json(json.loads(path.read_text()))
     return None
 
 
-def _cache_path(plan: Plan, batch_size: int | None) -> Path:
-    """Name a measurement by all that it depends on, and the only batch size that was tried."""
+def _place(output: str) -> str | None:
+    """Return what decides how long writing takes: this machine's disks, or a bucket."""
+    if not output:
+        return None
+    return "/".join(output.split("/")[:3]) if is_s3(output) else "disk"
+
+
+def _cache_path(plan: Plan, batch_size: int | None, place: str | None) -> Path:
+    """Name a measurement by all that it depends on.
+
+    Args:
+        plan: of what was measured.
+        batch_size: the only one that was tried, if there was only one.
+        place: where rows were written, if anywhere.
+    """
     where = os.environ.get("RAY_ADDRESS") or platform.node()
     rows = {name: x for name, x in what_decides_rows(plan).items() if name != "limit"}
+    gpus = plan.resources.gpus if plan.num_gpus else 0
     facts = (
-        *(where, asdict(plan.resources), version("labelmill")),
-        *(rows, plan.options, plan.num_gpus, batch_size),
+        *(where, plan.resources.cpus, gpus, version("labelmill")),
+        *(rows, plan.options, plan.num_gpus, batch_size, place),
     )
     digest = hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
     return cache_folder("measurements") / f"{digest}.json"

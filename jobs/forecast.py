@@ -52,11 +52,18 @@ class _Costs:
 
     Attributes:
         cores: stage → CPU seconds.
-        actor: stage → seconds of an actor, which predicts and writes in turn.
+        actor: stage → seconds of an actor.
+        overlaps: whether an actor does its stages side by side, rather than in turn.
     """
 
     cores: dict[Stage, float]
     actor: dict[Stage, float]
+    overlaps: bool
+
+    @property
+    def actor_s(self) -> float:
+        """Return the seconds between two objects of one actor."""
+        return max(self.actor.values()) if self.overlaps else sum(self.actor.values())
 
 
 def make_forecast(measured: Measurement, plan: Plan) -> Forecast:
@@ -66,14 +73,14 @@ def make_forecast(measured: Measurement, plan: Plan) -> Forecast:
     can do of all that needs them, and what the actors can.
     """
     batch_size = choose_batch_size(measured, plan)
-    costs = _costs(measured, batch_size, on_gpu=plan.num_gpus > 0)
+    costs = _costs(measured, batch_size, plan)
     cpus = plan.resources.cpus
     network = measured.fetch_per_s * max(1.0, cpus / measured.cores)
     of_cores = cpus / sum(costs.cores.values())
     actors = plan.actors[1]
     if plan.spec.actors == "auto":
         actors = _choose_actors(costs, min(network, of_cores), plan)
-    of_actors = actors / sum(costs.actor.values())
+    of_actors = actors / costs.actor_s
     bounds: list[tuple[float, Stage]] = [
         (network, "network"),
         (of_cores, _largest(costs.cores)),
@@ -104,12 +111,13 @@ def choose_batch_size(measured: Measurement, plan: Plan) -> int:
     return min(size for size, cost in costs.items() if cost <= min(costs.values()) * BATCH_GAIN)
 
 
-def _costs(measured: Measurement, batch_size: int, *, on_gpu: bool) -> _Costs:
+def _costs(measured: Measurement, batch_size: int, plan: Plan) -> _Costs:
     size = min(measured.forward_cpu_s, key=lambda x: abs(x - batch_size))
     good = max(1 - measured.error_share, 1e-3)
     forward_cpu_s = measured.forward_cpu_s[size] * good
     # On CPUs an actor has a core for itself; what it waits for when others have it is no cost.
-    forward_s = measured.forward_s[size] * good if on_gpu else forward_cpu_s
+    forward_s = measured.forward_s[size] * good if plan.num_gpus else forward_cpu_s
+    write_s = max(measured.write_s, measured.write_cpu_s) / plan.chunks_in_hand
     return _Costs(
         cores={
             "network": measured.fetch_cpu_s,
@@ -117,7 +125,8 @@ def _costs(measured: Measurement, batch_size: int, *, on_gpu: bool) -> _Costs:
             "model": forward_cpu_s,
             "write": measured.write_cpu_s,
         },
-        actor={"model": forward_s, "write": max(measured.write_s, measured.write_cpu_s)},
+        actor={"model": forward_s, "write": write_s},
+        overlaps=plan.chunks_in_hand > 1,
     )
 
 
@@ -126,7 +135,7 @@ def _choose_actors(costs: _Costs, images_per_s: float, plan: Plan) -> int:
 
     On CPUs one a core, unless they wait long for their rows to be written; on GPUs as many as fit.
     """
-    most, actor_s = plan.actors[1], sum(costs.actor.values())
+    most, actor_s = plan.actors[1], costs.actor_s
     if not plan.num_gpus:
         # The actors fetch and decode as well, in threads beside.
         waiting_s = costs.actor["write"] - costs.cores["write"]

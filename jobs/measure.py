@@ -1,6 +1,5 @@
 """What a job's stages cost on this machine, measured on a sample of its input."""
 
-import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from jobs.cores import count_cores
 from jobs.errors import FetchError, JobError
 from jobs.fetch import FETCH_THREADS, fetch_images
 from jobs.plan import Plan
@@ -28,7 +27,6 @@ _MOST_THREADS = 128
 _FETCH_S = 10.0
 _FETCH_BYTES = 256 * 1024 * 1024
 _CLIENT_BOUND = 0.7  # of a core, that one process spends on fetching when it can no more
-_CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,16 +83,6 @@ class Measurement:
         return sum(self.errors.values()) / self.sampled
 
 
-def count_cores() -> int:
-    """Return how many cores this process may use, by its affinity and its container's quota."""
-    cores = len(os.sched_getaffinity(0))
-    try:
-        quota, period = _CGROUP_CPU.read_text().split()
-    except (OSError, ValueError):
-        return cores
-    return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))
-
-
 def sample_size() -> int:
     """Return how many objects `measure` wants: enough to keep its requests busy for a while."""
     return min(4 * FETCH_THREADS * count_cores(), 4 * _MOST_THREADS)
@@ -133,7 +121,7 @@ def measure(plan: Plan, objects: pa.Table) -> Measurement:
         decode_cpu_s=decode.cpu_s / decode.images,
         forward_cpu_s={size: cost.cpu_s / cost.images for size, cost in forward.items()},
         forward_s={size: cost.wall_s / cost.images for size, cost in forward.items()},
-        row_bytes=sum(size for _, size in writing) / write.images,
+        row_bytes=sum(size for _, size in writing) / len(writing),
         write_cpu_s=write.cpu_s / write.images,
         write_s=write.wall_s / write.images,
         load_s=load_s,

@@ -23,9 +23,6 @@ from jobs.stages import ChunkLabeller, ChunkPredictor, Worker, decode_chunk
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Chunks that an actor with a GPU has in hand: while one is computed, the rows of others are written
-# and the next is copied to the device. Where it dies, Ray repeats them all, and writing is atomic.
-_CHUNKS_PER_GPU_ACTOR = 4
 # A worker's words → what the driver raises.
 _KINDS: dict[str, type[JobError]] = {
     "SpecError": SpecError,
@@ -92,7 +89,7 @@ def build_dataset(plan: Plan, done: frozenset[str]) -> Dataset:
     pool = ActorPoolStrategy(
         min_size=smallest,
         max_size=largest,
-        max_concurrent_calls_per_actor=_CHUNKS_PER_GPU_ACTOR,
+        max_concurrent_calls_per_actor=plan.chunks_in_hand,
         enable_true_multi_threading=True,
     )
     return pixels.map_batches(ChunkPredictor, compute=pool, zero_copy_batch=True, **actors)

@@ -60,6 +60,15 @@ class Plan:
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
+    def chunks_in_hand(self) -> int:
+        """Return how many chunks an actor has in hand.
+
+        With a GPU several: while one is computed, the rows of others are written and the next is
+        copied to the device. Where it dies, Ray repeats them all, and writing is atomic.
+        """
+        return 4 if self.separate_decode else 1
+
+    @property
     def origin(self) -> Origin:
         """Return what every row says of its maker."""
         return Origin(self.model.name, self.model.version, self.weights_sha256)

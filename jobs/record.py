@@ -11,6 +11,7 @@ from jobs.plan import Plan
 from jobs.spec import ROW_OPTIONS
 from jobs.storage import Storage
 from model_repo.inception_v3 import ModelError
+from model_repo.inception_v3.checks import PrecisionCheck, parse_checks
 from model_repo.inception_v3.precision import is_native
 
 _PACKAGES = (
@@ -111,8 +112,14 @@ def keep_precision(plan: Plan, record: dict[str, Any] | None, *, overwrite: bool
         return plan
     if not is_native(begun):  # on a CPU of another kind; its rows would be others
         return plan
-    kept = replace(plan, options=begun, precision_check=None)
+    kept = replace(plan, options=begun, precision_check=_recorded_check(plan, record))
     return plan if compare_jobs(kept, record) else kept
+
+
+def _recorded_check(plan: Plan, record: dict[str, Any]) -> PrecisionCheck | None:
+    """Return the check by which the recorded job's precision was chosen."""
+    check = record["precision_check"]
+    return parse_checks(json.dumps([check]), plan.layout.job)[0] if check else None
 
 
 def is_starting_over(record: dict[str, Any]) -> bool:

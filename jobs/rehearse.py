@@ -53,7 +53,7 @@ class Rehearsal:
         self._objects = objects
         self._fetched = fetched
         black = np.zeros((3, plan.model.crop_size, plan.model.crop_size), np.uint8)
-        self._images = [Image(Row(index=0, etag=None), black)]  # where no image is a good one
+        self._use([Image(Row(index=0, etag=None), black)])  # where no image is a good one
         self._rows: list[Row] = []
         self._predicted = Predicted()
 
@@ -72,27 +72,40 @@ class Rehearsal:
             timed = list(pool.map(self._decode, range(len(self._fetched))))
         wall_s = time.monotonic() - started
         images = [image for image, _ in timed]
-        self._images = [x for x in images if x.pixels is not None] or self._images
+        self._use([x for x in images if x.pixels is not None] or self._images)
         cost = Cost(len(timed), sum(cpu_s for _, cpu_s in timed), wall_s)
         uris = self._objects.column("uri").to_pylist()
         rows = [image.row for image in images]
         return cost, [(uris[x.index], x.error_kind, x.error or "") for x in rows if x.error_kind]
 
     def forward(self, batch_size: int) -> Cost:
-        """Predict in batches of `batch_size` for a while; pixels to predictions."""
-        plan = self._plan
-        predict_images(self._classifier, self._supply(batch_size, 0), plan)  # to warm up
-        started, started_cpu = time.monotonic(), time.process_time()
-        batches = self._supply(batch_size, started + _FORWARD_S)
-        rows, predicted = predict_images(self._classifier, batches, plan)
-        cpu_s, wall_s = time.process_time() - started_cpu, time.monotonic() - started
-        if not self._rows or len(self._rows) * max(plan.row_bytes, _ROW_BYTES) < _OUTPUT_BYTES:
-            self._keep(rows, predicted)
-        return Cost(len(rows), cpu_s, wall_s)
+        """Predict in batches of `batch_size` for a while; pixels to predictions.
 
-    def write(self, to_output: bool) -> tuple[Cost, int]:
-        """Write what was predicted, to nowhere or to the output; return cost and bytes."""
-        encode_rows(self._objects, self._rows[:0], Predicted(), self._plan)  # to warm up
+        As many threads do so as chunks are in hand.
+        """
+        with ThreadPoolExecutor(self._plan.chunks_in_hand) as pool:
+
+            def predict(until: float) -> list[tuple[list[Row], Predicted]]:
+                count = self._plan.chunks_in_hand
+                supplies = [self._supply(batch_size, until) for _ in range(count)]
+                return list(pool.map(self._predict, supplies))
+
+            predict(0)  # to warm up
+            started, started_cpu = time.monotonic(), time.process_time()
+            found = predict(started + _FORWARD_S)
+            cpu_s, wall_s = time.process_time() - started_cpu, time.monotonic() - started
+        for rows, predicted in found:
+            if not self._rows or len(self._rows) < self._most_rows:
+                self._keep(rows, predicted)
+        return Cost(sum(len(rows) for rows, _ in found), cpu_s, wall_s)
+
+    def write(self, to_output: bool) -> tuple[Cost, float]:
+        """Write what was predicted, to nowhere or to the output; return cost and bytes per row."""
+        nothing = encode_rows(self._objects, self._rows[:0], Predicted(), self._plan)
+        # Of each image once: the same ones over and over compress better.
+        count = min(len(self._images), len(self._rows))
+        first = self._predicted.first(count)
+        once = encode_rows(self._objects, self._rows[:count], first, self._plan)
         uri = f"{self._plan.layout.probe}-{os.getpid()}" if to_output else None
         started, started_cpu = time.monotonic(), time.process_time()
         data = encode_rows(self._objects, self._rows, self._predicted, self._plan)
@@ -101,12 +114,23 @@ class Rehearsal:
         cpu_s, wall_s = time.process_time() - started_cpu, time.monotonic() - started
         if uri:
             Storage().delete([uri])
-        return Cost(len(self._rows), cpu_s, wall_s), len(data)
+        return Cost(len(self._rows), cpu_s, wall_s), (len(once) - len(nothing)) / count
 
     def _decode(self, index: int) -> tuple[Image, float]:
         started = time.thread_time()
         image = decode_object(index, self._fetched[index], None, self._plan)
         return image, time.thread_time() - started
+
+    def _use(self, images: list[Image]) -> None:
+        self._images = images
+        self._next = itertools.cycle(images)
+
+    def _predict(self, batches: Iterator[tuple[list[Row], Pixels]]) -> tuple[list[Row], Predicted]:
+        return predict_images(self._classifier, batches, self._plan)
+
+    @property
+    def _most_rows(self) -> int:
+        return _OUTPUT_BYTES // max(self._plan.row_bytes, _ROW_BYTES)
 
     def _keep(self, rows: list[Row], predicted: Predicted) -> None:
         self._rows += rows
@@ -117,10 +141,10 @@ class Rehearsal:
 
     def _supply(self, batch_size: int, until: float) -> Iterator[tuple[list[Row], Pixels]]:
         """Yield batches of the sample's images, over and over, until the time has come."""
-        most = _OUTPUT_BYTES // max(self._plan.row_bytes, _ROW_BYTES)
-        images, count = itertools.cycle(self._images), 0
+        most, count = self._most_rows // self._plan.chunks_in_hand, 0
         while not count or (time.monotonic() < until and count + batch_size <= most):
-            yield from batch_images(itertools.islice(images, batch_size), batch_size, self._plan)
+            images = itertools.islice(self._next, batch_size)
+            yield from batch_images(images, batch_size, self._plan)
             count += batch_size
 
 

@@ -61,6 +61,14 @@ class Predicted:
     features: dict[str, list[npt.NDArray[np.float32]]] = field(default_factory=dict)
     seconds: float = 0.0
 
+    def first(self, count: int) -> "Predicted":
+        """Return what was said of the first `count` images."""
+        return Predicted(
+            self.predictions[:count],
+            [np.concatenate(self.embeddings)[:count]] if self.embeddings else [],
+            {name: [np.concatenate(maps)[:count]] for name, maps in self.features.items()},
+        )
+
 
 def output_schema(outputs: Sequence[str], carried: pa.Schema) -> pa.Schema:
     """Return every column that a row may have, in order.

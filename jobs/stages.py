@@ -61,11 +61,14 @@ class ChunkLabeller:
 
 def decode_chunk(batch: Batch, plan: Plan) -> Batch:
     """Fetch and decode a batch of one chunk; the encoded bytes end here."""
-    started_cpu = time.process_time()
+    started, started_cpu = time.monotonic(), time.process_time()
     size = unpack_table(batch["objects"][0]).num_rows
     ((rows, pixels),) = batch_images(read_chunk(batch, plan), size, plan)
-    cpu_s = time.process_time() - started_cpu
-    return {**batch, "rows": [pickle.dumps(rows)], "pixels": [pixels], "cpu_s": [cpu_s]}
+    took = {
+        "seconds": [time.monotonic() - started],
+        "cpu_s": [time.process_time() - started_cpu],
+    }
+    return {**batch, "rows": [pickle.dumps(rows)], "pixels": [pixels], **took}
 
 
 class ChunkPredictor:
@@ -146,7 +149,7 @@ def label_images(
         "objects": [len(rows)],
         "errors": [sum(row.error_kind is not None for row in rows)],
         "faults": [sum(row.error_kind in IMAGE_FAULTS for row in rows)],
-        "seconds": [ended - started],
+        "seconds": [ended - started + batch.get("seconds", [0.0])[0]],
         "model_s": [predicted.seconds],
         "write_s": [ended - predicted_at],
         "cpu_s": [cpu_clock() - started_cpu + batch.get("cpu_s", [0.0])[0]],

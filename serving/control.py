@@ -53,7 +53,8 @@ class Control:
             self._applying = None
         if models.are_as(wanted):
             return True
-        self._applying = asyncio.create_task(models.apply(wanted))
+        precisions = await self._ask("precisions")
+        self._applying = asyncio.create_task(models.apply(wanted, precisions))
         return False
 
     async def statistics(self, name: str = "", version: str = "") -> dict[str, Any]:

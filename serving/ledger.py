@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from model_repo.inception_v3.runtime import Precision
 from serving.statistics import Totals, add_totals
 
 SYNC_PERIOD_S = 0.5
@@ -24,10 +25,12 @@ class Loaded:
     Attributes:
         revision: the one of `Ledger.wanted` that it has tried last.
         error: why that failed.
+        precision: that it runs in since; None where that failed.
     """
 
     revision: int
     error: str | None = None
+    precision: Precision | None = None
 
 
 LOADING = Loaded(-1)  # for the first time
@@ -63,6 +66,18 @@ class Ledger:
         for key in silent:
             del self._replicas[key]
         return self._wanted
+
+    def precisions(self) -> dict[str, Precision]:
+        """Return what replicas run in that have loaded what is wanted.
+
+        Whoever comes later has to take the same, though `auto` may by then be something else.
+        """
+        return {
+            reference: state.precision
+            for replica in self._replicas.values()
+            for reference, state in replica.loaded.items()
+            if state.precision and state.revision == self._wanted.get(reference)
+        }
 
     def totals(self) -> Totals | None:
         """Return what was counted by all replicas, those that are gone included.

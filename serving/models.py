@@ -10,6 +10,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from model_repo.inception_v3 import Classifier, ModelError, RuntimeOptions
 from model_repo.inception_v3.locate import find_model
 from model_repo.inception_v3.repository import parse_config
+from model_repo.inception_v3.runtime import Precision
 from serving.config import ServingConfig, UserConfig
 from serving.errors import NotFoundError
 from serving.ledger import LOADING, Loaded
@@ -122,10 +123,14 @@ class Models:
             self.loaded[reference].revision >= revision for reference, revision in wanted.items()
         )
 
-    async def apply(self, wanted: dict[str, int]) -> None:
+    async def apply(self, wanted: dict[str, int], precisions: dict[str, Precision]) -> None:
         """Load and unload until what is there is what is wanted.
 
         A model that cannot be loaded again stays as it is; `loaded` has the reason.
+
+        Args:
+            wanted: reference → revision.
+            precisions: reference → what other replicas run it in, if there are any.
         """
         for reference in [key for key in self._served if key not in wanted]:
             del self._twins[reference]
@@ -136,7 +141,7 @@ class Models:
                 continue
             self.loaded.setdefault(reference, LOADING)
             try:
-                served = await asyncio.to_thread(self.load, reference)
+                served = await asyncio.to_thread(self.load, reference, precisions.get(reference))
             except Exception as exc:  # whatever a runtime has against it must not end the replica
                 known = isinstance(exc, ModelError | OSError)
                 logger.error("cannot load model %s: %s", reference, exc, exc_info=not known)
@@ -144,8 +149,8 @@ class Models:
             else:
                 self.put(reference, served, revision)
 
-    def load(self, reference: str) -> Served:
-        """Find one model, load it and warm it up.
+    def load(self, reference: str, precision: Precision | None = None) -> Served:
+        """Find one model, load it and warm it up; in the service's precision if none is given.
 
         Raises:
             ModelError: as `find_model` and `Classifier.load`.
@@ -153,12 +158,13 @@ class Models:
         model, weights = find_model(self._config.source(reference), S3Store())
         config = parse_config(model.folder.parent / "config.pbtxt")
         wait_s = config.dynamic_batching.max_queue_delay_microseconds / 1e6
-        classifier = Classifier.load(model, weights, self._options)
+        options = replace(self._options, precision=precision or self._options.precision)
+        classifier = Classifier.load(model, weights, options)
         used = classifier.options
         logger.info("model %s runs in %s on %s", reference, used.precision, used.runtime)
         predictor = Predictor(classifier, wait_s, self._decoders, self._metrics, self._statistics)
         complete = complete_config(config, model.spec)
-        complete.parameters["precision"].string_value = classifier.options.precision
+        complete.parameters["precision"].string_value = used.precision
         return Served(predictor, complete)
 
     def put(self, reference: str, served: Served, revision: int) -> None:
@@ -167,7 +173,8 @@ class Models:
         served.predictor.reconfigure(self._limits)
         self._served[reference] = served
         self._twins[reference] = Served(served.predictor, twin_config(served.config), encoded=True)
-        self.loaded[reference] = Loaded(revision)
+        precision = served.predictor.precision
+        self.loaded[reference] = Loaded(revision, precision=precision)
         if before is not None:
             before.predictor.close()
 

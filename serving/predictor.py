@@ -16,6 +16,7 @@ from ray import serve
 
 from model_repo.inception_v3 import Classifier, DecodeError
 from model_repo.inception_v3.preprocess import Preprocessed, preprocess
+from model_repo.inception_v3.runtime import Precision
 from serving.config import UserConfig
 from serving.image_cost import pixel_limit
 from serving.metrics import Metrics
@@ -96,6 +97,11 @@ class Predictor:
         self._max_pixels = 0
         self._warm_up()
         self._enqueue: Any = self._build_queue()
+
+    @property
+    def precision(self) -> Precision:
+        """Return what the network runs in."""
+        return self._classifier.options.precision
 
     @property
     def per_image_s(self) -> float:

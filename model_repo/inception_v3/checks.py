@@ -15,6 +15,7 @@ from model_repo.inception_v3.runtime import RuntimeOptions
 from model_repo.inception_v3.spec import ModelSpec
 
 CHECKS_SUFFIX = ".precision.json"
+NO_CHECKS = b"[]"
 THRESHOLD = 0.995  # of top-1, for `auto` to use a precision
 MIN_IMAGES = 200  # with fewer, a single image is more than the threshold leaves
 
@@ -104,15 +105,14 @@ def parse_checks(data: bytes | str, name: str) -> tuple[PrecisionCheck, ...]:
         ) from exc
 
 
-def read_checks(checkpoint: Path) -> tuple[PrecisionCheck, ...]:
-    """Read the checks that lie beside a checkpoint on this machine; there may be none.
+def read_checks(checkpoint: Path) -> bytes:
+    """Read what lies beside a checkpoint on this machine; there may be nothing.
 
     Raises:
-        RepositoryError: the file is damaged.
         OSError: it cannot be read.
     """
     path = checkpoint.with_name(checkpoint.name + CHECKS_SUFFIX)
-    return parse_checks(path.read_bytes(), str(path)) if path.is_file() else ()
+    return path.read_bytes() if path.is_file() else NO_CHECKS
 
 
 def format_checks(before: Iterable[PrecisionCheck], check: PrecisionCheck) -> bytes:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from model_repo.inception_v3.cache import cache_folder
-from model_repo.inception_v3.checks import CHECKS_SUFFIX, parse_checks
+from model_repo.inception_v3.checks import CHECKS_SUFFIX
 from model_repo.inception_v3.errors import RepositoryError
 from model_repo.inception_v3.repository import BUILTIN_REPOSITORY, Model, list_models, load_model
 from model_repo.inception_v3.weights import Weights, find_weights, is_untrained
@@ -135,11 +135,11 @@ def _with_checks(weights: Weights, copies: dict[Path, str], store: ObjectStore) 
         if is_s3(uri) and weights.path is not None and weights.path.is_relative_to(copy):
             origin = "/".join([uri, *weights.path.relative_to(copy).parts])
             name = f"{origin}{CHECKS_SUFFIX}"
-            checks = weights.checks
+            checks = weights.checks_file
             if store.head(name) is not None:
                 with store.open(name) as file:
-                    checks = parse_checks(file.read(), name)
-            return replace(weights, checks=checks, copied_from=origin)
+                    checks = file.read()
+            return replace(weights, checks_file=checks, copied_from=origin)
     return weights
 
 

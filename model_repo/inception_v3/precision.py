@@ -26,8 +26,11 @@ def choose_precision(
 
     Raises:
         ModelError: the runtime or the precision does not go with the device.
+        RepositoryError: the checks are damaged, and fp32 was not asked for.
     """
     resolved = options.resolve()
+    if options.precision == "fp32":  # which checks say nothing of
+        return resolved, None
     wanted = resolved.precision
     if options.precision == "auto":
         wanted = LOWER[resolved.device]

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
-from model_repo.inception_v3.checks import CHECKS_SUFFIX, PrecisionCheck, read_checks
+from model_repo.inception_v3.checks import (
+    CHECKS_SUFFIX,
+    NO_CHECKS,
+    PrecisionCheck,
+    parse_checks,
+    read_checks,
+)
 from model_repo.inception_v3.errors import WeightsError
 from model_repo.inception_v3.repository import BUILTIN_REPOSITORY, Model, read_labels
 
@@ -24,13 +30,13 @@ class Weights:
     Attributes:
         path: the checkpoint file, or None for seeded ones.
         sha256: of the file, or `untrained:<seed>`.
-        checks: precision checks that lie beside the file; some may be of what it was before.
+        checks_file: precision checks that lie beside the file, as they are stored.
         copied_from: the `s3://` uri that `path` is a copy of, if it is one.
     """
 
     path: Path | None
     sha256: str
-    checks: tuple[PrecisionCheck, ...] = ()
+    checks_file: bytes = NO_CHECKS
     copied_from: str | None = None
 
     @property
@@ -38,6 +44,15 @@ class Weights:
         """Return where their precision checks are kept, path or `s3://`; seeded ones have none."""
         origin = self.copied_from or self.path
         return f"{origin}{CHECKS_SUFFIX}" if origin else None
+
+    @property
+    def checks(self) -> tuple[PrecisionCheck, ...]:
+        """Return their precision checks; some may be of what the checkpoint was before.
+
+        Raises:
+            RepositoryError: they are damaged.
+        """
+        return parse_checks(self.checks_file, self.checks_uri or "")
 
     @property
     def seed(self) -> int:
@@ -59,7 +74,6 @@ def find_weights(model: Model, source: str | None = None) -> Weights:
 
     Raises:
         WeightsError: there are no such weights; the message says how to get some.
-        RepositoryError: the precision checks beside them are damaged.
     """
     if source is not None and is_untrained(source):
         seed = source.partition(":")[2] or "0"

@@ -13,7 +13,9 @@ ROWS = (
     ("job", "bound", "the bound: decode and network", "bound"),
     ("job", "job, local disk", "labelmill job, local disk", "ours"),
     ("job", "job, SeaweedFS", "labelmill job, S3 on the same cores", "ours"),
+    ("service", "HAProxy, 8 callers", "labelmill service with HAProxy, 8 callers", "ours"),
     ("service", "HAProxy, 32 callers", "labelmill service with HAProxy, 32 callers", "ours"),
+    ("service", "default proxy, 32 callers", "labelmill service, 32 callers", "ours"),
     ("job", "DataLoader", "DataLoader loop", "others"),
     ("job", "Daft", "Daft", "others"),
     ("service", "LitServe, 32 callers", "LitServe with our network, 32 callers", "others"),
@@ -92,7 +94,7 @@ def _footer(report: dict[str, Any]) -> str:
     machine = report["machine"]
     text = (
         f"{machine['cores']} cores of {machine['cpu']}, {report['date'][:10]}; fp32, JPEGs of "
-        "ImageNet's sizes; medians, start-up excluded"
+        f"ImageNet's sizes; medians of {report['settings']['repeats']}, start-up excluded"
     )
     return escape(text)
 

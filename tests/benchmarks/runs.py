@@ -47,7 +47,8 @@ class Run:
     def steady_state(self, lanes: int) -> Figures:
         """Return images/s and CPU ms per image, in all and by kind of process.
 
-        Storage that runs on this machine is a kind of its own, and not part of `cpu_ms`.
+        Storage that runs on this machine is a kind of its own, and not part of `cpu_ms`. What of
+        it is for decoding and the network, `compute_cpu_ms`, is there if the run notes it.
 
         Raises:
             ValueError: there were too few batches for a steady state.
@@ -57,8 +58,10 @@ class Run:
         window = self.tree.between(marks[0], marks[-1])
         images = self.trace.objects_within(marks[0].at_s, marks[-1].at_s)
         by_kind = {kind: used_s / images * 1000 for kind, used_s in window.by_kind.items()}
+        compute_s = self.trace.compute_s(start_s, end_s)
         return {
             "images_per_s": images / window.wall_s,
+            **({} if compute_s is None else {"compute_cpu_ms": compute_s * 1000}),
             "cpu_ms": sum(used for kind, used in by_kind.items() if kind != "storage"),
             **{f"{kind}_cpu_ms": used for kind, used in by_kind.items()},
         }

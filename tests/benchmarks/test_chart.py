@@ -11,7 +11,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 @pytest.fixture
 def figures(tmp_path):
-    job = Report(name="job", title="Job", columns={})
+    job = Report(name="job", title="Job", columns={}, settings={"repeats": 3})
     job.add(
         {
             "bound": [{"images_per_s": 20.0, "of_bound": 1.0, "cpu_ms": 100.0}],
@@ -45,6 +45,7 @@ def test_chart_says_the_figures_and_the_machine(figures, tmp_path):
     assert "75%, 15.0/s" in texts
     assert "200 ms" in texts
     assert json.loads(figures.read_text())["job"]["machine"]["cpu"] in texts[-1]
+    assert "medians of 3" in texts[-1]
 
 
 def test_chart_without_the_job_says_so(tmp_path):

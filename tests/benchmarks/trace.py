@@ -34,6 +34,10 @@ class Tracer:
         )
         self._last_s = now
 
+    def computed(self, objects: int, cpu_s: float) -> None:
+        """Note the CPU time that decoding and the network have used for some objects."""
+        self._write({"computed": objects, "cpu_s": cpu_s})
+
     def _write(self, facts: dict[str, Any]) -> None:
         line = json.dumps({"at_s": time.monotonic(), **facts}) + "\n"
         with self._path.open("a") as file:
@@ -55,11 +59,21 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Computed:
+    """CPU seconds of decoding and the network for some objects, which were done at `at_s`."""
+
+    at_s: float
+    objects: int
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
-    """Step → when it began; and all batches, in the order in which they were done."""
+    """Step → when it began; all batches, and what they computed, in the order they were done."""
 
     steps: dict[str, float]
     batches: list[Batch]
+    computed: list[Computed]
 
     @classmethod
     def read(cls, path: Path) -> "Trace":
@@ -71,6 +85,11 @@ class Trace:
                 Batch(line["at_s"] - line["seconds"], line["at_s"], line["objects"])
                 for line in lines
                 if "objects" in line
+            ],
+            [
+                Computed(line["at_s"], line["computed"], line["cpu_s"])
+                for line in lines
+                if "computed" in line
             ],
         )
 
@@ -102,3 +121,8 @@ class Trace:
     def objects_within(self, start_s: float, end_s: float) -> float:
         """Return how many objects were labelled in a span."""
         return sum(batch.objects_within(start_s, end_s) for batch in self.batches)
+
+    def compute_s(self, start_s: float, end_s: float) -> float | None:
+        """Return the CPU seconds of decoding and the network per object; None where not noted."""
+        done = [x for x in self.computed if start_s <= x.at_s <= end_s]
+        return sum(x.cpu_s for x in done) / sum(x.objects for x in done) if done else None

@@ -1,13 +1,21 @@
 """`labelmill …` that also writes a trace: python -m tests.benchmarks.traced_job TRACE label …"""
 
+import os
 import sys
+from pathlib import Path
 
+import jobs.pipeline
 from jobs.chunks import Summary
 from jobs.cli import main
 from jobs.progress import JobProgress
 from tests.benchmarks.trace import Tracer
+from tests.benchmarks.traced_stage import TRACE, TracedLabeller
 
-tracer = Tracer(sys.argv.pop(1))
+os.environ[TRACE] = sys.argv.pop(1)
+# For workers: they import `TracedLabeller`.
+paths = (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+tracer = Tracer(os.environ[TRACE])
 say, advance = JobProgress.say, JobProgress.advance
 
 
@@ -22,4 +30,5 @@ def traced_advance(self: JobProgress, summary: Summary) -> None:
 
 
 JobProgress.say, JobProgress.advance = traced_say, traced_advance
+jobs.pipeline.ChunkLabeller = TracedLabeller
 main()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import JobError
-from jobs.measure import count_cores, measure
+from jobs.measure import measure
 from jobs.sample import draw_sample
 from jobs.storage import Storage
 from tests.images import encode, photo
@@ -35,7 +35,7 @@ def test_every_stage_is_measured_and_nothing_is_left_behind(photos, tmp_path, pl
     assert list(measured.forward_cpu_s) == list(measured.forward_s) == [2]
     assert measured.forward_cpu_s[2] > measured.decode_cpu_s > 0
     assert measured.fetch_cpu_s > 0
-    assert measured.row_bytes > 1024  # an embedding has 8192; those of few images compress well
+    assert measured.row_bytes > 6000  # an embedding has 8192
     assert 0 < measured.had_cores <= measured.cores + 0.1
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
@@ -57,14 +57,3 @@ def test_a_model_that_cannot_be_loaded_is_an_error_of_measuring(photos, tmp_path
 
     with pytest.raises(JobError, match="is not the same on this machine"):
         measure(plan, sample(plan))
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"), [("max 100000", 8), ("350000 100000", 4), ("5000 100000", 1), ("", 8)]
-)
-def test_a_container_s_quota_counts(tmp_path, monkeypatch, text, expected):
-    (tmp_path / "cpu.max").write_text(text)
-    monkeypatch.setattr("jobs.measure._CGROUP_CPU", tmp_path / "cpu.max")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
-
-    assert count_cores() == expected

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -243,7 +244,9 @@ def test_a_job_goes_on_as_it_was_begun_though_its_check_is_gone(plan, note, run_
     Path(written).unlink()
 
     assert begun["rows"]["precision"] == "bf16"
-    assert run_job_here(plan())["rows"] == begun["rows"]
+    again = plan()
+    assert run_job_here(again)["rows"] == begun["rows"]
+    assert asdict(again.precision_check) == begun["precision_check"]  # and it says so
     assert verify(str(tmp_path / "out"), sample=4).same == 4
 
 

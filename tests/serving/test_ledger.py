@@ -129,3 +129,14 @@ def test_ledger_that_takes_over_wants_what_replicas_have(clock):
     clock[0] = 60
     assert after.sync("late", {}, {"b": Loaded(revision)}) == {"a": 0}
     assert after.load("b")["b"] > revision  # or replicas would think that they have it
+
+
+def test_who_comes_later_takes_the_precision_of_those_before():
+    ledger = Ledger(["a", "b"])
+    assert ledger.precisions() == {}
+
+    ledger.sync("one", {}, {"a": Loaded(0, precision="fp32"), "b": Loaded(0, "no weights")})
+
+    assert ledger.precisions() == {"a": "fp32"}
+    ledger.load("a")  # anew: what it is now is found out anew
+    assert ledger.precisions() == {}

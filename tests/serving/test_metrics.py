@@ -58,8 +58,9 @@ def counted(guarded) -> tuple[dict, int]:
     def settled() -> bool:
         found = grown()
         answered = found.get(("labelmill_requests_total", "http 200"), 0)
+        bad = found.get(("labelmill_requests_total", "http 422"), 0)
         refused = found.get(("labelmill_refused_requests_total", "413"), 0)
-        return answered >= 60 and refused >= 1
+        return answered >= 60 and bad >= 7 and refused >= 1
 
     wait_until(settled, 60)
     return grown(), len(replicas(guarded))

@@ -1,12 +1,15 @@
 """What `auto` is, by the checks beside the weights."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from model_repo.inception_v3.checks import format_checks
 from model_repo.inception_v3.classifier import Classifier
-from model_repo.inception_v3.errors import ModelError
+from model_repo.inception_v3.errors import ModelError, RepositoryError
 from model_repo.inception_v3.precision import choose_precision, explain_precision
 from model_repo.inception_v3.runtime import RuntimeOptions
 from model_repo.inception_v3.weights import Weights
@@ -24,7 +27,8 @@ def native(monkeypatch):
 @pytest.fixture
 def choose(small_spec):
     def choose(*checks, device="cpu", **options):
-        weights = Weights(None, "untrained:0", checks)
+        data = json.dumps([asdict(check) for check in checks]).encode()
+        weights = Weights(None, "untrained:0", data)
         return choose_precision(RuntimeOptions(device=device, **options), small_spec, weights)
 
     return choose
@@ -123,7 +127,7 @@ def test_a_precision_that_the_device_has_not_is_refused(choose):
     "avx512_bf16" not in Path("/proc/cpuinfo").read_text(), reason="this CPU computes no bf16"
 )
 def test_whoever_loads_a_classifier_gets_what_auto_is(small_model, small_spec):
-    weights = Weights(None, "untrained:0", (made_check(small_spec, "untrained:0"),))
+    weights = Weights(None, "untrained:0", format_checks([], made_check(small_spec, "untrained:0")))
     pixels = np.random.default_rng(0).integers(0, 256, (1, 3, 107, 107), dtype=np.uint8)
 
     def logits(**options):
@@ -133,3 +137,13 @@ def test_whoever_loads_a_classifier_gets_what_auto_is(small_model, small_spec):
 
     np.testing.assert_array_equal(auto.logits, lower.logits)
     assert not np.array_equal(auto.logits, full.logits)
+
+
+def test_damaged_checks_are_in_the_way_of_nobody_who_asks_for_fp32(small_spec):
+    weights = Weights(Path("model.pt"), "abc", b"{")
+
+    options, _ = choose_precision(RuntimeOptions(precision="fp32"), small_spec, weights)
+
+    assert options.precision == "fp32"
+    with pytest.raises(RepositoryError, match=r"model\.pt\.precision\.json is damaged"):
+        choose_precision(RuntimeOptions(), small_spec, weights)

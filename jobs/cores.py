@@ -1,0 +1,20 @@
+"""How many cores this process may use."""
+
+import os
+from pathlib import Path
+
+# A container's CPU time and the period that it is for: of cgroups version 2, then of version 1.
+_QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def count_cores(cgroup: Path = _CGROUP) -> int:
+    """Return how many cores this process may use, by its affinity and its container's quota."""
+    cores = len(os.sched_getaffinity(0))
+    for names in _QUOTAS:
+        try:
+            quota, period = " ".join((cgroup / name).read_text() for name in names).split()
+            cores = min(cores, int(quota) // int(period)) if int(quota) > 0 else cores
+        except (OSError, ValueError):  # another version's, or "max"
+            continue
+    return max(1, cores)

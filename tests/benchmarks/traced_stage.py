@@ -1,0 +1,41 @@
+"""A job's actor that also traces what decoding and the network alone take of its CPU time.
+
+So a job is compared with what it computes itself, at the same moment: from one minute to the next,
+a shared machine may be a fifth faster or slower.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jobs.read
+from jobs.stages import ChunkLabeller
+from tests.benchmarks.trace import Tracer
+
+TRACE = "LABELMILL_BENCHMARK_TRACE"
+
+
+class TracedLabeller(ChunkLabeller):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._tracer = Tracer(os.environ[TRACE])
+        self._used_s = {"decode": 0.0, "forward": 0.0}  # one thread each
+        jobs.read.preprocess = self._timed("decode", jobs.read.preprocess)
+        self._classifier.predict = self._timed("forward", self._classifier.predict)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        before = sum(self._used_s.values())
+        summary = super().__call__(batch)
+        self._tracer.computed(summary["objects"][0], sum(self._used_s.values()) - before)
+        return summary
+
+    def _timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any, **options: Any) -> Any:
+            started = time.thread_time()
+            try:
+                return function(*arguments, **options)
+            finally:
+                self._used_s[name] += time.thread_time() - started
+
+        return timed
