@@ -102,8 +102,12 @@ def run_dataset(dataset: Dataset) -> Iterator[Summary]:
         JobError: a worker failed; the message is the worker's own where it has one.
     """
     try:
-        for row in dataset.iter_rows():
-            yield Summary(**{**row, "total": row["total"] or None})
+        # Without prefetching, which would keep back each summary until there is another.
+        options: dict[str, Any] = {"batch_format": "pyarrow", "prefetch_batches": 0}
+        tables: Iterable[pa.Table] = dataset.iter_batches(batch_size=None, **options)
+        for table in tables:
+            for row in table.to_pylist():
+                yield Summary(**{**row, "total": row["total"] or None})
     except RayError as exc:
         raise _explain(exc) from exc
 

@@ -6,15 +6,14 @@ from tests.benchmarks.trace import Batch, Trace, Tracer
 
 
 def trace_of(*spans, objects=10):
-    return Trace({}, [Batch(began, ended, objects) for began, ended in spans], [])
+    return Trace({}, [Batch(began, ended, objects) for began, ended in spans])
 
 
 def test_what_is_written_is_read(tmp_path):
     tracer = Tracer(path := tmp_path / "trace")
     tracer.step("checking")
-    tracer.batch(32, seconds=2.0)
+    tracer.batch(32, seconds=2.0, compute_s=1.6)
     tracer.batch(8)
-    tracer.computed(40, 2.0)
     tracer.step("checking")  # again: the first time counts
 
     trace = Trace.read(path)
@@ -24,7 +23,7 @@ def test_what_is_written_is_read(tmp_path):
     assert (first.objects, first.ended_s - first.began_s) == (32, pytest.approx(2.0))
     assert second.began_s == pytest.approx(first.ended_s, abs=0.1)
     assert trace.compute_s(0, time.monotonic()) == 0.05
-    assert trace.compute_s(0, first.ended_s) is None
+    assert trace.compute_s(first.ended_s, time.monotonic()) is None  # of the second alone
 
 
 def test_steady_state_of_one_lane_leaves_out_the_first_batch():

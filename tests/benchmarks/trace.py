@@ -26,17 +26,20 @@ class Tracer:
         """Note that a step begins."""
         self._write({"step": name})
 
-    def batch(self, objects: int, seconds: float | None = None) -> None:
-        """Note that a batch is done; it began so long ago, by default when the last was done."""
-        now = time.monotonic()
-        self._write(
-            {"objects": objects, "seconds": now - self._last_s if seconds is None else seconds}
-        )
-        self._last_s = now
+    def batch(
+        self, objects: int, seconds: float | None = None, compute_s: float | None = None
+    ) -> None:
+        """Note that a batch is done.
 
-    def computed(self, objects: int, cpu_s: float) -> None:
-        """Note the CPU time that decoding and the network have used for some objects."""
-        self._write({"computed": objects, "cpu_s": cpu_s})
+        Args:
+            objects: that it had.
+            seconds: since it began; by default since the one before was done.
+            compute_s: CPU seconds that decoding and the network have used for it, if known.
+        """
+        now = time.monotonic()
+        seconds = now - self._last_s if seconds is None else seconds
+        self._write({"objects": objects, "seconds": seconds, "compute_s": compute_s})
+        self._last_s = now
 
     def _write(self, facts: dict[str, Any]) -> None:
         line = json.dumps({"at_s": time.monotonic(), **facts}) + "\n"
@@ -46,11 +49,15 @@ class Tracer:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some objects that were labelled together, between two moments of the monotonic clock."""
+    """Some objects that were labelled together, between two moments of the monotonic clock.
+
+    `compute_s` are the CPU seconds of decoding and the network, where they are known.
+    """
 
     began_s: float
     ended_s: float
     objects: int
+    compute_s: float | None = None
 
     def objects_within(self, start_s: float, end_s: float) -> float:
         """Return its share of objects that fall into a span, as if they came evenly."""
@@ -59,21 +66,11 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Computed:
-    """CPU seconds of decoding and the network for some objects, which were done at `at_s`."""
-
-    at_s: float
-    objects: int
-    cpu_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class Trace:
-    """Step → when it began; all batches, and what they computed, in the order they were done."""
+    """Step → when it began; and all batches, in the order in which they were done."""
 
     steps: dict[str, float]
     batches: list[Batch]
-    computed: list[Computed]
 
     @classmethod
     def read(cls, path: Path) -> "Trace":
@@ -82,14 +79,14 @@ class Trace:
         return cls(
             {line["step"]: line["at_s"] for line in reversed(lines) if "step" in line},
             [
-                Batch(line["at_s"] - line["seconds"], line["at_s"], line["objects"])
+                Batch(
+                    began_s=line["at_s"] - line["seconds"],
+                    ended_s=line["at_s"],
+                    objects=line["objects"],
+                    compute_s=line["compute_s"],
+                )
                 for line in lines
                 if "objects" in line
-            ],
-            [
-                Computed(line["at_s"], line["computed"], line["cpu_s"])
-                for line in lines
-                if "computed" in line
             ],
         )
 
@@ -124,5 +121,9 @@ class Trace:
 
     def compute_s(self, start_s: float, end_s: float) -> float | None:
         """Return the CPU seconds of decoding and the network per object; None where not noted."""
-        done = [x for x in self.computed if start_s <= x.at_s <= end_s]
-        return sum(x.cpu_s for x in done) / sum(x.objects for x in done) if done else None
+        known = [
+            (batch.compute_s, batch.objects)
+            for batch in self.batches
+            if batch.compute_s is not None and start_s < batch.ended_s <= end_s
+        ]
+        return sum(x for x, _ in known) / sum(x for _, x in known) if known else None

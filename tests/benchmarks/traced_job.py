@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import jobs.pipeline
-from jobs.chunks import Summary
 from jobs.cli import main
 from jobs.progress import JobProgress
 from tests.benchmarks.trace import Tracer
@@ -16,7 +15,7 @@ os.environ[TRACE] = sys.argv.pop(1)
 paths = (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 tracer = Tracer(os.environ[TRACE])
-say, advance = JobProgress.say, JobProgress.advance
+say = JobProgress.say
 
 
 def traced_say(self: JobProgress, step: str) -> None:
@@ -24,11 +23,6 @@ def traced_say(self: JobProgress, step: str) -> None:
     say(self, step)
 
 
-def traced_advance(self: JobProgress, summary: Summary) -> None:
-    tracer.batch(summary.objects, summary.seconds)
-    advance(self, summary)
-
-
-JobProgress.say, JobProgress.advance = traced_say, traced_advance
+JobProgress.say = traced_say
 jobs.pipeline.ChunkLabeller = TracedLabeller
 main()

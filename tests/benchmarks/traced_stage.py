@@ -1,4 +1,4 @@
-"""A job's actor that also traces what decoding and the network alone take of its CPU time.
+"""A job's actor that also writes the trace, with the CPU time of decoding and the network alone.
 
 So a job is compared with what it computes itself, at the same moment: from one minute to the next,
 a shared machine may be a fifth faster or slower.
@@ -25,9 +25,10 @@ class TracedLabeller(ChunkLabeller):
         self._classifier.predict = self._timed("forward", self._classifier.predict)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        before = sum(self._used_s.values())
+        before, began = sum(self._used_s.values()), time.monotonic()
         summary = super().__call__(batch)
-        self._tracer.computed(summary["objects"][0], sum(self._used_s.values()) - before)
+        compute_s = sum(self._used_s.values()) - before
+        self._tracer.batch(summary["objects"][0], time.monotonic() - began, compute_s)
         return summary
 
     def _timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
