@@ -1,4 +1,5 @@
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,13 @@ import pytest
 from jobs.seaweedfs import S3Server, run_seaweedfs
 
 S3_FIXTURES = {"seaweedfs", "s3_environment", "s3_bucket", "s3_client"}
+
+
+def pytest_configure() -> None:
+    # A shell without job control starts what it puts into the background with Ctrl-C ignored, and
+    # children inherit that; some tests interrupt theirs.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
