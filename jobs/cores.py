@@ -10,7 +10,8 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 def count_cores(cgroup: Path = _CGROUP) -> int:
     """Return how many cores this process may use, by its affinity and its container's quota."""
-    cores = len(os.sched_getaffinity(0))
+    has_affinity = hasattr(os, "sched_getaffinity")  # not on macOS
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     for names in _QUOTAS:
         try:
             quota, period = " ".join((cgroup / name).read_text() for name in names).split()

@@ -53,17 +53,22 @@ class _Costs:
     Attributes:
         cores: stage → CPU seconds.
         actor: stage → seconds of an actor.
-        overlaps: whether an actor does its stages side by side, rather than in turn.
+        in_hand: chunks of an actor; while it computes one, the rows of others are written.
     """
 
     cores: dict[Stage, float]
     actor: dict[Stage, float]
-    overlaps: bool
+    in_hand: int
 
     @property
     def actor_s(self) -> float:
         """Return the seconds between two objects of one actor."""
-        return max(self.actor.values()) if self.overlaps else sum(self.actor.values())
+        return max(self.actor["model"], sum(self.actor.values()) / self.in_hand)
+
+    @property
+    def actor_bound(self) -> Stage:
+        """Return the stage that decides those."""
+        return "model" if self.actor_s == self.actor["model"] else _largest(self.actor)
 
 
 def make_forecast(measured: Measurement, plan: Plan) -> Forecast:
@@ -81,10 +86,11 @@ def make_forecast(measured: Measurement, plan: Plan) -> Forecast:
     if plan.spec.actors == "auto":
         actors = _choose_actors(costs, min(network, of_cores), plan)
     of_actors = actors / costs.actor_s
+    writers = actors * costs.in_hand
     bounds: list[tuple[float, Stage]] = [
         (network, "network"),
         (of_cores, _largest(costs.cores)),
-        (of_actors, _largest(costs.actor)),
+        (of_actors, costs.actor_bound),
     ]
     images_per_s, bound = min(bounds)
     return Forecast(
@@ -95,7 +101,7 @@ def make_forecast(measured: Measurement, plan: Plan) -> Forecast:
             "network": network,
             "decode": cpus / costs.cores["decode"],
             "model": min(cpus / costs.cores["model"], actors / costs.actor["model"]),
-            "write": min(cpus / costs.cores["write"], actors / costs.actor["write"]),
+            "write": min(cpus / costs.cores["write"], writers / costs.actor["write"]),
         },
         images_per_s=images_per_s,
         cpu_s_per_image=sum(costs.cores.values()),
@@ -117,7 +123,7 @@ def _costs(measured: Measurement, batch_size: int, plan: Plan) -> _Costs:
     forward_cpu_s = measured.forward_cpu_s[size] * good
     # On CPUs an actor has a core for itself; what it waits for when others have it is no cost.
     forward_s = measured.forward_s[size] * good if plan.num_gpus else forward_cpu_s
-    write_s = max(measured.write_s, measured.write_cpu_s) / plan.chunks_in_hand
+    write_s = max(measured.write_s, measured.write_cpu_s)
     return _Costs(
         cores={
             "network": measured.fetch_cpu_s,
@@ -126,7 +132,7 @@ def _costs(measured: Measurement, batch_size: int, plan: Plan) -> _Costs:
             "write": measured.write_cpu_s,
         },
         actor={"model": forward_s, "write": write_s},
-        overlaps=plan.chunks_in_hand > 1,
+        in_hand=plan.chunks_in_hand,
     )
 
 

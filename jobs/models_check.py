@@ -3,7 +3,6 @@
 list → draw some → fetch → decode → both networks → compare → a file beside the weights
 """
 
-import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.chunks import Summary
+from jobs.cores import count_cores
 from jobs.errors import JobError, SpecError, StorageError
 from jobs.inputs import OBJECT_SCHEMA, open_source
 from jobs.isolation import read_carefully
@@ -144,7 +144,7 @@ def _make_plan(spec: JobSpec, storage: Storage) -> tuple[Plan, RuntimeOptions]:
     precision = spec.precision
     spec = with_absolute_paths(spec).model_copy(update={"precision": "fp32"})
     source = open_source(spec.input, storage, image_column=spec.image_column)
-    cpus = os.cpu_count() or 1
+    cpus = count_cores()
     try:
         device = RuntimeOptions(runtime=spec.runtime).resolve().device
         precision = LOWER[device] if precision == "auto" else precision

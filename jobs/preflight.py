@@ -51,7 +51,9 @@ def make_plan(
         storage.write(layout.probe, b"labelmill")
         storage.delete([layout.probe])
     with _as_spec_errors():
-        find_model(spec, storage)
+        _, weights = find_model(spec, storage)
+        if spec.precision != "fp32":
+            _ = weights.checks  # damaged ones are said before Ray is started
     plan = resolve_plan(spec, source, storage, start_ray(), first_rows=first_rows)
     if not spec.output:
         return plan

@@ -1,6 +1,7 @@
 """`_labelmill/job.json`: what was asked, with what it was done, and what came of it."""
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
@@ -12,6 +13,7 @@ from jobs.spec import ROW_OPTIONS
 from jobs.storage import Storage
 from model_repo.inception_v3 import ModelError
 from model_repo.inception_v3.checks import PrecisionCheck, parse_checks
+from model_repo.inception_v3.errors import RepositoryError
 from model_repo.inception_v3.precision import is_native
 
 _PACKAGES = (
@@ -117,9 +119,11 @@ def keep_precision(plan: Plan, record: dict[str, Any] | None, *, overwrite: bool
 
 
 def _recorded_check(plan: Plan, record: dict[str, Any]) -> PrecisionCheck | None:
-    """Return the check by which the recorded job's precision was chosen."""
-    check = record["precision_check"]
-    return parse_checks(json.dumps([check]), plan.layout.job)[0] if check else None
+    """Return the check by which the recorded job's precision was chosen, if it can be read."""
+    check = record.get("precision_check")
+    with suppress(RepositoryError):  # another release's; all that it is for is a note
+        return parse_checks(json.dumps([check]), plan.layout.job)[0] if check else None
+    return None
 
 
 def is_starting_over(record: dict[str, Any]) -> bool:

@@ -33,6 +33,7 @@ SERVICER = "serving.grpc.servicer:add_inference_service"
 
 # Behind the service's own limit, which answers in JSON: Serve's is for what gets past that.
 _MAX_REQUESTS = 512
+_WRAPPING_BYTES = 64 * 1024  # that a request has around it between proxy and replica
 _CPUS = 0.5  # of a replica without a GPU: a rolling update has to find room for twice as many
 
 
@@ -103,7 +104,9 @@ def _replica_resources(
 
 def _check_models(config: ServingConfig) -> None:
     for reference in config.models:
-        find_model(config.source(reference), S3Store())
+        _, weights = find_model(config.source(reference), S3Store())
+        if config.precision != "fp32":
+            _ = weights.checks  # damaged ones are said here, before there are replicas
 
 
 def _start_serve(config: ServingConfig) -> None:
@@ -143,6 +146,7 @@ def _environment(config: ServingConfig) -> dict[str, str]:
         "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
         # Serve's own proxy asks a replica by gRPC: by an actor's task, a request takes 4 ms more.
         "RAY_SERVE_PROXY_USE_GRPC": "1",
+        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(config.max_body_bytes + _WRAPPING_BYTES),
         # No message is read whole that would be refused after it.
         "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(config.max_body_bytes),
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": shield.CALLBACK,

@@ -5,7 +5,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from model_repo.inception_v3.locate import list_repository
-from serving.errors import BadRequestError, NotFoundError, UnimplementedError
+from model_repo.inception_v3.runtime import Precision
+from serving.errors import (
+    BadRequestError,
+    NotFoundError,
+    UnavailableError,
+    UnimplementedError,
+)
 from serving.ledger import SYNC_PERIOD_S
 from serving.models import repository_name
 from serving.service import Service
@@ -53,9 +59,18 @@ class Control:
             self._applying = None
         if models.are_as(wanted):
             return True
-        precisions = await self._ask("precisions")
-        self._applying = asyncio.create_task(models.apply(wanted, precisions))
+        self._applying = asyncio.create_task(models.apply(wanted, self._agree))
         return False
+
+    async def _agree(self, reference: str, revision: int, precision: Precision) -> Precision:
+        """Ask the ledger for the precision that all replicas take, until there is one."""
+        while True:
+            try:
+                agreed: Precision = await self._ask("agree", reference, revision, precision)
+            except UnavailableError:
+                await asyncio.sleep(_POLL_S)
+            else:
+                return agreed
 
     async def statistics(self, name: str = "", version: str = "") -> dict[str, Any]:
         """Return the statistics of one model, or of all, since this version of the service began.

@@ -52,6 +52,7 @@ class Ledger:
         self._revision = 0
         self._replicas: dict[str, _Replica] = {}
         self._counted: dict[str, Totals] = {}
+        self._agreed: dict[str, tuple[int, Precision]] = {}  # reference → since which revision
 
     def sync(self, replica_id: str, counted: Totals, loaded: dict[str, Loaded]) -> dict[str, int]:
         """Take what a replica has counted since it began; return what is wanted."""
@@ -61,23 +62,25 @@ class Ledger:
         if replica_id not in self._replicas and now - self._began < _TOLD_S:
             for reference, state in loaded.items():  # for the ledger before this one
                 self._wanted.setdefault(reference, state.revision)
+        for reference, state in loaded.items():
+            if state.precision:
+                self.agree(reference, state.revision, state.precision)
         self._replicas[replica_id] = _Replica(now, loaded)
         silent = [key for key, one in self._replicas.items() if now - one.heard > _SILENT_S]
         for key in silent:
             del self._replicas[key]
         return self._wanted
 
-    def precisions(self) -> dict[str, Precision]:
-        """Return what replicas run in that have loaded what is wanted.
+    def agree(self, reference: str, revision: int, precision: Precision) -> Precision:
+        """Return what all replicas run a revision in: what the first of them has chosen.
 
-        Whoever comes later has to take the same, though `auto` may by then be something else.
+        By the time that another comes, `auto` may be something else.
         """
-        return {
-            reference: state.precision
-            for replica in self._replicas.values()
-            for reference, state in replica.loaded.items()
-            if state.precision and state.revision == self._wanted.get(reference)
-        }
+        since, agreed = self._agreed.get(reference, (-1, precision))
+        if since < revision:
+            self._agreed[reference] = revision, precision
+            return precision
+        return agreed
 
     def totals(self) -> Totals | None:
         """Return what was counted by all replicas, those that are gone included.

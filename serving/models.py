@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from model_repo.inception_v3 import Classifier, ModelError, RuntimeOptions
+from model_repo.inception_v3 import Classifier, Model, ModelError, RuntimeOptions, Weights
 from model_repo.inception_v3.locate import find_model
+from model_repo.inception_v3.precision import choose_precision, is_native
 from model_repo.inception_v3.repository import parse_config
 from model_repo.inception_v3.runtime import Precision
 from serving.config import ServingConfig, UserConfig
@@ -21,6 +22,9 @@ from serving.statistics import Statistics
 from serving.storage import S3Store
 
 logger = logging.getLogger("ray.serve")
+
+# `serving.ledger.Ledger.agree`, which is in another process.
+Agree = Callable[[str, int, Precision], Awaitable[Precision]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +127,14 @@ class Models:
             self.loaded[reference].revision >= revision for reference, revision in wanted.items()
         )
 
-    async def apply(self, wanted: dict[str, int], precisions: dict[str, Precision]) -> None:
+    async def apply(self, wanted: dict[str, int], agree: Agree) -> None:
         """Load and unload until what is there is what is wanted.
 
         A model that cannot be loaded again stays as it is; `loaded` has the reason.
 
         Args:
             wanted: reference → revision.
-            precisions: reference → what other replicas run it in, if there are any.
+            agree: asks the ledger for the precision that all replicas take.
         """
         for reference in [key for key in self._served if key not in wanted]:
             del self._twins[reference]
@@ -141,7 +145,7 @@ class Models:
                 continue
             self.loaded.setdefault(reference, LOADING)
             try:
-                served = await asyncio.to_thread(self.load, reference, precisions.get(reference))
+                served = await self.load(reference, revision, agree)
             except Exception as exc:  # whatever a runtime has against it must not end the replica
                 known = isinstance(exc, ModelError | OSError)
                 logger.error("cannot load model %s: %s", reference, exc, exc_info=not known)
@@ -149,22 +153,39 @@ class Models:
             else:
                 self.put(reference, served, revision)
 
-    def load(self, reference: str, precision: Precision | None = None) -> Served:
-        """Find one model, load it and warm it up; in the service's precision if none is given.
+    async def load(self, reference: str, revision: int, agree: Agree) -> Served:
+        """Find one model, load it in the precision that all replicas take, and warm it up.
 
         Raises:
-            ModelError: as `find_model` and `Classifier.load`.
+            ModelError: as `find_model` and `Classifier.load`, or this machine cannot do what the
+                others do.
         """
+        model, weights, options = await asyncio.to_thread(self._find, reference)
+        agreed = await agree(reference, revision, options.precision)
+        return await asyncio.to_thread(
+            self._build, reference, model, weights, replace(options, precision=agreed)
+        )
+
+    def _find(self, reference: str) -> tuple[Model, Weights, RuntimeOptions]:
         model, weights = find_model(self._config.source(reference), S3Store())
+        options, _ = choose_precision(self._options, model.spec, weights)
+        return model, weights, options
+
+    def _build(
+        self, reference: str, model: Model, weights: Weights, options: RuntimeOptions
+    ) -> Served:
+        if self._options.precision == "auto" and not is_native(options):
+            raise ModelError(
+                f"other replicas run model {reference!r} in {options.precision}, in which this "
+                "machine does not compute; start the service with precision=fp32"
+            )
         config = parse_config(model.folder.parent / "config.pbtxt")
         wait_s = config.dynamic_batching.max_queue_delay_microseconds / 1e6
-        options = replace(self._options, precision=precision or self._options.precision)
         classifier = Classifier.load(model, weights, options)
-        used = classifier.options
-        logger.info("model %s runs in %s on %s", reference, used.precision, used.runtime)
+        logger.info("model %s runs in %s on %s", reference, options.precision, options.runtime)
         predictor = Predictor(classifier, wait_s, self._decoders, self._metrics, self._statistics)
         complete = complete_config(config, model.spec)
-        complete.parameters["precision"].string_value = used.precision
+        complete.parameters["precision"].string_value = options.precision
         return Served(predictor, complete)
 
     def put(self, reference: str, served: Served, revision: int) -> None:

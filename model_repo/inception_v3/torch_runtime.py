@@ -54,7 +54,10 @@ def load_network(spec: ModelSpec, weights: Weights, options: RuntimeOptions) -> 
     torch.set_num_threads(options.threads)
     network = Network(spec, load_state_dict(weights, spec)).to(options.device)
     network.stages.to(dtype=_DTYPES[options.precision])
-    return network.to(memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)
+    if options.device == "cuda":
+        torch.cuda.synchronize()  # it will be used on other streams
+    return network
 
 
 def build_step(network: Network, names: Sequence[str]) -> Step:
@@ -90,9 +93,11 @@ def run_in_parts(run: Runtime, free_memory: Callable[[], None] = torch.cuda.empt
             part = pixels[start : start + (largest or len(pixels))]
             outputs = _run_if_it_fits(run, part)
             if outputs is None:
+                free_memory()  # perhaps that helps
+                outputs = _run_if_it_fits(run, part)
+            if outputs is None:
                 with lock:  # another thread may have found it too large as well
                     largest = min(largest or len(part), len(part) // 2)
-                free_memory()
                 continue
             parts.append(outputs)
             start += len(part)

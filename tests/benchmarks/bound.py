@@ -11,6 +11,7 @@ import sys
 import time
 from typing import Any
 
+from jobs.cores import count_cores
 from tests.benchmarks.harness import Figures
 
 _IMAGES = 100
@@ -18,7 +19,7 @@ _IMAGES = 100
 
 def measure_bound(seconds: float, precision: str = "fp32") -> Figures:
     """Return images/s of all cores, and CPU ms per image of decoding and of the network."""
-    cores = len(os.sched_getaffinity(0))
+    cores = count_cores()
     command = [sys.executable, "-m", "tests.benchmarks.bound", str(seconds), precision]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # what Ray gives an actor of one CPU
     pipe = subprocess.PIPE

@@ -25,6 +25,7 @@ from model_repo.inception_v3.postprocess import softmax
 from model_repo.inception_v3.repository import BUILTIN_REPOSITORY, read_labels
 from tests.benchmarks.images import make_photo
 
+SIZES = (32, 64, 128, 256)  # of batches, beside the one asked for
 CORES = len(os.sched_getaffinity(0))
 
 
@@ -76,6 +77,7 @@ def make_bench(arguments: argparse.Namespace, folder: Path) -> Bench:
     """Prepare everything; `folder` is for temporary files."""
     device = torch.device(arguments.device)
     quick = arguments.quick
+    batch_size = 2 if quick else arguments.batch_size
     labels = read_labels(BUILTIN_REPOSITORY / "inception_v3" / "labels.txt")
     model = Model(replace(INCEPTION_V3, labels=labels), folder)
     return Bench(
@@ -84,8 +86,8 @@ def make_bench(arguments: argparse.Namespace, folder: Path) -> Bench:
         weights=keep_weights(find_weights(model, arguments.weights), model, folder),
         options=RuntimeOptions(device=arguments.device, runtime="torch").resolve(),
         photos=[make_photo(500, 375, seed) for seed in range(2 if quick else 48)],
-        sizes=(2,) if quick else (32, 64, 128, 256) if device.type == "cuda" else (8,),
-        batch_size=2 if quick else arguments.batch_size,
+        sizes=tuple(sorted({batch_size, *(SIZES if device.type == "cuda" and not quick else ())})),
+        batch_size=batch_size,
         processes=1 if quick else arguments.processes or CORES,
         seconds=0.1 if quick else 2,
         rounds=1 if quick else 5,

@@ -1,6 +1,8 @@
 """`labelmill plan`, and a job that makes use of it."""
 
 import json
+import os
+import time
 from dataclasses import replace
 
 import pytest
@@ -11,6 +13,7 @@ from jobs.estimate import estimate, with_forecast
 from jobs.progress import JobProgress
 from jobs.spec import load_job_spec
 from jobs.storage import Storage
+from model_repo.inception_v3.cache import cache_folder
 from tests.images import encode, photo
 from tests.jobs.test_forecast import CPU
 
@@ -111,6 +114,25 @@ def test_what_costs_something_else_is_measured_anew(photos, tmp_path, tune):
     for options in ({"emit": "embedding"}, {"runtime": "torch"}):
         plan = tune(photos, tmp_path / "out", never, **options)
         assert plan.forecast is None
+
+
+def test_what_was_measured_long_ago_is_measured_anew(photos, tmp_path, tune):
+    tune(photos, tmp_path / "out", measured_as(CPU), batch_size="auto")
+    long_ago = time.time() - 31 * 24 * 3600
+    for path in cache_folder("measurements").iterdir():
+        os.utime(path, (long_ago, long_ago))
+
+    assert tune(photos, tmp_path / "out", never, batch_size=16).forecast is None
+    new = replace(CPU, at="2027-01-01T10:00:00+00:00")
+    plan = tune(photos, tmp_path / "out", measured_as(new), batch_size="auto")
+    assert plan.forecast["measured"]["at"] == new.at
+
+
+def test_where_rows_are_written_counts(photos, tmp_path, tune, s3_environment, s3_bucket):
+    tune(photos, f"s3://{s3_bucket}/one", measured_as(CPU), batch_size="auto")
+
+    assert tune(photos, f"s3://{s3_bucket}/two", never).forecast
+    assert tune(photos, tmp_path / "out", never).forecast is None
 
 
 def test_a_job_goes_on_where_nothing_can_be_measured(photos, tmp_path, tune, capsys):

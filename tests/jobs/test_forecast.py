@@ -93,7 +93,8 @@ def test_on_cpus_what_costs_most_of_the_cores_is_the_bound(plan_for, changes, ex
         (2, {}, ("decode", 16 / 0.0025)),
         (2, {"fetch_per_s": 3000.0}, ("network", 3000.0)),
         # Four chunks are in hand: three are written while one is computed.
-        (1, {"write_s": 0.002}, ("write", 4 / 0.002)),
+        (1, {"write_s": 0.0005}, ("model", 1 / 0.0002)),
+        (1, {"write_s": 0.002}, ("write", 4 / 0.0022)),
     ],
 )
 def test_on_gpus_the_cores_decode_beside(plan_for, gpus, changes, expected):

@@ -115,6 +115,15 @@ def test_pixels_of_either_datatype_give_the_same_scores(client, protocol):
     np.testing.assert_allclose(floats.as_numpy("classification"), scores, atol=1e-6)
 
 
+def test_as_many_images_as_a_batch_has_come_through(client, protocol):
+    module = MODULES[protocol]
+    pixels = np.resize(PIXELS, (32, 3, 299, 299))  # 8.6 MB: more than gRPC lets through by itself
+
+    scores = client.infer("inception_v3", _pixels(module, pixels)).as_numpy("classification")
+
+    assert scores.shape == (32, 1000)
+
+
 def test_encoded_images_are_classified_and_the_id_comes_back(client, protocol, any_service):
     module = MODULES[protocol]
     best = any_service.post(JPEG).json()["predictions"][0]["labels"][0]

@@ -131,12 +131,20 @@ def test_ledger_that_takes_over_wants_what_replicas_have(clock):
     assert after.load("b")["b"] > revision  # or replicas would think that they have it
 
 
-def test_who_comes_later_takes_the_precision_of_those_before():
-    ledger = Ledger(["a", "b"])
-    assert ledger.precisions() == {}
+def test_all_replicas_take_the_precision_that_the_first_has_chosen():
+    ledger = Ledger(["a"])
 
-    ledger.sync("one", {}, {"a": Loaded(0, precision="fp32"), "b": Loaded(0, "no weights")})
+    assert ledger.agree("a", 0, "fp32") == "fp32"
+    assert ledger.agree("a", 0, "bf16") == "fp32"
+    (revision,) = ledger.load("a").values()
+    assert ledger.agree("a", revision, "bf16") == "bf16"  # loaded anew, it is chosen anew
+    assert ledger.agree("a", 0, "fp32") == "bf16"
 
-    assert ledger.precisions() == {"a": "fp32"}
-    ledger.load("a")  # anew: what it is now is found out anew
-    assert ledger.precisions() == {}
+
+def test_another_ledger_hears_what_was_agreed_with_the_one_before():
+    ledger = Ledger(["a"])
+
+    ledger.sync("one", {}, {"a": Loaded(7, precision="fp32"), "b": Loaded(3, "no weights")})
+
+    assert ledger.agree("a", 0, "bf16") == "fp32"
+    assert ledger.agree("b", 3, "bf16") == "bf16"

@@ -3,9 +3,8 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from model_repo.inception_v3 import RuntimeOptions
+from model_repo.inception_v3 import ModelError, RuntimeOptions
 from serving.config import ServingConfig
 from serving.ledger import Loaded
 
@@ -31,27 +30,34 @@ def test_model_asked_for_in_vain_keeps_no_replica_from_starting():
 def test_whatever_loading_raises_is_the_models_own_trouble(monkeypatch):
     models = build(models="a")
 
-    def run_out_of_memory(reference: str, precision: str | None) -> None:
+    async def run_out_of_memory(*_: object) -> None:
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(models, "load", run_out_of_memory)
 
-    asyncio.run(models.apply({"a": 0}, {}))
+    asyncio.run(models.apply({"a": 0}, Mock()))
 
     assert models.loaded == {"a": Loaded(0, "out of memory")}
     assert models.are_as({"a": 0})
 
 
-def test_model_runs_in_what_other_replicas_run_it_in(monkeypatch):
-    models = build(models="a,b")
-    asked = {}
+@pytest.mark.parametrize("computes", [True, False])
+def test_model_runs_in_what_the_replicas_have_agreed_on(monkeypatch, computes):
+    monkeypatch.setattr("model_repo.inception_v3.openvino_runtime.computes_bf16", lambda: computes)
+    models = build(models="inception_v3", weights="untrained")
+    used = []
 
-    def load(reference: str, precision: str | None) -> Any:
-        asked[reference] = precision
-        return Mock(config=ModelConfig(name=reference))
+    def load(model: Any, weights: Any, options: RuntimeOptions) -> Any:
+        used.append(options.precision)
+        raise ModelError("far enough")
 
-    monkeypatch.setattr(models, "load", load)
+    monkeypatch.setattr("serving.models.Classifier.load", load)
 
-    asyncio.run(models.apply({"a": 0, "b": 0}, {"a": "bf16"}))
+    async def agree(*asked: object) -> str:
+        assert asked == ("inception_v3", 4, "fp32")
+        return "bf16"
 
-    assert asked == {"a": "bf16", "b": None}
+    asyncio.run(models.apply({"inception_v3": 4}, agree))
+
+    assert used == ["bf16"] * computes
+    assert ("does not compute" in models.loaded["inception_v3"].error) is not computes
