@@ -54,7 +54,7 @@ _JOB_OPTIONS = (
     click.option(
         "--batch-size",
         metavar="N|auto",
-        help="Images of a forward pass; auto measures.  [default: the model's; on GPUs 128 at least]",
+        help="Images of a forward pass; auto measures.  [default: the model's; GPUs: 128 or more]",
     ),
     click.option(
         "--num-gpus", type=float, help="GPUs per actor.  [default: 1 where there are any]"
