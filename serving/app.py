@@ -33,7 +33,6 @@ SERVICER = "serving.grpc.servicer:add_inference_service"
 
 # Behind the service's own limit, which answers in JSON: Serve's is for what gets past that.
 _MAX_REQUESTS = 512
-_WRAPPING_BYTES = 64 * 1024  # that a request has around it between proxy and replica
 _CPUS = 0.5  # of a replica without a GPU: a rolling update has to find room for twice as many
 
 
@@ -144,9 +143,6 @@ def _environment(config: ServingConfig) -> dict[str, str]:
         # and replicas add up their metrics. That takes as much CPU time as a replica's requests.
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
         "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
-        # Serve's own proxy asks a replica by gRPC: by an actor's task, a request takes 4 ms more.
-        "RAY_SERVE_PROXY_USE_GRPC": "1",
-        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(config.max_body_bytes + _WRAPPING_BYTES),
         # No message is read whole that would be refused after it.
         "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(config.max_body_bytes),
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": shield.CALLBACK,

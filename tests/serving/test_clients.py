@@ -117,7 +117,7 @@ def test_pixels_of_either_datatype_give_the_same_scores(client, protocol):
 
 def test_as_many_images_as_a_batch_has_come_through(client, protocol):
     module = MODULES[protocol]
-    pixels = np.resize(PIXELS, (32, 3, 299, 299))  # 8.6 MB: more than gRPC lets through by itself
+    pixels = np.resize(PIXELS, (32, 3, 299, 299))  # 8.6 MB: gRPC itself would stop at 4
 
     scores = client.infer("inception_v3", _pixels(module, pixels)).as_numpy("classification")
 
