@@ -60,7 +60,8 @@ def running_ray(*, verbose: bool) -> Iterator[Resources]:
                 total = ray.cluster_resources()  # type: ignore[no-untyped-call]
                 yield Resources(int(total.get("CPU", 1)), int(total.get("GPU", 0)))
             finally:
-                ray.shutdown()
+                with _kept_sigterm():
+                    ray.shutdown()
 
 
 def _check_reachable(address: str) -> None:
@@ -126,7 +127,7 @@ def _raylets_off_stdout(verbose: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _kept_sigterm() -> Iterator[None]:
-    """Undo what Ray makes of SIGTERM when it starts: it would abort the process."""
+    """Undo what Ray makes of SIGTERM when it starts or ends: it would abort the process."""
     handler = signal.getsignal(signal.SIGTERM)
     yield
     if threading.current_thread() is threading.main_thread():
@@ -153,6 +154,9 @@ def _configure(verbose: bool) -> None:
     if "RAY_ADDRESS" not in os.environ:
         # Nobody restarts a Ray of our own; by default it waits 60 s.
         os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "5")
+        # By default it has workers started before the driver may go on, and waits for ever if one
+        # of them dies while it starts.
+        os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
         for name, value in _IDLE_LESS.items():
             os.environ.setdefault(name, value)
     if not verbose:

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 LABELMILL = (sys.executable, "-m", "jobs")
-RUN_LIMIT_S = 150.0
+RUN_LIMIT_S = 240.0  # Ray waits a minute for a worker that died while it started
 # Ray's own workers end with their raylet. Its agents and monitors, which know nothing of the job,
 # may take a minute to notice.
 LEAVE_LIMIT_S = 15.0

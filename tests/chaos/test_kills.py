@@ -44,7 +44,7 @@ SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(10_00
 FAULT_RATE = 0.1
 CLEAN_TRIES = 3
 DONE = (0, 3)
-PYTHON_S_OWN = (1, -signal.SIGTERM, -signal.SIGINT)  # before the command begins or after it ends
+PYTHON_S_OWN = (1, -signal.SIGTERM, -signal.SIGINT)  # before it begins, and when Ray ends
 
 Start = Callable[..., Job]
 Struck = list[tuple[Process, signal.Signals]]
@@ -100,9 +100,11 @@ def test_every_row_is_there_once_whatever_is_killed(
     for kills in chaos.runs:
         if not done:
             job = run()
-            done = end(job, [hit for kill in kills if (hit := strike(job, kill, site.place))])
+            done = end(
+                job, [hit for kill in kills if (hit := strike(job, kill, site.place))], site.place
+            )
     for _ in range(CLEAN_TRIES):
-        done = done or end(run(), [])
+        done = done or end(run(), [], site.place)
     assert done, f"not done after {CLEAN_TRIES} runs that nobody disturbed"
     check_dataset(site.place, tmp_path / "copy", reference)
 
@@ -132,22 +134,22 @@ def strike(job: Job, kill: Kill, place: Place) -> tuple[Process, signal.Signals]
     return (victim, number) if hit else None
 
 
-def end(job: Job, struck: Struck) -> bool:
+def end(job: Job, struck: Struck, place: Place) -> bool:
     """Wait for a run's end and check it; say whether the job is done."""
     code = job.wait()
     print(f"  {job.age_s:5.1f} s: exit code {code}")
-    check_ending(job, code, allowed_codes(job, struck))
+    check_ending(job, code, allowed_codes(job, struck, place))
     return code in DONE
 
 
-def allowed_codes(job: Job, struck: Struck) -> tuple[int, ...]:
+def allowed_codes(job: Job, struck: Struck, place: Place) -> tuple[int, ...]:
     """Return how a run may end: the death of a worker is no reason not to finish."""
     allowed = set(DONE)
     for process, number in struck:
         if process.role == "driver" and number == signal.SIGKILL:
             allowed.add(-signal.SIGKILL)
         elif process.role == "driver":
-            is_running = "checking" in job.said and " images labelled" not in job.said
+            is_running = "checking" in job.said and "_SUCCESS" not in place.names()
             allowed |= {130} if is_running else {130, *PYTHON_S_OWN}
         elif process.role in ("raylet", "gcs_server", "bystander"):  # a raylet ends with its agents
             allowed.add(1)
@@ -175,11 +177,11 @@ def test_a_finished_job_labels_what_is_new_or_changed(
 ):
     folder = write_photos(images, tmp_path / "input")
     place = LocalPlace(tmp_path / "out")
-    assert end(start(folder, place.uri), [])
+    assert end(start(folder, place.uri), [], place)
     (folder / "000.jpg").write_bytes(images["001.jpg"])
     (folder / "new.jpg").write_bytes(encode(photo(400, 300, seed=999), "JPEG"))
 
-    assert end(start(folder, place.uri), [])
+    assert end(start(folder, place.uri), [], place)
 
     rows = read_rows(place.root)
     assert rows.keys() == {*reference, "new.jpg"}

@@ -62,6 +62,17 @@ def test_a_worker_that_is_killed_costs_no_row(folder, tmp_path):
     assert "70 of 70 images labelled, no errors" in done.stdout
 
 
+def test_a_worker_that_dies_while_it_starts_holds_up_nothing(folder, tmp_path):
+    killed = tmp_path / "killed"
+    soon = {"RAY_worker_register_timeout_seconds": "10"}  # else Ray misses it after a minute
+
+    done = labelmill(folder, tmp_path / "out", KILL_AT="worker", KILL_ONCE=str(killed), **soon)
+
+    assert killed.exists()
+    assert done.returncode == 0, done.stderr
+    assert "70 of 70 images labelled, no errors" in done.stdout
+
+
 def test_workers_that_always_die_end_the_job_and_the_same_command_continues(folder, tmp_path):
     command = (folder, tmp_path / "out", "--actors", "1", "--limit", "8")
 

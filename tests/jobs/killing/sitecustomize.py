@@ -1,7 +1,8 @@
 """Kills Python processes of a job at chosen places; on PYTHONPATH, every process imports it.
 
-KILL_AT is `start` (where a decoder is imported), `decode` (of an image that holds MAGIC), or one of
-FUNCTIONS; KILL_ONCE names a file that makes it happen only once.
+KILL_AT is `worker` (before a worker of Ray's has said that it is there), `start` (where a decoder
+is imported), `decode` (of an image that holds MAGIC), or one of FUNCTIONS; KILL_ONCE names a file
+that makes it happen only once.
 """
 
 import os
@@ -70,7 +71,10 @@ class Finder:
         return spec
 
 
-if KILL_AT == "start":
+if KILL_AT == "worker":
+    if any(part.endswith("/default_worker.py") for part in sys.orig_argv):
+        die()
+elif KILL_AT == "start":
     sys.meta_path.insert(0, Finder("simplejpeg", lambda _: die()))
 elif KILL_AT == "decode":
     sys.meta_path.insert(0, Finder("simplejpeg", patch_decoder))
