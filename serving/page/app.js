@@ -10,6 +10,7 @@ let running = 0;
 let models = [];
 let token = "";
 let asking = null; // the promise that all who wait for a token share
+let declined = 0; // when the person last gave none: not asked again for what was under way
 
 const $ = (id) => document.getElementById(id);
 const isBusy = (item) => item.state === "waiting" || item.state === "sending";
@@ -231,7 +232,7 @@ async function request({ file, type, address }, signal) {
     const body = await response.json().catch(() => ({}));
     const totalMs = performance.now() - start;
     if (response.status === 401) {
-      if (used !== token || (await askToken(used))) return null;
+      if (used !== token || (start > declined && (await askToken(used)))) return null;
       return NO_TOKEN;
     }
     const prediction = body.predictions?.[0];
@@ -364,7 +365,10 @@ function askToken(refused) {
     dialog.onclose = () => {
       const used = dialog.returnValue === "used";
       asking = null;
-      if (!used) queue.splice(0).forEach((item) => showFailure(item, NO_TOKEN));
+      if (!used) {
+        declined = performance.now();
+        queue.splice(0).forEach((item) => showFailure(item, NO_TOKEN));
+      }
       resolve(used);
     };
     dialog.showModal();

@@ -335,6 +335,27 @@ def test_token_may_be_given_later(page, picture):
     assert page.locator("#summary").inner_text() == "6 images, 6 labelled"
 
 
+def test_token_is_asked_for_once_though_refusals_come_late(page, picture):
+    late = []
+
+    def hold(route):
+        late.append(route)
+
+    page.route(CLASSIFY, hold)
+    page.set_input_files("#files", [picture] * 3)
+    while len(late) < 3:
+        page.wait_for_timeout(20)
+
+    late.pop().fulfill(status=401, json={"error": "unauthorized"})
+    page.get_by_role("dialog").wait_for()
+    page.keyboard.press("Escape")
+    while late:
+        late.pop().fulfill(status=401, json={"error": "unauthorized"})
+
+    for card in finished(page, 3).all():
+        assert "wants a token" in card.locator(".state").inner_text()
+
+
 # --- curl -----------------------------------------------------------------------------------------
 
 
