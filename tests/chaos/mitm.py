@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from jobs.seaweedfs import free_ports
+
 ADDON = Path(__file__).with_name("mitm_faults.py")
 START_LIMIT_S = 60.0
 
@@ -29,9 +31,7 @@ def faulty_storage(
     upstream: str, folder: Path, *rules: dict[str, Any], seed: int = 7
 ) -> Iterator[str]:
     """Run a reverse proxy that follows the rules; yields its url."""
-    with socket.socket() as chosen:
-        chosen.bind(("127.0.0.1", 0))
-        port = chosen.getsockname()[1]
+    (port,) = free_ports(1)
     options = {
         "mode": f"reverse:{upstream}",
         "listen_host": "127.0.0.1",

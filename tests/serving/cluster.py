@@ -14,12 +14,12 @@ from typing import Any
 import httpx
 import yaml
 
+from jobs.seaweedfs import free_ports
 from tests.serving.processes import of_session
 from tests.serving.service import (
     ROOT,
     RunningService,
     clean_environment,
-    free_ports,
     ray_folder,
     wait_until,
     wait_until_ready,
