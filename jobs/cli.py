@@ -57,7 +57,7 @@ _JOB_OPTIONS = (
         help="Images of a forward pass; auto measures.  [default: the model's; GPUs: 128 or more]",
     ),
     click.option(
-        "--num-gpus", type=float, help="GPUs per actor.  [default: 1 where there are any]"
+        "--num-gpus", type=float, help="GPU per actor, at most 1.  [default: 1 where there are any]"
     ),
     click.option(
         "--actors",

@@ -18,6 +18,7 @@ from jobs.spec import JobSpec
 from jobs.storage import Storage, to_uri
 from model_repo.inception_v3 import ModelError, RuntimeOptions, prepare
 from model_repo.inception_v3.precision import choose_precision
+from model_repo.inception_v3.runtime import count_shares
 
 # So many objects are tried before "may list, may not read" is said of the whole input.
 _TRIED_OBJECTS = 5
@@ -161,11 +162,6 @@ def _choose_gpus(spec: JobSpec, resources: Resources) -> float:
             f"--num-gpus {spec.num_gpus:g}: the cluster has {resources.gpus} GPUs in all"
         )
     return spec.num_gpus
-
-
-def count_shares(gpus: int, num_gpus: float) -> int:
-    """Return how many actors fit; a share of a GPU is of one GPU."""
-    return gpus // int(num_gpus) if num_gpus >= 1 else gpus * int(1 / num_gpus)
 
 
 @contextmanager

@@ -83,8 +83,8 @@ class JobSpec(BaseModel):
     @field_validator("num_gpus")
     @classmethod
     def _check_num_gpus(cls, value: float | None) -> float | None:
-        if value is not None and value > 1 and not value.is_integer():
-            raise ValueError(f"{value:g} is neither a share of one GPU nor a whole number")
+        if value is not None and value > 1:
+            raise ValueError(f"{value:g} is more than 1; an actor uses one GPU (see --actors)")
         return value
 
     @property

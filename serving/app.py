@@ -23,6 +23,7 @@ from ray.serve.schema import LoggingConfig
 
 from model_repo.inception_v3 import ModelError
 from model_repo.inception_v3.locate import find_model
+from model_repo.inception_v3.runtime import count_shares
 from serving.config import ConfigError, ServingConfig, UserConfig, load_config
 from serving.deployment import LEDGER, NAME, Labelmill
 from serving.http import shield
@@ -33,7 +34,7 @@ SERVICER = "serving.grpc.servicer:add_inference_service"
 
 # Behind the service's own limit, which answers in JSON: Serve's is for what gets past that.
 _MAX_REQUESTS = 512
-_CPUS = 0.5  # of a replica without a GPU: a rolling update has to find room for twice as many
+_SHARE = 0.5  # of a core or GPU for a replica: a rolling update has to find room for twice as many
 
 
 def build_app(args: dict[str, Any]) -> Application:
@@ -91,14 +92,15 @@ def _replica_resources(
     config: ServingConfig, resources: dict[str, float]
 ) -> tuple[float, float, int]:
     """Return the CPUs and GPUs of a replica, and how many replicas the cluster has room for."""
-    num_gpus = config.num_gpus
+    cpus, gpus = resources.get("CPU", 1), int(resources.get("GPU", 0))
+    num_gpus, most = config.num_gpus, gpus
     if num_gpus is None:
-        num_gpus = 1 if resources.get("GPU") else 0
-    cpus = resources.get("CPU", 1)
+        num_gpus = _SHARE if gpus and config.runtime != "openvino" else 0
+    elif num_gpus:
+        most = count_shares(max(1, gpus), num_gpus)
     if not num_gpus:
-        return config.num_cpus or _CPUS, 0, int(cpus)
-    most = resources.get("GPU", 1) / num_gpus
-    return config.num_cpus or max(1, int(cpus / most / 2)), num_gpus, int(most)
+        return config.num_cpus or _SHARE, 0, int(cpus / max(1, config.num_cpus or 1))
+    return config.num_cpus or max(1, int(cpus / most / 2)), num_gpus, most
 
 
 def _check_models(config: ServingConfig) -> None:
@@ -139,7 +141,7 @@ def _environment(config: ServingConfig) -> dict[str, str]:
     return {
         # At Ray's own 15, a replica would get next to nothing beside anything else that runs.
         "RAY_worker_niceness": "0",
-        # By default Ray starts workers first, and waits for ever if one of them dies while it starts.
+        # By default it starts workers first, and waits for ever if one dies while it starts.
         "RAY_prestart_worker_first_driver": "0",
         # By default ten times a second each: the controller looks whether all is as it should be,
         # and replicas add up their metrics. That takes as much CPU time as a replica's requests.

@@ -5,7 +5,7 @@ what needs new ones. Arguments arrive as text, `key=value`.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -64,7 +64,7 @@ class ServingConfig(UserConfig):
         model_repository: folder or `s3://` prefix; `None` is the built-in one.
         weights, labels: of the one model that is served, in the words of `labelmill label`.
         min_replicas, max_replicas: `None` is one for each core or GPU of the cluster.
-        num_cpus, num_gpus: of a replica; `None` is a GPU where there is one.
+        num_cpus, num_gpus: of a replica, at most one GPU; `None` is half of one where there is any.
         tokens_file: SHA-256 of the bearer tokens, one a line; `LABELMILL_TOKENS` holds the same.
         host: that `serve run` listens on; gRPC, which Serve has listen on all interfaces, answers
             this machine only where `host` is a loopback address.
@@ -83,7 +83,7 @@ class ServingConfig(UserConfig):
     upscale_delay_s: NonNegativeFloat = 3
     downscale_delay_s: NonNegativeFloat = 120
     num_cpus: PositiveFloat | None = None
-    num_gpus: NonNegativeFloat | None = None
+    num_gpus: Annotated[float, Field(ge=0, le=1)] | None = None
     tokens_file: Path | None = None
     token_hashes: tuple[str, ...] = Field(default=(), repr=False)
     host: str = "127.0.0.1"
@@ -104,6 +104,8 @@ class ServingConfig(UserConfig):
             raise ValueError(
                 f"max_replicas {self.max_replicas} is below min_replicas {self.min_replicas}"
             )
+        if self.num_gpus and self.runtime == "openvino":
+            raise ValueError("num_gpus: the openvino runtime runs on CPUs; use runtime=torch")
         return self
 
     def source(self, reference: str) -> ModelSource:

@@ -38,9 +38,14 @@ class Labelmill(GrpcMethods):
     """One replica. Serve routes to it once it is made, which is when its models are warm."""
 
     async def __init__(self, config: ServingConfig) -> None:  # type: ignore[misc]
-        threads = max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1)))
+        resources = ray.get_runtime_context().get_assigned_resources()
+        threads = max(1, int(resources.get("CPU", 1)))
         options = RuntimeOptions(
-            runtime=config.runtime, precision=config.precision, threads=threads
+            # Ray does not hide GPUs from those that have none of them.
+            device="cuda" if resources.get("GPU") else "cpu",
+            runtime=config.runtime,
+            precision=config.precision,
+            threads=threads,
         )
         _give_back_large_blocks()
         # Two at least: a large image in one of them is then not in everybody's way.

@@ -90,6 +90,11 @@ def count_gpus() -> int:
     return torch.cuda.device_count()
 
 
+def count_shares(gpus: int, num_gpus: float) -> int:
+    """Return how many processes fit on `gpus`, if each takes `num_gpus` ≤ 1 of one."""
+    return gpus * int(1 / num_gpus)
+
+
 def _has_cuda() -> bool:
     import torch  # noqa: PLC0415
 

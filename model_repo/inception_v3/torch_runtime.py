@@ -31,7 +31,7 @@ def build_torch_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOptio
     names = options.output_names
     device = torch.device(options.device)
     if options.device == "cpu":
-        return run_in_parts(DeviceRunner(build_step(network, names), names, device))
+        return DeviceRunner(build_step(network, names), names, device)
     # CUDA graphs rather than torch.compile, which takes half a minute for each size of batch, in
     # each process. Batches of few sizes, so that few graphs are recorded and cuDNN, which tries its
     # kernels for each size, does so rarely.
@@ -77,7 +77,7 @@ def gpu_name() -> str:
     return torch.cuda.get_device_name()
 
 
-def run_in_parts(run: Runtime, free_memory: Callable[[], None] = torch.cuda.empty_cache) -> Runtime:
+def run_in_parts(run: Runtime, free_memory: Callable[[], None]) -> Runtime:
     """Halve batches that the device's memory does not hold, and remember what it does hold.
 
     The returned runtime raises `ModelError` where not even one image fits.
@@ -95,6 +95,11 @@ def run_in_parts(run: Runtime, free_memory: Callable[[], None] = torch.cuda.empt
             if outputs is None:
                 free_memory()  # perhaps that helps
                 outputs = _run_if_it_fits(run, part)
+            if outputs is None and len(part) == 1:
+                raise ModelError(
+                    "the device has not enough free memory for one image; end what else runs on "
+                    "it, or share it among fewer actors (--num-gpus 1)"
+                )
             if outputs is None:
                 with lock:  # another thread may have found it too large as well
                     largest = min(largest or len(part), len(part) // 2)
@@ -115,11 +120,6 @@ def _run_if_it_fits(
     try:
         return run(pixels)
     except RuntimeError as exc:
-        if not any(words in str(exc) for words in _OUT_OF_MEMORY):
-            raise
-        if len(pixels) > 1:
+        if any(words in str(exc) for words in _OUT_OF_MEMORY):
             return None
-        raise ModelError(
-            "the device has not enough free memory for one image; end what else runs on it, or "
-            "share it among fewer actors (--num-gpus 1)"
-        ) from exc
+        raise

@@ -124,7 +124,7 @@ def test_gpus_are_used_where_there_are_any(plan_on_gpus):
     assert plan.batch_size == 128
 
 
-@pytest.mark.parametrize(("num_gpus", "most"), [(0.5, 8), (0.3, 12), (0.7, 4), (2, 2)])
+@pytest.mark.parametrize(("num_gpus", "most"), [(0.5, 8), (0.3, 12), (0.7, 4), (1, 4)])
 def test_as_many_actors_as_fit_share_the_gpus(plan_on_gpus, num_gpus, most):
     plan = plan_on_gpus(num_gpus=num_gpus, batch_size=16)
 

@@ -54,6 +54,7 @@ def test_only_a_forecast_needs_no_output():
         ({**PLACES, "actors": "0"}, "--actors: '0': MIN must be at least 1"),
         ({**PLACES, "actors": "5:2"}, "--actors: '5:2': MIN must be at least 1 and no more"),
         ({**PLACES, "actors": "many"}, "--actors: 'many' is not auto, MIN or MIN:MAX"),
+        ({**PLACES, "num_gpus": 2}, "--num-gpus: 2 is more than 1; an actor uses one GPU"),
         ({**PLACES, "batch_size": "0"}, "--batch-size: '0' is neither auto nor a number of"),
         ({**PLACES, "batch_size": "8.5"}, "--batch-size: '8.5' is neither auto nor a number"),
         ({**PLACES, "runtime": "tensorrt"}, "--runtime: input should be 'auto', 'torch'"),

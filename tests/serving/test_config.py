@@ -30,6 +30,8 @@ def test_defaults_keep_to_this_machine():
         ({"max_pixels": "many"}, ["max_pixels", "'many'"]),
         ({"min_replicas": "0"}, ["min_replicas", "'0'"]),
         ({"min_replicas": "3", "max_replicas": "2"}, ["max_replicas", "2", "3"]),
+        ({"num_gpus": "2"}, ["num_gpus", "'2'"]),
+        ({"num_gpus": "1", "runtime": "openvino"}, ["num_gpus", "runtime=torch"]),
         ({"runtime": "tensorrt"}, ["runtime", "'tensorrt'"]),
         ({"models": "a,b", "weights": "untrained"}, ["weights", "one model"]),
         ({"tokens_file": "/nowhere/tokens"}, ["tokens", "/nowhere/tokens"]),

@@ -1,4 +1,5 @@
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from model_repo.inception_v3.network import Network
 from model_repo.inception_v3.runtime import padded_size
 from model_repo.inception_v3.torch_runtime import build_step, run_in_parts
 
+in_parts = partial(run_in_parts, free_memory=lambda: None)
 PIXELS = np.arange(37, dtype=np.uint8).reshape(37, 1)
 
 
@@ -36,7 +38,7 @@ class Device:
 
 @pytest.mark.parametrize("capacity", [1, 2, 5, 18, 19, 36])
 def test_a_batch_that_does_not_fit_gives_what_it_would_whole(capacity):
-    outputs = run_in_parts(Device(capacity))(PIXELS)
+    outputs = in_parts(Device(capacity))(PIXELS)
 
     expected = Device(100)(PIXELS)
     assert list(outputs) == list(expected)
@@ -46,7 +48,7 @@ def test_a_batch_that_does_not_fit_gives_what_it_would_whole(capacity):
 
 def test_the_size_that_fits_is_remembered():
     device = Device(10)
-    run = run_in_parts(device)
+    run = in_parts(device)
 
     run(PIXELS)
     assert device.sizes == [9, 9, 9, 9, 1]
@@ -57,7 +59,7 @@ def test_the_size_that_fits_is_remembered():
 def test_a_batch_that_fits_is_run_as_it_is():
     device = Device(37)
 
-    run_in_parts(device)(PIXELS)
+    in_parts(device)(PIXELS)
 
     assert device.sizes == [37]
 
@@ -65,19 +67,19 @@ def test_a_batch_that_fits_is_run_as_it_is():
 def test_libraries_without_memory_count_too():
     device = Device(20, RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"))
 
-    run_in_parts(device)(PIXELS)
+    in_parts(device)(PIXELS)
 
     assert max(device.sizes) == 18
 
 
 def test_memory_for_not_even_one_image_is_said_with_the_remedy():
     with pytest.raises(ModelError, match=r"not enough free memory for one image.*--num-gpus 1"):
-        run_in_parts(Device(0))(PIXELS)
+        in_parts(Device(0))(PIXELS)
 
 
 def test_every_thread_takes_the_size_that_fits():
     device = Device(10)
-    run = run_in_parts(device)
+    run = in_parts(device)
 
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(run, [PIXELS] * 30))
@@ -86,17 +88,22 @@ def test_every_thread_takes_the_size_that_fits():
     assert set(device.sizes) == {9, 1}
 
 
-def test_memory_is_freed_before_the_next_attempt():
-    attempts = []
+@pytest.mark.parametrize(
+    ("images", "attempts"), [(20, [20, "free", 20, 10, 10]), (1, [1, "free", 1])]
+)
+def test_memory_is_freed_before_the_next_attempt(images, attempts):
+    tried = []
     device = Device(10)
 
     def run(pixels):
-        attempts.append(len(pixels))
+        tried.append(len(pixels))
+        if images == 1 and len(tried) == 1:
+            raise device.error
         return device(pixels)
 
-    run_in_parts(run, lambda: attempts.append("free"))(PIXELS[:20])
+    run_in_parts(run, lambda: tried.append("free"))(PIXELS[:images])
 
-    assert attempts == [20, "free", 20, 10, 10]
+    assert tried == attempts
 
 
 def test_a_padded_batch_gives_what_it_would_alone(small_spec, small_state_dict):
@@ -115,4 +122,4 @@ def test_a_padded_batch_gives_what_it_would_alone(small_spec, small_state_dict):
 
 def test_other_errors_are_passed_on():
     with pytest.raises(RuntimeError, match="shape"):
-        run_in_parts(Device(0, RuntimeError("shape mismatch")))(PIXELS)
+        in_parts(Device(0, RuntimeError("shape mismatch")))(PIXELS)
