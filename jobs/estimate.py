@@ -159,7 +159,7 @@ def _samples(plan: Plan, storage: Storage) -> Iterator[Sample]:
 
 
 def _remember(plan: Plan, measured: Measurement) -> None:
-    path = _cache_path(plan, plan.spec.fixed_batch_size, _place(plan.spec.output))
+    path = _cache_path(plan, *_special(plan.spec))
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     with suppress(OSError):  # a cache that cannot be written is no reason to fail
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -168,15 +168,24 @@ def _remember(plan: Plan, measured: Measurement) -> None:
 
 
 def _recall(plan: Plan) -> Measurement | None:
-    """Return the measurement that is closest: of its place of output, of its batch size alone."""
-    places = dict.fromkeys((_place(plan.spec.output), None))
-    sizes = dict.fromkeys((plan.spec.fixed_batch_size, None))
-    for place, batch_size in itertools.product(places, sizes):
-        path = _cache_path(plan, batch_size, place)
+    """Return the measurement that is closest: what was special about it, this plan has as well."""
+    for facts in itertools.product(*(dict.fromkeys((x, None)) for x in _special(plan.spec))):
+        path = _cache_path(plan, *facts)
         with suppress(OSError, ValueError, TypeError, KeyError):  # none, or of another release
             if time.time() - path.stat().st_mtime < _FRESH_S:
                 return Measurement.from_json(json.loads(path.read_text()))
     return None
+
+
+def _special(spec: JobSpec) -> tuple[str | int | None, ...]:
+    """Return where rows are written, the one batch size, most actors, and objects if they are few.
+
+    Each is None where a measurement is of no place, every size, all actors that there is room for,
+    or as many objects as it wants.
+    """
+    few = spec.limit if spec.limit and spec.limit < sample_size() else None
+    actors = spec.actor_range[1] if spec.actor_range else None
+    return _place(spec.output), spec.fixed_batch_size, actors, few
 
 
 def _place(output: str) -> str | None:
@@ -186,20 +195,14 @@ def _place(output: str) -> str | None:
     return "/".join(output.split("/")[:3]) if is_s3(output) else "disk"
 
 
-def _cache_path(plan: Plan, batch_size: int | None, place: str | None) -> Path:
-    """Name a measurement by all that it depends on.
-
-    Args:
-        plan: of what was measured.
-        batch_size: the only one that was tried, if there was only one.
-        place: where rows were written, if anywhere.
-    """
+def _cache_path(plan: Plan, *special: str | int | None) -> Path:
+    """Name a measurement by all that it depends on, with what is special about it."""
     where = os.environ.get("RAY_ADDRESS") or platform.node()
     rows = {name: x for name, x in what_decides_rows(plan).items() if name != "limit"}
     gpus = plan.resources.gpus if plan.num_gpus else 0
     facts = (
         *(where, plan.resources.cpus, gpus, version("labelmill")),
-        *(rows, plan.options, plan.num_gpus, batch_size, place),
+        *(rows, plan.options, plan.num_gpus, special),
     )
     digest = hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
     return cache_folder("measurements") / f"{digest}.json"

@@ -15,15 +15,15 @@ from jobs.cores import count_cores
 from jobs.errors import FetchError, JobError
 from jobs.fetch import FETCH_THREADS, fetch_images
 from jobs.plan import Plan
-from jobs.preflight import count_shares
 from jobs.rehearse import Cost, RehearsalProcess
 from jobs.storage import Fetched, Storage
 from model_repo.inception_v3 import ModelError
+from model_repo.inception_v3.runtime import count_shares
 
 # A larger batch has to be faster by this to be worth its memory.
 BATCH_GAIN = 1.03
 
-_MOST_THREADS = 128
+_MOST_THREADS = 512  # more than one process can keep busy: it is then known to be the limit
 _FETCH_S = 10.0
 _FETCH_BYTES = 256 * 1024 * 1024
 _CLIENT_BOUND = 0.7  # of a core, that one process spends on fetching when it can no more

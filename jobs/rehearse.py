@@ -83,11 +83,14 @@ class Rehearsal:
 
         As many threads do so as chunks are in hand.
         """
+        made = []
+        if self._plan.separate_decode:  # an actor with a GPU gets its batches as they are
+            made = list(self._make(batch_size, max(1, len(self._images) // batch_size)))
         with ThreadPoolExecutor(self._plan.chunks_in_hand) as pool:
 
             def predict(until: float) -> list[tuple[list[Row], Predicted]]:
                 count = self._plan.chunks_in_hand
-                supplies = [self._supply(batch_size, until) for _ in range(count)]
+                supplies = [self._supply(batch_size, until, made) for _ in range(count)]
                 return list(pool.map(self._predict, supplies))
 
             predict(0)  # to warm up
@@ -139,13 +142,20 @@ class Rehearsal:
         for layer, maps in predicted.features.items():
             self._predicted.features.setdefault(layer, []).extend(maps)
 
-    def _supply(self, batch_size: int, until: float) -> Iterator[tuple[list[Row], Pixels]]:
-        """Yield batches of the sample's images, over and over, until the time has come."""
+    def _supply(
+        self, batch_size: int, until: float, made: Sequence[tuple[list[Row], Pixels]]
+    ) -> Iterator[tuple[list[Row], Pixels]]:
+        """Yield batches that were made, or new ones, over and over, until the time has come."""
         most, count = self._most_rows // self._plan.chunks_in_hand, 0
+        again = itertools.cycle(made)
         while not count or (time.monotonic() < until and count + batch_size <= most):
-            images = itertools.islice(self._next, batch_size)
-            yield from batch_images(images, batch_size, self._plan)
+            yield from [next(again)] if made else self._make(batch_size)
             count += batch_size
+
+    def _make(self, batch_size: int, count: int = 1) -> Iterator[tuple[list[Row], Pixels]]:
+        """Make the next batches of the sample's images, over and over."""
+        images = itertools.islice(self._next, batch_size * count)
+        return batch_images(images, batch_size, self._plan)
 
 
 class RehearsalProcess(BaseManager):

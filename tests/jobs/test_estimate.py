@@ -36,10 +36,10 @@ def tune(plan_job):
     return tune
 
 
-def measured_as(measurement):
+def measured_as(measurement, objects=8):
     def run_parallel(function, items, *, num_gpus):
         (rows,) = items
-        assert (rows.num_rows, num_gpus) == (8, 0)
+        assert (rows.num_rows, num_gpus) == (objects, 0)
         return [measurement]
 
     return run_parallel
@@ -106,6 +106,17 @@ def test_one_batch_size_is_not_all_of_them(photos, tmp_path, tune):
 
     assert tune(photos, tmp_path / "out", never, batch_size=16).forecast
     assert tune(photos, tmp_path / "out", measured_as(every), batch_size="auto").batch_size == 1
+
+
+@pytest.mark.parametrize("few", [{"limit": 4}, {"actors": "1"}])
+def test_a_trial_does_not_decide_for_a_whole_job(photos, tmp_path, tune, few):
+    trial, whole = replace(CPU, fetch_per_s=1.0), CPU
+    run_parallel = measured_as(trial, objects=few.get("limit", 8))
+    tune(photos, tmp_path / "out", run_parallel, batch_size="auto", **few)
+
+    assert tune(photos, tmp_path / "out", never, **few).forecast["bound"] == "network"
+    plan = tune(photos, tmp_path / "out", measured_as(whole), actors="auto")
+    assert plan.forecast["bound"] != "network"
 
 
 def test_what_costs_something_else_is_measured_anew(photos, tmp_path, tune):

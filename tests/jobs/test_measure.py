@@ -40,6 +40,16 @@ def test_every_stage_is_measured_and_nothing_is_left_behind(photos, tmp_path, pl
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
+def test_an_actor_with_decoded_chunks_in_hand_is_measured_with_them(photos, tmp_path, plan_job):
+    plan = replace(plan_job(photos, tmp_path / "out", batch_size=16), separate_decode=True)
+
+    measured = measure(plan, sample(plan))
+
+    assert list(measured.forward_s) == [16]  # more than the sample has
+    assert measured.forward_s[16] > 0
+    assert measured.row_bytes > 0
+
+
 def test_an_image_that_kills_its_process_is_an_error_of_measuring(tmp_path, plan_job, monkeypatch):
     (tmp_path / "photos").mkdir()
     killer = encode(photo(200, 150), "JPEG", comment=MAGIC)
