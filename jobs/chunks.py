@@ -41,6 +41,7 @@ class Summary:
         model_s, write_s: of the seconds, for predicting and for writing; in the others images were
             fetched and decoded.
         cpu_s: of all processes that worked on it.
+        ahead_s: that it lay decoded before it was labelled.
     """
 
     objects: int
@@ -51,6 +52,7 @@ class Summary:
     model_s: float = 0.0
     write_s: float = 0.0
     cpu_s: float = 0.0
+    ahead_s: float = 0.0
 
 
 def cut_chunks(tables: Iterable[pa.Table], *, row_bytes: int = 0, job: str = "") -> Iterator[Chunk]:

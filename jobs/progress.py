@@ -28,13 +28,8 @@ class JobProgress:
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
-        self._done = 0
-        self._errors = 0
         self._total: int | None = None
-        self._base = 0
-        self._seconds = {"waiting": 0.0, "model": 0.0, "write": 0.0}
-        self._cpu_s = 0.0
-        self._began_at = self._advanced_at = 0.0
+        self._start_from(0)
         self._last_line = time.monotonic()
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -45,6 +40,13 @@ class JobProgress:
             transient=True,
         )
         self._task = self._bar.add_task("", total=None)
+
+    def _start_from(self, done: int) -> None:
+        self._base = self._done = done
+        self._errors = 0
+        self._seconds = {"waiting": 0.0, "model": 0.0, "write": 0.0}
+        self._cpu_s = 0.0
+        self._began_at = self._advanced_at = 0.0
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -72,7 +74,7 @@ class JobProgress:
 
     def resume(self, done: int, total: int) -> None:
         """Start from what an earlier run has done."""
-        self._base = self._done = done
+        self._start_from(done)
         self._total = total
         if done:
             self.note(f"{done:,} of {total:,} images were done before; continuing")
@@ -81,7 +83,7 @@ class JobProgress:
         """Count the objects of a chunk that is done."""
         self._advanced_at = time.monotonic()
         if not self._began_at:
-            self._began_at = self._advanced_at - summary.seconds
+            self._began_at = self._advanced_at - summary.seconds - summary.ahead_s
             self._bar.update(self._task, description="labelling")
         self._done += summary.objects
         self._seconds["waiting"] += summary.seconds - summary.model_s - summary.write_s

@@ -70,6 +70,7 @@ def decode_chunk(batch: Batch, plan: Plan) -> Batch:
     took = {
         "seconds": [time.monotonic() - started],
         "cpu_s": [time.process_time() - started_cpu],
+        "decoded_at": [time.time()],  # by a clock that other processes and nodes have as well
     }
     return {**batch, "rows": [pickle.dumps(rows)], "pixels": [pixels], **took}
 
@@ -143,7 +144,7 @@ def label_images(
     """Predict and write a batch of one chunk; return its summary, as columns."""
     # On GPUs a process labels several chunks at a time, each in its thread.
     cpu_clock = time.thread_time if plan.separate_decode else time.process_time
-    started, started_cpu = time.monotonic(), cpu_clock()
+    started, started_cpu, started_at = time.monotonic(), cpu_clock(), time.time()
     rows, predicted = predict_images(classifier, batches, plan)
     predicted_at = time.monotonic()
     write_chunk(batch, rows, predicted, plan)
@@ -156,6 +157,7 @@ def label_images(
         "model_s": [predicted.seconds],
         "write_s": [ended - predicted_at],
         "cpu_s": [cpu_clock() - started_cpu + batch.get("cpu_s", [0.0])[0]],
+        "ahead_s": [max(0.0, started_at - batch.get("decoded_at", [started_at])[0])],
         "total": batch["total"],
     }
 

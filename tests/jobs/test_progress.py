@@ -28,6 +28,13 @@ def test_rate_counts_from_the_beginning_of_the_first_chunk():
     assert progress.images_per_s == pytest.approx(25, rel=0.05)
 
 
+def test_rate_counts_from_when_the_first_chunk_was_decoded_though_it_waited():
+    with JobProgress() as progress:
+        progress.advance(Summary(100, 0, 0, 1.0, None, ahead_s=3.0))
+
+    assert progress.images_per_s == pytest.approx(25, rel=0.05)
+
+
 def test_what_workers_spent_is_shared_out():
     with JobProgress() as progress:
         assert progress.actual["cpu_s_per_image"] is None
@@ -46,6 +53,17 @@ def test_rate_leaves_out_what_an_earlier_run_did(capsys):
     assert progress.images_per_s == pytest.approx(25, rel=0.05)
     assert "1,000 of 1,000 images" in progress.figures()
     assert "900 of 1,000 images were done before; continuing" in capsys.readouterr().err
+
+
+def test_what_was_counted_before_is_not_counted_again():
+    with JobProgress() as progress:
+        progress.advance(Summary(1000, 9, 9, 500.0, 1000, cpu_s=400.0))
+        progress.resume(0, 1)
+        progress.advance(Summary(1, 0, 0, 0.5, 1, cpu_s=0.25))
+
+    assert progress.images_per_s == pytest.approx(2, rel=0.05)
+    assert progress.actual["cpu_s_per_image"] == 0.25
+    assert "0 errors" in progress.figures()
 
 
 def test_without_a_terminal_there_are_plain_lines(capsys):

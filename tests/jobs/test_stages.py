@@ -147,6 +147,7 @@ def test_decoding_apart_gives_the_same_chunk(photos, tmp_path, plan_job):
         spent = {name: summary.pop(name)[0] for name in ("seconds", "model_s", "write_s", "cpu_s")}
         assert 0 < spent["model_s"] + spent["write_s"] < spent["seconds"]
         assert spent["cpu_s"] > 0
+        assert (summary.pop("ahead_s")[0] > 0) == (output == "two")
         assert summary == {"objects": [8], "errors": [4], "faults": [4], "total": [8]}
         (path,) = chunk_files(tmp_path / output)
         tables.append(pq.read_table(path))
