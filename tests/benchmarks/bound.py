@@ -57,7 +57,7 @@ def _work(seconds: float, precision: Any) -> Figures:
 
     size = (model := load_model()).spec.max_batch_size
     weights = find_weights(model, "untrained")
-    classifier = Classifier.load(model, weights, RuntimeOptions(precision=precision))
+    classifier = Classifier.load(model, weights, RuntimeOptions(device="cpu", precision=precision))
     photos = imagenet_photos(_IMAGES)
     classifier.predict(np.stack([preprocess(data).pixels for data in photos[:size]]))
     print("ready", flush=True)

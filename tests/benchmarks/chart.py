@@ -13,11 +13,12 @@ ROWS = (
     ("job", "bound", "the bound: decode and network", "bound"),
     ("job", "job, local disk", "labelmill job, local disk", "ours"),
     ("job", "job, SeaweedFS", "labelmill job, S3 on the same cores", "ours"),
+    ("job", "DataLoader", "DataLoader loop", "others"),
+    ("job", "Daft", "Daft", "others"),
+    ("service", "bound", "the bound, with the service's figures", "bound"),
     ("service", "HAProxy, 8 callers", "labelmill, HAProxy, 8 callers", "ours"),
     ("service", "HAProxy, 32 callers", "labelmill, HAProxy, 32 callers", "ours"),
     ("service", "default proxy, 32 callers", "labelmill, Serve's proxy, 32 callers", "ours"),
-    ("job", "DataLoader", "DataLoader loop", "others"),
-    ("job", "Daft", "Daft", "others"),
     ("service", "LitServe, 32 callers", "LitServe with our network, 32 callers", "others"),
 )
 _WIDTH, _LEFT, _RIGHT = 780, 276, 126
@@ -60,7 +61,8 @@ def draw_chart(figures_path: Path, chart_path: Path) -> None:
         figures = reports.get(name, {}).get("medians", {}).get(row)
         if figures is None:
             continue
-        rate, share = figures.get("images_per_s", figures.get("per_s")), figures["of_bound"]
+        rate = figures.get("images_per_s", figures.get("per_s"))
+        share = figures.get("of_bound", 1.0)
         shares.append(_Bar(label, kind, share, f"{share:.0%}, {format_figure(rate)}/s"))
         costs.append(_Bar(label, kind, figures["cpu_ms"], f"{figures['cpu_ms']:.0f} ms"))
     top = 14

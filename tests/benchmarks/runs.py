@@ -14,6 +14,7 @@ from tests.benchmarks.trace import Trace
 
 _SAMPLE_S = 0.2
 _TIMEOUT_S = 1800
+_ON_CPUS = ("--num-gpus", "0", "--weights", "untrained")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +134,6 @@ def _watch(
 
 
 def label_command(source: str, output: str, *options: str) -> list[str]:
-    """Return the command that labels with an untrained model, whose labels cost the same."""
+    """Return the command that labels on CPUs, with an untrained model: its labels cost the same."""
     program = [sys.executable, "-m", "tests.benchmarks.traced_job", "TRACE"]
-    return [*program, "label", source, output, "--json", "--weights", "untrained", *options]
+    return [*program, "label", source, output, "--json", *_ON_CPUS, *options]

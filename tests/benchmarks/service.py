@@ -21,6 +21,7 @@ from pathlib import Path
 
 import httpx
 
+from jobs.cores import count_cores
 from jobs.seaweedfs import free_ports
 from tests.benchmarks.bound import measure_bound
 from tests.benchmarks.environments import make_environment
@@ -75,7 +76,7 @@ def measure(*, quick: bool) -> list[Report]:
         name="service",
         title="The service under load, beside its bound",
         columns=COLUMNS,
-        settings={"seconds": seconds, "repeats": repeats, "replicas": _cores()},
+        settings={"seconds": seconds, "repeats": repeats, "replicas": count_cores()},
     )
     report.add({BOUND: [_as_row(bound) for bound in runs.pop(BOUND)]})
     for name, figures in runs.items():
@@ -102,8 +103,9 @@ def _of(run: Figures, load: str) -> Figures:
 
 def _measure_service(environment: dict[str, str], seconds: float) -> Figures:
     """Start the service, load it with each number of callers, and end it."""
-    count = _cores()
-    arguments = (f"min_replicas={count}", f"max_replicas={count}", "max_queue_s=60")
+    count = count_cores()
+    sizes = (f"min_replicas={count}", f"max_replicas={count}")
+    arguments = (*sizes, "num_gpus=0", "max_queue_s=60")
     paths = {"PYTHONPATH": f"{_NAMED_THREADS}{os.pathsep}{ROOT}"}
     with (
         tempfile.TemporaryDirectory(prefix="labelmill-bench-") as folder,
@@ -204,7 +206,7 @@ def _litserve_packages() -> list[str]:
 def _run_litserve(python: Path) -> Iterator[tuple[str, int]]:
     """Run LitServe until the context ends; give its address and its process."""
     (port,) = free_ports(1)
-    command = [python, "-m", "tests.benchmarks.peer_litserve", str(port), str(_cores())]
+    command = [python, "-m", "tests.benchmarks.peer_litserve", str(port), str(count_cores())]
     url = f"http://127.0.0.1:{port}"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True) as process:
@@ -223,7 +225,3 @@ def _answers(url: str) -> bool:
         return httpx.get(url, trust_env=False).status_code == 200
     except httpx.TransportError:
         return False
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
