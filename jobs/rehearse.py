@@ -6,9 +6,10 @@ Processes, as the job's actors are: in threads of one process OpenVINO runs one 
 import itertools
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.managers import BaseManager
 from typing import Any
@@ -32,6 +33,7 @@ _ROW_BYTES = 32 * 1024  # of a prediction's objects, at most
 
 
 Broken = tuple[str, str, str]  # uri, kind, sentence
+Batches = Iterator[tuple[list[Row], Pixels]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +85,15 @@ class Rehearsal:
 
         As many threads do so as chunks are in hand.
         """
-        made = []
-        if self._plan.separate_decode:  # an actor with a GPU gets its batches as they are
-            made = list(self._make(batch_size, max(1, len(self._images) // batch_size)))
+        batches: Callable[[], Batches] = partial(batch_images, self._next, batch_size, self._plan)
+        if self._plan.separate_decode:  # an actor with a GPU gets its batches made
+            made = list(itertools.islice(batches(), max(1, len(self._images) // batch_size)))
+            batches = partial(itertools.cycle, made)
         with ThreadPoolExecutor(self._plan.chunks_in_hand) as pool:
 
             def predict(until: float) -> list[tuple[list[Row], Predicted]]:
                 count = self._plan.chunks_in_hand
-                supplies = [self._supply(batch_size, until, made) for _ in range(count)]
+                supplies = [self._supply(batches(), batch_size, until) for _ in range(count)]
                 return list(pool.map(self._predict, supplies))
 
             predict(0)  # to warm up
@@ -128,7 +131,7 @@ class Rehearsal:
         self._images = images
         self._next = itertools.cycle(images)
 
-    def _predict(self, batches: Iterator[tuple[list[Row], Pixels]]) -> tuple[list[Row], Predicted]:
+    def _predict(self, batches: Batches) -> tuple[list[Row], Predicted]:
         return predict_images(self._classifier, batches, self._plan)
 
     @property
@@ -142,20 +145,12 @@ class Rehearsal:
         for layer, maps in predicted.features.items():
             self._predicted.features.setdefault(layer, []).extend(maps)
 
-    def _supply(
-        self, batch_size: int, until: float, made: Sequence[tuple[list[Row], Pixels]]
-    ) -> Iterator[tuple[list[Row], Pixels]]:
-        """Yield batches that were made, or new ones, over and over, until the time has come."""
+    def _supply(self, batches: Batches, batch_size: int, until: float) -> Batches:
+        """Yield of endless batches until the time has come."""
         most, count = self._most_rows // self._plan.chunks_in_hand, 0
-        again = itertools.cycle(made)
         while not count or (time.monotonic() < until and count + batch_size <= most):
-            yield from [next(again)] if made else self._make(batch_size)
+            yield next(batches)
             count += batch_size
-
-    def _make(self, batch_size: int, count: int = 1) -> Iterator[tuple[list[Row], Pixels]]:
-        """Make the next batches of the sample's images, over and over."""
-        images = itertools.islice(self._next, batch_size * count)
-        return batch_images(images, batch_size, self._plan)
 
 
 class RehearsalProcess(BaseManager):

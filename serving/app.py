@@ -93,13 +93,12 @@ def _replica_resources(
 ) -> tuple[float, float, int]:
     """Return the CPUs and GPUs of a replica, and how many replicas the cluster has room for."""
     cpus, gpus = resources.get("CPU", 1), int(resources.get("GPU", 0))
-    num_gpus, most = config.num_gpus, gpus
+    num_gpus = config.num_gpus
     if num_gpus is None:
         num_gpus = _SHARE if gpus and config.runtime != "openvino" else 0
-    elif num_gpus:
-        most = count_shares(max(1, gpus), num_gpus)
     if not num_gpus:
         return config.num_cpus or _SHARE, 0, int(cpus / max(1, config.num_cpus or 1))
+    most = gpus if config.num_gpus is None else count_shares(max(1, gpus), num_gpus)
     return config.num_cpus or max(1, int(cpus / most / 2)), num_gpus, most
 
 

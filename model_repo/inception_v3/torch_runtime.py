@@ -95,12 +95,12 @@ def run_in_parts(run: Runtime, free_memory: Callable[[], None]) -> Runtime:
             if outputs is None:
                 free_memory()  # perhaps that helps
                 outputs = _run_if_it_fits(run, part)
-            if outputs is None and len(part) == 1:
-                raise ModelError(
-                    "the device has not enough free memory for one image; end what else runs on "
-                    "it, or share it among fewer actors (--num-gpus 1)"
-                )
             if outputs is None:
+                if len(part) == 1:
+                    raise ModelError(
+                        "the device has not enough free memory for one image; end what else runs "
+                        "on it, or share it among fewer actors (--num-gpus 1)"
+                    )
                 with lock:  # another thread may have found it too large as well
                     largest = min(largest or len(part), len(part) // 2)
                 continue

@@ -19,6 +19,7 @@ from obstore.store import S3Store
 
 from jobs.seaweedfs import S3Server, run_seaweedfs
 from tests.benchmarks.harness import Figures, Report, interleave
+from tests.benchmarks.processes import peak_bytes
 
 LOCAL_KEYS, REMOTE_KEYS = 1_000_000, 100_000
 KEYS_PER_FOLDER = 1000
@@ -130,8 +131,7 @@ def _work(source_uri: str, output: str) -> Figures:
 
 def _peak_bytes() -> int:
     # Not getrusage's ru_maxrss, which begins with what the process that started this one took.
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    return peak_bytes(Path("/proc/self/status").read_text())
 
 
 if __name__ == "__main__":

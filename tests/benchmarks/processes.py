@@ -175,9 +175,9 @@ class ProcessTree:
             line = status = ""
         if line.strip() or key not in self._kinds:
             self._kinds[key] = kind_of(line)
-        if peak := status.partition("VmHWM:")[2].split()[:1]:
+        if peak := peak_bytes(status):
             kind = self._kinds[key]
-            self._peak_bytes[kind] = max(self._peak_bytes[kind], int(peak[0]) * 1024)
+            self._peak_bytes[kind] = max(self._peak_bytes[kind], peak)
 
 
 class _Stat(NamedTuple):
@@ -202,6 +202,12 @@ def _read_stats() -> dict[int, _Stat]:
         ticks = int(fields[11]) + int(fields[12])
         stats[int(name)] = _Stat(fields[0], int(fields[1]), ticks, int(fields[19]))
     return stats
+
+
+def peak_bytes(status: str) -> int:
+    """Return the most that a process has taken, by its `/proc` status; 0 where it has ended."""
+    peak = status.partition("VmHWM:")[2].split()[:1]
+    return int(peak[0]) * 1024 if peak else 0
 
 
 def kind_of(command_line: str) -> str:

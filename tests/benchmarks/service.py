@@ -22,7 +22,7 @@ from pathlib import Path
 import httpx
 
 from jobs.cores import count_cores
-from jobs.seaweedfs import free_ports
+from jobs.ports import free_ports
 from tests.benchmarks.bound import measure_bound
 from tests.benchmarks.environments import make_environment
 from tests.benchmarks.harness import Figures, Report, interleave

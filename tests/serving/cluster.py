@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import yaml
 
-from jobs.seaweedfs import free_ports
+from jobs.ports import free_ports
 from tests.serving.processes import of_session
 from tests.serving.service import (
     ROOT,
