@@ -22,13 +22,12 @@ from jobs.errors import JobError
 from jobs.plan import Plan
 from jobs.read import Image, read_images
 from jobs.schema import Row
-from model_repo.inception_v3 import preprocess
+from model_repo.inception_v3.preprocess import warm_up
 
 MAX_DEATHS = 3
 
 _SUSPECTS = 80  # more than `read_images` has fetched and decoded ahead of what it yields
 _PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
-PIXEL = b"GIF89a\1\0\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
 
 
 class ChildDeathError(Exception):
@@ -135,7 +134,7 @@ def _start_child(objects: pa.Table, plan: Plan) -> _Child:
 def _serve(connection: Connection, objects: pa.Table, plan: Plan, parent_id: int) -> None:
     """Answer requests of `_Child` for as long as the parent lives."""
     die_with(parent_id)
-    preprocess(PIXEL, plan.model)  # what this loads and breaks is no image's fault
+    warm_up(plan.model)  # what this loads and breaks is no image's fault
     connection.send(None)
     while True:
         start, count = connection.recv()

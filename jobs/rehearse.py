@@ -18,14 +18,14 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.errors import FetchError
-from jobs.isolation import PIXEL, die_with
+from jobs.isolation import die_with
 from jobs.models import load_classifier
 from jobs.plan import Plan
 from jobs.read import Image, Pixels, decode_object
 from jobs.schema import Predicted, Row
 from jobs.stages import batch_images, encode_rows, predict_images
 from jobs.storage import Fetched, Storage
-from model_repo.inception_v3 import preprocess
+from model_repo.inception_v3.preprocess import warm_up
 
 _FORWARD_S = 1.5
 _OUTPUT_BYTES = 128 * 1024 * 1024  # that one rehearsal of the forward pass may return
@@ -68,7 +68,7 @@ class Rehearsal:
 
     def decode(self, threads: int) -> tuple[Cost, list[Broken]]:
         """Decode every object; return what that cost, and what could not be labelled."""
-        preprocess(PIXEL, self._plan.model)  # what this loads is not an image's cost
+        warm_up(self._plan.model)  # what this loads is not an image's cost
         started = time.monotonic()
         with ThreadPoolExecutor(threads) as pool:
             timed = list(pool.map(self._decode, range(len(self._fetched))))

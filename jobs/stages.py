@@ -23,13 +23,14 @@ from jobs.attempts import begin_chunk, begin_loading, end_chunk, end_loading
 from jobs.chunks import unpack_table
 from jobs.errors import StorageError
 from jobs.inputs.listing import literal_folder
-from jobs.isolation import PIXEL, read_carefully
+from jobs.isolation import read_carefully
 from jobs.models import load_classifier
 from jobs.plan import Plan
 from jobs.read import Image, Pixels, read_images
 from jobs.schema import IMAGE_FAULTS, Predicted, Row, build_rows
 from jobs.storage import Storage, is_s3, local_path
-from model_repo.inception_v3 import Classifier, postprocess, preprocess
+from model_repo.inception_v3 import Classifier, postprocess
+from model_repo.inception_v3.preprocess import warm_up
 
 Batch = dict[str, Any]
 
@@ -51,7 +52,7 @@ class ChunkLabeller:
 
     def __init__(self, plan: Plan, this_worker: Callable[[], Worker] = _nobody) -> None:
         # What decoding imports takes more than a second: meanwhile the input is listed.
-        threading.Thread(target=preprocess, args=(PIXEL, plan.model), daemon=True).start()
+        threading.Thread(target=warm_up, args=(plan.model,), daemon=True).start()
         self._plan = plan
         self._classifier = _load(plan, this_worker())
 

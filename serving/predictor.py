@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ray import serve
 
 from model_repo.inception_v3 import Classifier, DecodeError
-from model_repo.inception_v3.preprocess import Preprocessed, preprocess
+from model_repo.inception_v3.preprocess import Preprocessed, preprocess, warm_up
 from model_repo.inception_v3.runtime import Precision
 from serving.config import UserConfig
 from serving.image_cost import pixel_limit
@@ -229,6 +229,8 @@ class Predictor:
         return pairs, time.perf_counter() - started
 
     def _warm_up(self) -> None:
+        # Or the first image would be slow, and its pace have others refused.
+        warm_up(self.spec)
         crop = self.spec.crop_size
         sizes = self._classifier.options.first_sizes(self.spec.max_batch_size)
         for size in (*sizes, 1):

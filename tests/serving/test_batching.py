@@ -3,6 +3,7 @@
 import asyncio
 import statistics
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +35,12 @@ def ask(service: RunningService, requests: list[bytes], callers: int, seconds: f
     answers = asyncio.run(ask_in_turn(service.url, requests, callers, seconds))
     assert {answer.status for answer in answers} == {200}
     return answers
+
+
+def test_first_request_finds_everything_loaded(service):
+    (pid,) = replicas(service)
+
+    assert "libtorch" in Path(f"/proc/{pid}/maps").read_text()  # which resizes images
 
 
 def test_lone_request_waits_for_nobody(service, requests):
