@@ -27,8 +27,6 @@ _IDLE_LESS = {
     "RAY_enable_metrics_collection": "0",
     "RAY_task_events_report_interval_ms": "0",  # 0: not at all
     "RAY_event_stats": "0",
-    # From so many log files on, Ray looks for new ones twice a second rather than ten times.
-    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
 }
 _SUDDEN_END = (
     "labelmill: this process or its Ray was killed, perhaps for want of memory; "
@@ -164,6 +162,8 @@ def _configure(verbose: bool) -> None:
             os.environ.setdefault(name, value)
     if not verbose:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        os.environ.setdefault("LOG_NAME_UPDATE_INTERVAL_S", "3600")  # nobody reads them
+        # Nobody reads logs, for which Ray would look ten times a second.
+        os.environ.setdefault("RAY_LOG_MONITOR_MANY_FILES_THRESHOLD", "0")
+        os.environ.setdefault("LOG_NAME_UPDATE_INTERVAL_S", "3600")
         for name in ("ray", "ray.data"):
             logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -146,9 +146,8 @@ def _environment(config: ServingConfig) -> dict[str, str]:
         # and replicas add up their metrics. That takes as much CPU time as a replica's requests.
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
         "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
-        # What Ray counts of itself, and how often: ten times a second it looks for new log files.
+        # What Ray counts of itself, and how often.
         "RAY_event_stats": "0",
-        "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
         "METRICS_RECORD_INTERVAL_S": "60",
         # No message is read whole that would be refused after it.
         "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(config.max_body_bytes),
