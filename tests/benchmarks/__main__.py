@@ -9,7 +9,7 @@ from tests.benchmarks.chart import draw_chart
 from tests.benchmarks.harness import prepare_process, write_reports
 
 # Each is a module with `measure(*, quick) -> list[Report]`.
-PARTS = ("forward", "decode", "job", "startup", "listing", "memory", "service")
+PARTS = ("forward", "decode", "job", "feeding", "startup", "listing", "memory", "service")
 
 
 def main() -> None:

@@ -17,10 +17,15 @@ from tests.benchmarks.harness import Figures
 _IMAGES = 100
 
 
-def measure_bound(seconds: float, precision: str = "fp32") -> Figures:
-    """Return images/s of all cores, and CPU ms per image of decoding and of the network."""
+def measure_bound(seconds: float, precision: str | None = "fp32") -> Figures:
+    """Return images/s of all cores, and CPU ms per image of decoding and of the network.
+
+    Args:
+        seconds: that they work.
+        precision: of the network; None leaves it out.
+    """
     cores = count_cores()
-    command = [sys.executable, "-m", "tests.benchmarks.bound", str(seconds), precision]
+    command = [sys.executable, "-m", "tests.benchmarks.bound", str(seconds), precision or ""]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # what Ray gives an actor of one CPU
     pipe = subprocess.PIPE
     workers = [
@@ -57,9 +62,10 @@ def _work(seconds: float, precision: Any) -> Figures:
 
     size = (model := load_model()).spec.max_batch_size
     weights = find_weights(model, "untrained")
-    classifier = Classifier.load(model, weights, RuntimeOptions(device="cpu", precision=precision))
+    options = RuntimeOptions(device="cpu", precision=precision)
+    predict = Classifier.load(model, weights, options).predict if precision else lambda _: None
     photos = imagenet_photos(_IMAGES)
-    classifier.predict(np.stack([preprocess(data).pixels for data in photos[:size]]))
+    predict(np.stack([preprocess(data).pixels for data in photos[:size]]))
     print("ready", flush=True)
     sys.stdin.readline()
     images, decode_s, forward_s = 0, 0.0, 0.0
@@ -69,7 +75,7 @@ def _work(seconds: float, precision: Any) -> Figures:
         before = time.process_time()
         pixels = np.stack([preprocess(data).pixels for data in batch])
         decoded = time.process_time()
-        classifier.predict(pixels)
+        predict(pixels)
         decode_s += decoded - before
         forward_s += time.process_time() - decoded
         images += size

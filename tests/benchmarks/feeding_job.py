@@ -1,0 +1,38 @@
+"""A job as it is with GPUs, but without its network.
+
+python -m tests.benchmarks.feeding_job TRACE INPUT OUTPUT
+"""
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import jobs.pipeline
+from jobs.cluster import running_ray
+from jobs.pipeline import build_dataset, run_dataset
+from jobs.preflight import make_plan
+from jobs.spec import load_job_spec
+from jobs.storage import Storage
+from tests.benchmarks.feeding_stage import NetworklessPredictor
+from tests.benchmarks.trace import Tracer
+
+_SMALL_CHUNKS = 64  # the first of a listing
+
+
+def main(trace: str, source: str, output: str) -> None:
+    # For workers: they import `NetworklessPredictor`.
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
+    jobs.pipeline.ChunkPredictor = NetworklessPredictor
+    spec = load_job_spec({"input": source, "output": output, "weights": "untrained", "num_gpus": 0})
+    with running_ray(verbose=False) as resources:
+        plan = make_plan(spec, Storage(), lambda: resources)
+        apart = replace(plan, separate_decode=True, num_cpus=0.0, actors=(1, 1))
+        tracer = Tracer(trace)
+        for number, summary in enumerate(run_dataset(build_dataset(apart, frozenset()))):
+            if number >= _SMALL_CHUNKS:
+                tracer.batch(summary.objects, summary.seconds)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,26 @@
+"""A job's last stage with a network that takes no time."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from jobs.plan import Plan
+from jobs.read import Pixels
+from jobs.stages import ChunkPredictor, Worker
+from model_repo.inception_v3.classifier import Outputs
+from model_repo.inception_v3.spec import ModelSpec
+
+
+class NetworklessPredictor(ChunkPredictor):
+    def __init__(self, plan: Plan, this_worker: Callable[[], Worker]) -> None:
+        self._plan = plan
+        self._worker = this_worker()
+        self._classifier = _NoNetwork(plan.model)
+
+
+class _NoNetwork:
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec = spec
+
+    def predict(self, pixels: Pixels) -> Outputs:
+        return Outputs(logits=np.zeros((len(pixels), self.spec.num_classes), np.float32))
