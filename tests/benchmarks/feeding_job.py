@@ -3,10 +3,8 @@
 python -m tests.benchmarks.feeding_job TRACE INPUT OUTPUT
 """
 
-import os
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import jobs.pipeline
 from jobs.cluster import running_ray
@@ -15,14 +13,13 @@ from jobs.preflight import make_plan
 from jobs.spec import load_job_spec
 from jobs.storage import Storage
 from tests.benchmarks.feeding_stage import NetworklessPredictor
-from tests.benchmarks.trace import Tracer
+from tests.benchmarks.trace import Tracer, let_workers_import_tests
 
 _SMALL_CHUNKS = 64  # the first of a listing
 
 
 def main(trace: str, source: str, output: str) -> None:
-    # For workers: they import `NetworklessPredictor`.
-    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
+    let_workers_import_tests()
     jobs.pipeline.ChunkPredictor = NetworklessPredictor
     spec = load_job_spec({"input": source, "output": output, "weights": "untrained", "num_gpus": 0})
     with running_ray(verbose=False) as resources:

@@ -9,6 +9,7 @@ traces as well.
 """
 
 import json
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,12 @@ class Tracer:
         line = json.dumps({"at_s": time.monotonic(), **facts}) + "\n"
         with self._path.open("a") as file:
             file.write(line)
+
+
+def let_workers_import_tests() -> None:
+    """Put the repository on the path of the processes that a Ray of ours starts from now on."""
+    paths = (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,18 +2,15 @@
 
 import os
 import sys
-from pathlib import Path
 
 import jobs.pipeline
 from jobs.cli import main
 from jobs.progress import JobProgress
-from tests.benchmarks.trace import Tracer
+from tests.benchmarks.trace import Tracer, let_workers_import_tests
 from tests.benchmarks.traced_stage import TRACE, TracedLabeller
 
 os.environ[TRACE] = sys.argv.pop(1)
-# For workers: they import `TracedLabeller`.
-paths = (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+let_workers_import_tests()
 tracer = Tracer(os.environ[TRACE])
 say = JobProgress.say
 
