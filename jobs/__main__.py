@@ -1,5 +1,20 @@
-"""`python -m jobs` is `labelmill`."""
+"""The command `labelmill`, also as `python -m jobs`."""
 
-from jobs.cli import main
+import signal
 
-main()
+from jobs.ending import EXIT_INTERRUPTED, fail
+
+
+def main() -> None:
+    """Run the command line. Who interrupts it while it is still being loaded is told so as well."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        from jobs.cli import run  # noqa: PLC0415
+
+        run()
+    except KeyboardInterrupt:
+        fail("interrupted; the same command continues", EXIT_INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

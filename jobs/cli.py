@@ -4,7 +4,6 @@ What takes seconds to import (torch, Ray) is imported by the command that needs 
 """
 
 import json
-import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -13,11 +12,8 @@ from typing import Any
 import click
 
 from jobs.describe_estimate import describe_estimate
+from jobs.ending import EXIT_NOT_PASSED, EXIT_OVER_ERROR_RATE, fail
 from jobs.errors import JobError
-
-EXIT_OVER_ERROR_RATE = 3
-EXIT_NOT_PASSED = 3
-EXIT_INTERRUPTED = 130
 
 _FEW_IMAGES = 200  # the rate of fewer says more of the start than of the job
 
@@ -201,20 +197,22 @@ def demo() -> int:
     return run_demo(output=Path("demo-output"), pretrained=weights_available)
 
 
-def main() -> None:
-    """Run the command line and exit with DESIGN's exit codes."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    as_json = "--json" in sys.argv[1:]
+def run() -> None:
+    """Run the command line and exit with DESIGN's exit codes.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted.
+    """
     try:
         sys.exit(cli.main(standalone_mode=False))
     except click.ClickException as exc:
-        _fail(exc.format_message(), exc.exit_code, as_json=as_json)
+        fail(exc.format_message(), exc.exit_code)
     except JobError as exc:
-        _fail(str(exc), exc.exit_code, as_json=as_json)
+        fail(str(exc), exc.exit_code)
     except OSError as exc:  # a full disk, say
-        _fail(str(exc), JobError.exit_code, as_json=as_json)
-    except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted; the same command continues", EXIT_INTERRUPTED, as_json=as_json)
+        fail(str(exc), JobError.exit_code)
+    except click.Abort:
+        raise KeyboardInterrupt from None
 
 
 def describe(record: dict[str, Any]) -> str:
@@ -254,10 +252,3 @@ def _planned(record: dict[str, Any]) -> dict[str, str]:
         "actors": f"{smallest} to {largest}, {device} each",
         "batch size": str(record["batch_size"]),
     }
-
-
-def _fail(message: str, exit_code: int, *, as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps({"state": "failed", "error": message, "exit_code": exit_code}))
-    click.echo(f"labelmill: {message}", err=True)
-    sys.exit(exit_code)

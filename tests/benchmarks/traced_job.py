@@ -4,7 +4,7 @@ import os
 import sys
 
 import jobs.pipeline
-from jobs.cli import main
+from jobs.__main__ import main
 from jobs.progress import JobProgress
 from tests.benchmarks.trace import Tracer, let_workers_import_tests
 from tests.benchmarks.traced_stage import TRACE, TracedLabeller

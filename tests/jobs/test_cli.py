@@ -1,11 +1,14 @@
 """What the command says and how it exits, where no Ray is needed."""
 
 import json
+import os
+import signal
+import subprocess
 import sys
 
 import pytest
 
-from jobs import cli
+from jobs.__main__ import main
 from jobs.errors import FetchError
 
 
@@ -14,7 +17,7 @@ def run(monkeypatch, capsys):
     def run(*arguments: str):
         monkeypatch.setattr(sys, "argv", ["labelmill", *arguments])
         with pytest.raises(SystemExit) as caught:
-            cli.main()
+            main()
         printed = capsys.readouterr()
         return caught.value.code or 0, printed.out, printed.err
 
@@ -52,6 +55,23 @@ def test_wrong_use_exits_with_2_and_one_sentence(run, tmp_path, monkeypatch, arg
     assert code == 2
     assert message in err.splitlines()[-1].replace("file://", "")
     assert out == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_of_the_first_moment_is_a_sentence_too(tmp_path, number):
+    interrupting = f"import os, signal, time; os.kill(os.getpid(), {number:d}); time.sleep(9)"
+    (tmp_path / "click.py").write_text(interrupting)  # what the command imports first
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "jobs", "label", "in", "out", "--json"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == json.loads(ended.stdout)["exit_code"] == 130
+    assert ended.stderr == "labelmill: interrupted; the same command continues\n"
 
 
 def test_json_holds_the_error_too(run, tmp_path):
