@@ -11,6 +11,9 @@ Stage = Literal["network", "decode", "model", "write"]
 
 # Starting Ray and its workers, and the commit: on two cores, beside loading the model.
 STARTUP_S = 10.0
+# Where decoding has tasks of its own: for an image's pixels (299 x 299) on their way to an actor,
+# and for Ray. From `make bench NAMES=feeding`.
+_HAND_OVER_CPU_S = 0.0003
 _SPARE = 1.1  # more actors than the bound needs on average, since no two images are the same
 
 
@@ -52,13 +55,20 @@ class _Costs:
 
     Attributes:
         cores: stage → CPU seconds.
+        handing_over: CPU seconds between the stages.
         actor: stage → seconds of an actor.
         in_hand: chunks of an actor; while it computes one, the rows of others are written.
     """
 
     cores: dict[Stage, float]
+    handing_over: float
     actor: dict[Stage, float]
     in_hand: int
+
+    @property
+    def cpu_s(self) -> float:
+        """Return the CPU seconds of them all."""
+        return sum(self.cores.values()) + self.handing_over
 
     @property
     def actor_s(self) -> float:
@@ -81,7 +91,7 @@ def make_forecast(measured: Measurement, plan: Plan) -> Forecast:
     costs = _costs(measured, batch_size, plan)
     cpus = plan.resources.cpus
     network = measured.fetch_per_s * max(1.0, cpus / measured.cores)
-    of_cores = cpus / sum(costs.cores.values())
+    of_cores = cpus / costs.cpu_s
     actors = plan.actors[1]
     if plan.spec.actors == "auto":
         actors = _choose_actors(costs, min(network, of_cores), plan)
@@ -104,7 +114,7 @@ def make_forecast(measured: Measurement, plan: Plan) -> Forecast:
             "write": min(cpus / costs.cores["write"], writers / costs.actor["write"]),
         },
         images_per_s=images_per_s,
-        cpu_s_per_image=sum(costs.cores.values()),
+        cpu_s_per_image=costs.cpu_s,
         bound=bound,
     )
 
@@ -131,6 +141,7 @@ def _costs(measured: Measurement, batch_size: int, plan: Plan) -> _Costs:
             "model": forward_cpu_s,
             "write": measured.write_cpu_s,
         },
+        handing_over=_HAND_OVER_CPU_S if plan.separate_decode else 0.0,
         actor={"model": forward_s, "write": write_s},
         in_hand=plan.chunks_in_hand,
     )
@@ -145,8 +156,8 @@ def _choose_actors(costs: _Costs, images_per_s: float, plan: Plan) -> int:
     if not plan.num_gpus:
         # The actors fetch and decode as well, in threads beside.
         waiting_s = costs.actor["write"] - costs.cores["write"]
-        actor_s = sum(costs.cores.values()) + waiting_s
-        most = round(most * actor_s / sum(costs.cores.values()))
+        actor_s = costs.cpu_s + waiting_s
+        most = round(most * actor_s / costs.cpu_s)
     return max(1, min(math.ceil(images_per_s * actor_s * _SPARE), most))
 
 

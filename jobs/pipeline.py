@@ -23,6 +23,10 @@ from jobs.stages import ChunkLabeller, ChunkPredictor, Worker, decode_chunk
 T = TypeVar("T")
 R = TypeVar("R")
 
+# Of a task that decodes. Ray Data notices the end of one, and starts the next, some 0.15 s later,
+# and a task may wait for the network: with three for two cores, these are busy meanwhile.
+_DECODE_CPUS = 0.66
+
 # A worker's words → what the driver raises.
 _KINDS: dict[str, type[JobError]] = {
     "SpecError": SpecError,
@@ -85,7 +89,9 @@ def build_dataset(plan: Plan, done: frozenset[str]) -> Dataset:
     if not plan.separate_decode:
         pool = ActorPoolStrategy(min_size=smallest, max_size=largest)
         return chunks.map_batches(ChunkLabeller, compute=pool, **actors)
-    pixels = chunks.map_batches(decode_chunk, fn_kwargs={"plan": plan}, batch_size=1, num_cpus=1)
+    pixels = chunks.map_batches(
+        decode_chunk, fn_kwargs={"plan": plan}, batch_size=1, num_cpus=_DECODE_CPUS
+    )
     pool = ActorPoolStrategy(
         min_size=smallest,
         max_size=largest,

@@ -32,7 +32,7 @@ _PHOTOS = 200
 
 def measure(*, quick: bool) -> list[Report]:
     """Return images/s and CPU ms per image of both."""
-    images, repeats = (6_000, 1) if quick else (12_000, 3)
+    images, repeats = (20_000, 1) if quick else (30_000, 3)
     with tempfile.TemporaryDirectory(prefix="labelmill-bench-") as name:
         folder = Path(name)
         _link(write_photos(folder / "photos", _PHOTOS), folder / "objects", images)

@@ -15,7 +15,7 @@ from jobs.storage import Storage
 from tests.benchmarks.feeding_stage import NetworklessPredictor
 from tests.benchmarks.trace import Tracer, let_workers_import_tests
 
-_SMALL_CHUNKS = 64  # the first of a listing
+_SMALL_CHUNKS = 128  # the first of a listing
 
 
 def main(trace: str, source: str, output: str) -> None:
