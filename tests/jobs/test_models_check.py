@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 
-from jobs import cli
+from jobs.__main__ import main
 from jobs.errors import SpecError
 from jobs.models import find_model
 from jobs.models_check import keep_check
@@ -94,7 +94,7 @@ def run(monkeypatch, capsys, repository):
         words = ["labelmill", "models", "check", *arguments, *options]
         monkeypatch.setattr(sys, "argv", [str(word) for word in words])
         with pytest.raises(SystemExit) as caught:
-            cli.main()
+            main()
         printed = capsys.readouterr()
         return int(caught.value.code or 0), printed.out, printed.err
 
