@@ -65,7 +65,11 @@ class ChunkLabeller:
 
 
 def decode_chunk(batch: Batch, plan: Plan) -> Batch:
-    """Fetch and decode a batch of one chunk; the encoded bytes end here."""
+    """Fetch and decode a batch of one chunk; the encoded bytes end here.
+
+    Returns:
+        The batch with its rows, and pixels that the next call may write over.
+    """
     started, started_cpu = time.monotonic(), time.process_time()
     size = unpack_table(batch["objects"][0]).num_rows
     memory = _chunk_memory(size, plan.model.crop_size)

@@ -135,6 +135,12 @@ def label_chunks(plan: Plan, done: frozenset[str] = frozenset()) -> Iterator[Sum
         yield Summary(**{name: values[0] for name, values in row.items()})
 
 
+def chunk_tables(output: Path) -> dict[str, pa.Table]:
+    """Read the rows of a job without its commit: name of a chunk's file → its table."""
+    folder = output / "_labelmill" / "chunks"
+    return {path.name: pq.read_table(path) for path in sorted(folder.iterdir())}
+
+
 def read_rows(output: Path) -> list[dict[str, Any]]:
     """Read a local predictions dataset, with the outcome as a column."""
     rows = []

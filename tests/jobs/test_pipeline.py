@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pyarrow as pa
 import pytest
 
 from jobs.attempts import MAX_ATTEMPTS, begin_chunk
@@ -10,7 +11,8 @@ from jobs.errors import JobError, SpecError
 from jobs.listing import list_chunks
 from jobs.pipeline import build_dataset, run_dataset, run_parallel
 from jobs.storage import Storage
-from tests.jobs.conftest import GOOD, ODD
+from tests.images import encode, photo
+from tests.jobs.conftest import GOOD, ODD, chunk_tables, label_chunks
 
 pytestmark = [
     pytest.mark.ray,
@@ -26,21 +28,26 @@ def ray():
         yield resources
 
 
-def test_decoding_in_tasks_of_its_own_labels_everything(ray, photos, tmp_path, plan_job):
+def test_decoding_in_tasks_of_its_own_labels_as_one_process_does(ray, photos, tmp_path, plan_job):
+    names = [*GOOD, *ODD, *(f"{number}.jpg" for number in range(152))]
+    for number, name in enumerate(names[8:]):
+        (photos / name).write_bytes(encode(photo(120, 90, seed=number), "JPEG"))
     manifest = tmp_path / "list.csv"
-    missing = [f"{photos}/{number}.jpg" for number in range(152)]
-    manifest.write_text(
-        "\n".join(["uri", *[f"{photos}/{name}" for name in (*GOOD, *ODD)], *missing])
-    )
+    manifest.write_text("\n".join(["uri", *[f"{photos}/{name}" for name in names]]))
+    alone = plan_job(manifest, tmp_path / "alone")
     plan = plan_job(manifest, tmp_path / "out")
     apart = replace(plan, separate_decode=True, num_cpus=0.0, actors=(1, 1))
 
+    list(label_chunks(alone))
     summaries = list(run_dataset(build_dataset(apart, frozenset())))
 
-    assert sorted((x.objects, x.errors) for x in summaries) == [(32, 28), *[(32, 32)] * 4]
+    assert sorted((x.objects, x.errors) for x in summaries) == [*[(32, 0)] * 4, (32, 4)]
     assert summaries[-1].total == 160
-    assert len(list(Storage().list(plan.layout.chunks))) == 5
     assert not list(Storage().list(plan.layout.attempts))
+    expected = chunk_tables(tmp_path / "alone")
+    assert chunk_tables(tmp_path / "out") == expected
+    scores = pa.concat_tables(expected.values()).column("score").drop_null()
+    assert len(scores.unique()) == len(scores) == 156  # no two images are the same
 
 
 def test_what_a_worker_has_to_say_arrives_as_it_was_said(ray, photos, tmp_path, plan_job):
