@@ -18,6 +18,12 @@ def proxy(service: RunningService) -> int:
     return pid
 
 
+def controller(service: RunningService) -> int:
+    """Return the process number of what starts and watches Serve's actors."""
+    (pid,) = _workers(service, "ray::ServeController")
+    return pid
+
+
 def ledgers(service: RunningService) -> list[int]:
     """Return the process numbers of what the replicas share."""
     return _workers(service, "ray::Ledger")
