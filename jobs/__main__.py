@@ -2,14 +2,14 @@
 
 import signal
 
-from jobs.ending import EXIT_INTERRUPTED, fail
+from jobs.cli.exits import EXIT_INTERRUPTED, fail
 
 
 def main() -> None:
     """Run the command line. Who interrupts it while it is still being loaded is told so as well."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        from jobs.cli import run  # noqa: PLC0415
+        from jobs.cli.commands import run  # noqa: PLC0415
 
         run()
     except KeyboardInterrupt:

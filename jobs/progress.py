@@ -14,7 +14,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from jobs.chunks import Summary
+from jobs.listing.chunks import Summary
 
 _LINE_INTERVAL_S = 5.0
 

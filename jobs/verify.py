@@ -9,22 +9,22 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.accounts import Counts, balance, data_files, run_here
+from jobs.commit.audit import Counts, balance, data_files, run_here
+from jobs.commit.record import compare_jobs, read_record
+from jobs.dataset.layout import Layout
+from jobs.dataset.parquet import group_sizes, read_groups
+from jobs.dataset.schema import IMAGE_FAULTS, Row
 from jobs.digests import digest, digest_uris, find
 from jobs.errors import JobError, SpecError
 from jobs.inputs import OBJECT_SCHEMA
-from jobs.inputs.listing import Listing, ObjectSource
-from jobs.isolation import read_carefully
-from jobs.layout import Layout
-from jobs.manifest import read_manifests
-from jobs.models import load_classifier
-from jobs.parquet import group_sizes, read_groups
-from jobs.plan import Plan, Resources
-from jobs.preflight import resolve_plan
-from jobs.record import compare_jobs, read_record
-from jobs.schema import IMAGE_FAULTS, Row
-from jobs.spec import JobSpec
-from jobs.stages import batch_images, predict_images
+from jobs.inputs.objects import Listing, ObjectSource
+from jobs.job.job import Plan, Resources
+from jobs.job.model import load_classifier
+from jobs.job.resolve import resolve_plan
+from jobs.job.spec import JobSpec
+from jobs.labelling.child_reader import read_carefully
+from jobs.labelling.stages import batch_images, predict_images
+from jobs.listing.manifest import read_manifests
 from jobs.storage import Storage
 from model_repo.inception_v3 import Classifier
 from model_repo.inception_v3.postprocess import Prediction

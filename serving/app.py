@@ -22,12 +22,12 @@ from ray.serve.config import (
 from ray.serve.schema import LoggingConfig
 
 from model_repo.inception_v3 import ModelError
-from model_repo.inception_v3.locate import find_model
-from model_repo.inception_v3.runtime import count_shares
+from model_repo.inception_v3.options import count_shares
+from model_repo.inception_v3.repository.locate import find_model
 from serving.config import ConfigError, ServingConfig, UserConfig, load_config
 from serving.deployment import LEDGER, NAME, Labelmill
-from serving.http import shield
-from serving.ledger import Ledger
+from serving.http import proxy
+from serving.replicas.coordinator import Ledger
 from serving.storage import S3Store
 
 SERVICER = "serving.grpc.servicer:add_inference_service"
@@ -151,8 +151,8 @@ def _environment(config: ServingConfig) -> dict[str, str]:
         "METRICS_RECORD_INTERVAL_S": "60",
         # No message is read whole that would be refused after it.
         "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(config.max_body_bytes),
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": shield.CALLBACK,
-        shield.VARIABLE: config.model_dump_json(include=set(UserConfig.model_fields)),
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": proxy.CALLBACK,
+        proxy.VARIABLE: config.model_dump_json(include=set(UserConfig.model_fields)),
     }
 
 

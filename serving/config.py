@@ -20,8 +20,8 @@ from pydantic import (
     model_validator,
 )
 
-from model_repo.inception_v3.locate import ModelSource
-from model_repo.inception_v3.weights import is_untrained
+from model_repo.inception_v3.repository.locate import ModelSource
+from model_repo.inception_v3.repository.weights import is_untrained
 from serving.auth import read_tokens
 
 MEBIBYTE = 1024 * 1024
@@ -38,7 +38,7 @@ class UserConfig(BaseModel):
         max_batch_size: images of one forward pass.
         batch_wait_timeout_s: how long a batch that is not full waits on an idle model.
         max_body_bytes: of one request.
-        max_pixels: of one image; a small file may have fewer, see `serving.limits`.
+        max_pixels: of one image; a small file may have fewer, see `serving.admission`.
         max_queue_s: a request that would have to wait longer is refused at once.
         request_timeout_s: after which any request is given up; clients can ask for less.
         hang_timeout_s: a forward pass that takes longer makes its replica unhealthy.

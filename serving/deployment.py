@@ -14,16 +14,16 @@ from starlette.types import ASGIApp
 
 from model_repo.inception_v3 import ModelError, RuntimeOptions
 from serving.config import ServingConfig
-from serving.control import Control
 from serving.errors import UnavailableError
 from serving.grpc.methods import GrpcMethods
 from serving.http.app import build_http_app
-from serving.ledger import SYNC_PERIOD_S
-from serving.metrics import Metrics
-from serving.models import Models
-from serving.predictor import Decoders
+from serving.models.predictor import Decoders
+from serving.models.registry import Models
+from serving.replicas.control import Control
+from serving.replicas.coordinator import SYNC_PERIOD_S
 from serving.service import Service
-from serving.statistics import Statistics
+from serving.telemetry.metrics import Metrics
+from serving.telemetry.statistics import Statistics
 
 NAME = "labelmill"
 LEDGER = "ledger"
@@ -102,7 +102,7 @@ class AskLedger:
         self._actor: Any = None
 
     async def __call__(self, method: str, *arguments: Any) -> Any:
-        """Call `serving.ledger.Ledger`'s `method`.
+        """Call `serving.replicas.coordinator.Ledger`'s `method`.
 
         Raises:
             UnavailableError: there is no ledger at the moment.

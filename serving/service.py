@@ -14,16 +14,16 @@ import numpy as np
 
 from model_repo.inception_v3 import DecodeError
 from model_repo.inception_v3.preprocess import Preprocessed
+from serving.admission import Admission, Ticket
 from serving.config import ServingConfig, UserConfig
 from serving.errors import DeadlineError, OverloadedError
-from serving.limits import Admission, Ticket
-from serving.metrics import Metrics
-from serving.models import Models, Served
-from serving.predictor import Output, Pixels
+from serving.models.predictor import Output, Pixels
+from serving.models.registry import Models, Served
 from serving.protocol.inputs import read_images, read_pixels
 from serving.protocol.outputs import build_outputs, check_outputs
 from serving.protocol.tensors import InferRequest, InferResponse
-from serving.statistics import Durations, Statistics
+from serving.telemetry.metrics import Metrics
+from serving.telemetry.statistics import Durations, Statistics
 
 _Found = TypeVar("_Found")
 

@@ -18,7 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
 
 from model_repo.inception_v3 import RepositoryError
-from model_repo.inception_v3.locate import split_s3
+from model_repo.inception_v3.repository.locate import split_s3
 from serving.storage_faults import BotoError, NoConnection, repository_error, status_of
 
 if TYPE_CHECKING:

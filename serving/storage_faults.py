@@ -13,7 +13,7 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from model_repo.inception_v3 import RepositoryError
-from model_repo.inception_v3.locate import split_s3
+from model_repo.inception_v3.repository.locate import split_s3
 
 # a ValueError: of an endpoint that is no URL, of a key that is not UTF-8, of a credential process
 BotoError = (BotoCoreError, ClientError, ResponseParserError, HTTPError, OSError, ValueError)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.seaweedfs import S3Server, run_seaweedfs
+from jobs.demo.seaweedfs import S3Server, run_seaweedfs
 
 S3_FIXTURES = {"seaweedfs", "s3_environment", "s3_bucket", "s3_client"}
 
@@ -61,5 +61,5 @@ def s3_bucket(s3_environment: S3Server, s3_client) -> Iterator[str]:
 @pytest.fixture
 def sample_photos() -> list[Path]:
     """The photos that ship with the package, sorted by name."""
-    folder = Path(__file__).parents[1] / "jobs" / "samples"
+    folder = Path(__file__).parents[1] / "jobs" / "demo" / "samples"
     return sorted(path for path in folder.iterdir() if path.suffix in {".jpg", ".png"})

@@ -19,14 +19,14 @@ FORBIDDEN = {
 # The modules that know Ray, torch or FastAPI, and where S3's clients are made.
 ONLY_IN = {
     "ray": {
-        "jobs/cluster.py",
-        "jobs/pipeline.py",
+        "jobs/labelling/cluster.py",
+        "jobs/labelling/pipeline.py",
         "serving/app.py",
         "serving/deployment.py",
         "serving/grpc/methods.py",
-        "serving/http/shield.py",
-        "serving/metrics.py",
-        "serving/predictor.py",
+        "serving/http/proxy.py",
+        "serving/telemetry/metrics.py",
+        "serving/models/predictor.py",
     },
     "fastapi": {
         "serving/http/app.py",
@@ -36,15 +36,15 @@ ONLY_IN = {
         "serving/http/pages.py",
     },
     "torch": {
-        "model_repo/inception_v3/checkpoint.py",
-        "model_repo/inception_v3/device_runner.py",
-        "model_repo/inception_v3/network.py",
-        "model_repo/inception_v3/openvino_runtime.py",
+        "model_repo/inception_v3/runtimes/checkpoint.py",
+        "model_repo/inception_v3/runtimes/device_runner.py",
+        "model_repo/inception_v3/runtimes/network.py",
+        "model_repo/inception_v3/runtimes/openvino_runtime.py",
         "model_repo/inception_v3/preprocess.py",
-        "model_repo/inception_v3/runtime.py",
-        "model_repo/inception_v3/torch_runtime.py",
+        "model_repo/inception_v3/options.py",
+        "model_repo/inception_v3/runtimes/torch_runtime.py",
     },
-    "openvino": {"model_repo/inception_v3/openvino_runtime.py"},
+    "openvino": {"model_repo/inception_v3/runtimes/openvino_runtime.py"},
     "boto3": {"jobs/storage/clients.py", "serving/storage.py"},
 }
 

@@ -3,9 +3,8 @@
 import posixpath
 
 from jobs.errors import SpecError
-from jobs.inputs.archives import COMPRESSED_TAR, WebDatasetSource, compressed_tar
-from jobs.inputs.listing import Listing, ObjectSource, glob_listing, has_glob
 from jobs.inputs.manifests import open_manifest
+from jobs.inputs.objects import Listing, ObjectSource, glob_listing, has_glob
 from jobs.inputs.parquet_images import (
     find_image_column,
     image_leaf,
@@ -13,6 +12,7 @@ from jobs.inputs.parquet_images import (
     parquet_columns,
 )
 from jobs.inputs.rows import OBJECT_SCHEMA, Source
+from jobs.inputs.webdataset import COMPRESSED_TAR, WebDatasetSource, compressed_tar
 from jobs.storage import NoBucketError, Storage, StoredObject, is_s3, local_path, to_uri
 
 __all__ = ["OBJECT_SCHEMA", "Source", "find_image_column", "image_leaf", "open_source"]

@@ -26,7 +26,7 @@ from jobs.storage.objects import (
 )
 from jobs.storage.ranges import StoredFile
 from jobs.storage.s3 import S3Storage
-from model_repo.inception_v3.locate import is_s3
+from model_repo.inception_v3.repository.locate import is_s3
 
 __all__ = [
     "MAX_OBJECT_BYTES",

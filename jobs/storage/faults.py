@@ -27,7 +27,7 @@ from urllib3.exceptions import HTTPError
 
 from jobs.errors import StorageError
 from jobs.storage.objects import DeniedError, NoBucketError
-from model_repo.inception_v3.locate import split_s3
+from model_repo.inception_v3.repository.locate import split_s3
 
 if TYPE_CHECKING:
     from jobs.storage.clients import S3Clients

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from jobs.errors import FetchError, SpecError, StorageError
-from model_repo.inception_v3.locate import is_s3
+from model_repo.inception_v3.repository.locate import is_s3
 
 MAX_OBJECT_BYTES = 256 * 1024 * 1024
 

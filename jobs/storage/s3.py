@@ -18,7 +18,7 @@ from jobs.storage.clients import persist, s3_clients
 from jobs.storage.faults import BotoError, BrokenAnswerError, fault_of, storage_error
 from jobs.storage.objects import DeniedError, Part, StoredObject, Wanted
 from jobs.storage.s3_reads import bare, read_part
-from model_repo.inception_v3.locate import split_s3
+from model_repo.inception_v3.repository.locate import split_s3
 
 _NOT_XML = re.compile(r"[\x00-\x1f\x7f\ufffe\uffff]")  # DeleteObjects cannot name such keys
 _DELETE_BATCH = 1000

@@ -17,7 +17,7 @@ from jobs.errors import FetchError
 from jobs.storage.clients import S3Clients, persist, s3_clients
 from jobs.storage.faults import BotoError, ObstoreError, brief, fault_of, permission, storage_error
 from jobs.storage.objects import Part, Wanted, check_size
-from model_repo.inception_v3.locate import split_s3
+from model_repo.inception_v3.repository.locate import split_s3
 
 # obstore's paths cannot hold every key (`a//b`, `./a`, a slash at either end, control characters)
 _ODD_KEY = re.compile(r"^/|/$|//|[\x00-\x1f\x7f]|(^|/)\.\.?(/|$)")

@@ -16,12 +16,12 @@ from model_repo.inception_v3.errors import (
     RepositoryError,
     WeightsError,
 )
+from model_repo.inception_v3.options import RuntimeOptions
 from model_repo.inception_v3.postprocess import Label, Prediction, postprocess
 from model_repo.inception_v3.preprocess import Preprocessed, preprocess
-from model_repo.inception_v3.repository import Model, load_model
-from model_repo.inception_v3.runtime import RuntimeOptions
+from model_repo.inception_v3.repository.config import Model, load_model
+from model_repo.inception_v3.repository.weights import Weights, find_weights
 from model_repo.inception_v3.spec import INCEPTION_V3, ModelSpec
-from model_repo.inception_v3.weights import Weights, find_weights
 
 __all__ = [
     "INCEPTION_V3",

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from model_repo.inception_v3.errors import RepositoryError
-from model_repo.inception_v3.runtime import RuntimeOptions
+from model_repo.inception_v3.options import RuntimeOptions
 from model_repo.inception_v3.spec import ModelSpec
 
 CHECKS_SUFFIX = ".precision.json"

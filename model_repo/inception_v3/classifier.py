@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from model_repo.inception_v3.errors import InputError
+from model_repo.inception_v3.options import Runtime, RuntimeOptions
 from model_repo.inception_v3.precision import choose_precision
-from model_repo.inception_v3.repository import Model
-from model_repo.inception_v3.runtime import Runtime, RuntimeOptions
+from model_repo.inception_v3.repository.config import Model
+from model_repo.inception_v3.repository.weights import Weights
 from model_repo.inception_v3.spec import FEATURE_SHAPES, ModelSpec
-from model_repo.inception_v3.weights import Weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,11 +96,11 @@ def prepare(model: Model, weights: Weights, options: RuntimeOptions) -> None:
         WeightsError: they do not fit.
     """
     if options.runtime == "openvino":
-        from model_repo.inception_v3.openvino_runtime import ensure_converted  # noqa: PLC0415
+        from model_repo.inception_v3.runtimes.openvino_runtime import ensure_converted  # noqa: PLC0415
 
         ensure_converted(model.spec, weights)  # what is converted has been checked
     else:
-        from model_repo.inception_v3.checkpoint import load_state_dict  # noqa: PLC0415
+        from model_repo.inception_v3.runtimes.checkpoint import load_state_dict  # noqa: PLC0415
 
         load_state_dict(weights, model.spec)
 
@@ -108,10 +108,10 @@ def prepare(model: Model, weights: Weights, options: RuntimeOptions) -> None:
 def device_name(options: RuntimeOptions) -> str:
     """Return the name of the processor that resolved options run on."""
     if options.device == "cuda":
-        from model_repo.inception_v3.torch_runtime import gpu_name  # noqa: PLC0415
+        from model_repo.inception_v3.runtimes.torch_runtime import gpu_name  # noqa: PLC0415
 
         return gpu_name()
-    from model_repo.inception_v3.openvino_runtime import cpu_name  # noqa: PLC0415
+    from model_repo.inception_v3.runtimes.openvino_runtime import cpu_name  # noqa: PLC0415
 
     return cpu_name()
 
@@ -119,9 +119,9 @@ def device_name(options: RuntimeOptions) -> str:
 def _build_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOptions) -> Runtime:
     # A runtime is imported when it is used: each takes seconds, and there may be no other use.
     if options.runtime == "openvino":
-        from model_repo.inception_v3.openvino_runtime import build_openvino_runtime  # noqa: PLC0415
+        from model_repo.inception_v3.runtimes.openvino_runtime import build_openvino_runtime  # noqa: PLC0415
 
         return build_openvino_runtime(spec, weights, options)
-    from model_repo.inception_v3.torch_runtime import build_torch_runtime  # noqa: PLC0415
+    from model_repo.inception_v3.runtimes.torch_runtime import build_torch_runtime  # noqa: PLC0415
 
     return build_torch_runtime(spec, weights, options)

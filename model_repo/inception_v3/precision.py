@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from model_repo.inception_v3.checks import PrecisionCheck
-from model_repo.inception_v3.runtime import Device, Precision, RuntimeOptions
+from model_repo.inception_v3.options import Device, Precision, RuntimeOptions
+from model_repo.inception_v3.repository.weights import Weights
 from model_repo.inception_v3.spec import ModelSpec
-from model_repo.inception_v3.weights import Weights
 
 # What `auto` may use instead of fp32. On GPUs bf16 is no faster than fp16, and further from fp32.
 LOWER: dict[Device, Precision] = {"cpu": "bf16", "cuda": "fp16"}
@@ -67,6 +67,6 @@ def is_native(options: RuntimeOptions) -> bool:
     """Say whether this machine computes in the precision of resolved options, not around it."""
     if options.device == "cuda" or options.precision == "fp32":
         return True
-    from model_repo.inception_v3.openvino_runtime import computes_bf16  # noqa: PLC0415 - slow
+    from model_repo.inception_v3.runtimes.openvino_runtime import computes_bf16  # noqa: PLC0415 - slow
 
     return computes_bf16()

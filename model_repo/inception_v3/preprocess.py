@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from model_repo.inception_v3.decode import (
+from model_repo.inception_v3.decoding.decode import (
     MAX_PIXELS,
     Decoded,
     decode_image,

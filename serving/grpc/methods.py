@@ -10,9 +10,7 @@ from google.protobuf.message import DecodeError as DamagedMessage
 from ray.serve.grpc_util import RayServegRPCContext
 from tritonclient.grpc import service_pb2 as pb
 
-from serving.access_log import CLIENT_GONE, log_access
 from serving.auth import authorize
-from serving.control import Control
 from serving.errors import (
     BadRequestError,
     NotFoundError,
@@ -28,7 +26,9 @@ from serving.protocol.metadata import (
     model_metadata_message,
     server_metadata_message,
 )
+from serving.replicas.control import Control
 from serving.service import Service
+from serving.telemetry.access_log import CLIENT_GONE, log_access
 from serving.version import VERSION
 
 logger = logging.getLogger("ray.serve")

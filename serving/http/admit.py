@@ -7,11 +7,11 @@ from functools import partial
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
+from serving.admission import Ticket
 from serving.config import UserConfig
 from serving.errors import BadRequestError
 from serving.http.body import Note
 from serving.http.timeout import client_timeout_s
-from serving.limits import Ticket
 from serving.service import Service
 
 

@@ -11,14 +11,14 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model_repo.inception_v3 import DecodeError
-from serving.access_log import CLIENT_GONE, log_access
 from serving.auth import authorize
-from serving.control import Control
 from serving.errors import OverloadedError, ServiceError, UnauthorizedError, to_message, to_status
 from serving.http import classify, oip, pages
 from serving.http.description import DESCRIPTION
-from serving.http.shield import FULL
+from serving.http.proxy import FULL
+from serving.replicas.control import Control
 from serving.service import Service
+from serving.telemetry.access_log import CLIENT_GONE, log_access
 
 # What asks for no token: health, and the pages, which hold nothing and ask for one themselves.
 _OPEN_PATHS = ("/v2/health/live", "/v2/health/ready", "/", "/docs", "/openapi.json")

@@ -9,9 +9,9 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
+from serving.admission import check_body_size, check_expansion
 from serving.config import UserConfig
 from serving.errors import BadRequestError, UnsupportedMediaTypeError
-from serving.limits import check_body_size, check_expansion
 
 _WINDOW_BITS = {"gzip": 31, "deflate": 15}  # zlib's numbers for the two formats
 _MAX_PARTS = 256

@@ -10,7 +10,7 @@ from serving.errors import BadRequestError, UnsupportedMediaTypeError
 from serving.http.admit import admit
 from serving.http.body import read_body, read_files
 from serving.http.schemas import CLASSIFY_BODY, Classification, ModelList, describe_errors
-from serving.models import Models, Served
+from serving.models.registry import Models, Served
 from serving.protocol.metadata import TWIN_SUFFIX
 from serving.service import Labelled, Service
 

@@ -6,7 +6,6 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ValidationError
 
 from serving.config import UserConfig
-from serving.control import Control
 from serving.errors import BadRequestError, ContentTooLargeError, UnimplementedError
 from serving.http.admit import admit
 from serving.http.body import read_body
@@ -25,13 +24,14 @@ from serving.http.oip_schemas import (
     describe_options,
 )
 from serving.http.schemas import describe_errors
-from serving.models import Models, Served
+from serving.models.registry import Models, Served
 from serving.protocol.http_codec import (
     build_infer_response,
     parse_header_length,
     parse_infer_request,
 )
 from serving.protocol.metadata import model_config, model_metadata, server_metadata
+from serving.replicas.control import Control
 from serving.service import Service
 from serving.version import VERSION
 

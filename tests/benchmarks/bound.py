@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Any
 
-from jobs.cores import count_cores
+from jobs.resources import count_cores
 from tests.benchmarks.harness import Figures
 
 _IMAGES = 100

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from jobs.cores import count_cores
+from jobs.resources import count_cores
 from tests.benchmarks.bound import measure_bound
 from tests.benchmarks.harness import Figures, Report, interleave
 from tests.benchmarks.images import write_photos

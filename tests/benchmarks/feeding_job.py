@@ -6,11 +6,11 @@ python -m tests.benchmarks.feeding_job TRACE INPUT OUTPUT
 import sys
 from dataclasses import replace
 
-import jobs.pipeline
-from jobs.cluster import running_ray
-from jobs.pipeline import build_dataset, run_dataset
-from jobs.preflight import make_plan
-from jobs.spec import load_job_spec
+import jobs.labelling.pipeline
+from jobs.job.resolve import make_plan
+from jobs.job.spec import load_job_spec
+from jobs.labelling.cluster import running_ray
+from jobs.labelling.pipeline import build_dataset, run_dataset
 from jobs.storage import Storage
 from tests.benchmarks.feeding_stage import NetworklessPredictor
 from tests.benchmarks.trace import Tracer, let_workers_import_tests
@@ -20,7 +20,7 @@ _SMALL_CHUNKS = 128  # the first of a listing
 
 def main(trace: str, source: str, output: str) -> None:
     let_workers_import_tests()
-    jobs.pipeline.ChunkPredictor = NetworklessPredictor
+    jobs.labelling.pipeline.ChunkPredictor = NetworklessPredictor
     spec = load_job_spec({"input": source, "output": output, "weights": "untrained", "num_gpus": 0})
     with running_ray(verbose=False) as resources:
         plan = make_plan(spec, Storage(), lambda: resources)

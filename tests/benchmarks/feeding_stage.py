@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jobs.plan import Plan
-from jobs.read import Pixels
-from jobs.stages import ChunkPredictor, Worker
+from jobs.job.job import Plan
+from jobs.labelling.decode import Pixels
+from jobs.labelling.stages import ChunkPredictor, Worker
 from model_repo.inception_v3.classifier import Outputs
 from model_repo.inception_v3.spec import ModelSpec
 

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torchvision.models.inception import BasicConv2d
 
-from model_repo.inception_v3.checkpoint import load_state_dict
-from model_repo.inception_v3.device_runner import DeviceRunner, Graph, Step
-from model_repo.inception_v3.network import build_inception, input_affine
 from model_repo.inception_v3.postprocess import softmax
-from model_repo.inception_v3.torch_runtime import build_step, load_network
+from model_repo.inception_v3.runtimes.checkpoint import load_state_dict
+from model_repo.inception_v3.runtimes.device_runner import DeviceRunner, Graph, Step
+from model_repo.inception_v3.runtimes.network import build_inception, input_affine
+from model_repo.inception_v3.runtimes.torch_runtime import build_step, load_network
 from tests.benchmarks.gpu_setup import Bench
 from tests.benchmarks.harness import Figures, Report
 

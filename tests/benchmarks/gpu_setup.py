@@ -20,9 +20,9 @@ from model_repo.inception_v3 import (
     find_weights,
     preprocess,
 )
-from model_repo.inception_v3.checkpoint import load_state_dict
 from model_repo.inception_v3.postprocess import softmax
-from model_repo.inception_v3.repository import BUILTIN_REPOSITORY, read_labels
+from model_repo.inception_v3.repository.config import BUILTIN_REPOSITORY, read_labels
+from model_repo.inception_v3.runtimes.checkpoint import load_state_dict
 from tests.benchmarks.images import make_photo
 
 SIZES = (32, 64, 128, 256)  # of batches, beside the one asked for

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.images import encode, photo
+from tests.support.images import encode, photo
 
 # Width, height, and how many of 20 photos have them, as in ImageNet's validation set, roughly.
 _IMAGENET_SIZES = (

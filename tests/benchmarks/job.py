@@ -21,8 +21,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from jobs.cores import count_cores
-from jobs.seaweedfs import S3Server, run_seaweedfs
+from jobs.demo.seaweedfs import S3Server, run_seaweedfs
+from jobs.resources import count_cores
 from tests.benchmarks.bound import measure_bound
 from tests.benchmarks.environments import make_environment
 from tests.benchmarks.harness import Figures, Report, interleave

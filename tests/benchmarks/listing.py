@@ -17,7 +17,7 @@ from pathlib import Path
 import obstore
 from obstore.store import S3Store
 
-from jobs.seaweedfs import S3Server, run_seaweedfs
+from jobs.demo.seaweedfs import S3Server, run_seaweedfs
 from tests.benchmarks.harness import Figures, Report, interleave
 from tests.benchmarks.processes import peak_bytes
 
@@ -103,11 +103,11 @@ async def _make_objects(server: S3Server, count: int) -> None:
 def _work(source_uri: str, output: str) -> Figures:
     """List; in a process of its own, so that its memory is the listing's."""
     from jobs.inputs import open_source  # noqa: PLC0415
-    from jobs.listing import record_tables  # noqa: PLC0415
-    from jobs.manifest import Manifest  # noqa: PLC0415
-    from jobs.plan import Resources  # noqa: PLC0415
-    from jobs.preflight import resolve_plan  # noqa: PLC0415
-    from jobs.spec import JobSpec  # noqa: PLC0415
+    from jobs.job.job import Resources  # noqa: PLC0415
+    from jobs.job.resolve import resolve_plan  # noqa: PLC0415
+    from jobs.job.spec import JobSpec  # noqa: PLC0415
+    from jobs.listing.manifest import Manifest  # noqa: PLC0415
+    from jobs.listing.stream import record_tables  # noqa: PLC0415
     from jobs.storage import Storage, to_uri  # noqa: PLC0415
 
     storage = Storage()

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.benchmarks.harness import Figures, Report
 from tests.benchmarks.runs import Run, label_command, run_traced
-from tests.images import encode, photo
+from tests.support.images import encode, photo
 
 SIZES, QUICK_SIZES = (1_000, 10_000, 100_000), (500, 2_000)
 IMAGE_EVERY = 500

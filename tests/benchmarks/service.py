@@ -21,16 +21,16 @@ from pathlib import Path
 
 import httpx
 
-from jobs.cores import count_cores
-from jobs.ports import free_ports
+from jobs.demo.ports import free_ports
+from jobs.resources import count_cores
 from tests.benchmarks.bound import measure_bound
 from tests.benchmarks.environments import make_environment
 from tests.benchmarks.harness import Figures, Report, interleave
 from tests.benchmarks.images import imagenet_photos
 from tests.benchmarks.processes import ProcessTree, Window
-from tests.serving.load import Answer, ask_in_turn, build_form_post, build_post, rate
-from tests.serving.processes import replicas
-from tests.serving.service import (
+from tests.support.load import Answer, ask_in_turn, build_form_post, build_post, rate
+from tests.support.processes import replicas
+from tests.support.service import (
     ROOT,
     RunningService,
     haproxy_environment,

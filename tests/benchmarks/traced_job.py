@@ -3,7 +3,7 @@
 import os
 import sys
 
-import jobs.pipeline
+import jobs.labelling.pipeline
 from jobs.__main__ import main
 from jobs.progress import JobProgress
 from tests.benchmarks.trace import Tracer, let_workers_import_tests
@@ -21,5 +21,5 @@ def traced_say(self: JobProgress, step: str) -> None:
 
 
 JobProgress.say = traced_say
-jobs.pipeline.ChunkLabeller = TracedLabeller
+jobs.labelling.pipeline.ChunkLabeller = TracedLabeller
 main()

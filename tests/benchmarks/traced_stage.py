@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import jobs.read
-from jobs.stages import ChunkLabeller
+import jobs.labelling.decode
+from jobs.labelling.stages import ChunkLabeller
 from tests.benchmarks.trace import Tracer
 
 TRACE = "LABELMILL_BENCHMARK_TRACE"
@@ -21,7 +21,7 @@ class TracedLabeller(ChunkLabeller):
         super().__init__(**arguments)
         self._tracer = Tracer(os.environ[TRACE])
         self._used_s = {"decode": 0.0, "forward": 0.0}  # one thread each
-        jobs.read.preprocess = self._timed("decode", jobs.read.preprocess)
+        jobs.labelling.decode.preprocess = self._timed("decode", jobs.labelling.decode.preprocess)
         self._classifier.predict = self._timed("forward", self._classifier.predict)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.harness import Job, LocalPlace, Reference, check_ending, read_rows
-from tests.images import encode, photo
+from tests.support.images import encode, photo
 
 GOOD, FEW = 146, 40
 BROKEN = {

@@ -34,8 +34,8 @@ from tests.chaos.harness import (
     read_rows,
 )
 from tests.chaos.kills import Kill, Round, plan_rounds
-from tests.images import encode, photo
-from tests.jobs.faulty_proxy import faulty_proxy
+from tests.support.faulty_proxy import faulty_proxy
+from tests.support.images import encode, photo
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 

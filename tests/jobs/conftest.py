@@ -12,20 +12,20 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from jobs.chunks import Summary, pack_table
-from jobs.commit import merge_part, plan_parts
-from jobs.label import run_job
-from jobs.listing import list_chunks
-from jobs.models import load_classifier
-from jobs.plan import Plan, Resources
-from jobs.preflight import make_plan
+from jobs.commit.commit import merge_part, plan_parts
+from jobs.job.job import Plan, Resources
+from jobs.job.model import load_classifier
+from jobs.job.resolve import make_plan
+from jobs.job.spec import JobSpec, load_job_spec
+from jobs.labelling.decode import read_images
+from jobs.labelling.stages import ChunkLabeller
+from jobs.listing.chunks import Summary, pack_table
+from jobs.listing.stream import list_chunks
 from jobs.progress import JobProgress
-from jobs.read import read_images
-from jobs.spec import JobSpec, load_job_spec
-from jobs.stages import ChunkLabeller
+from jobs.run import run_job
 from jobs.storage import Storage
 from model_repo.inception_v3 import Classifier
-from tests.images import encode, photo
+from tests.support.images import encode, photo
 
 GOOD = ("a good one.jpg", "folder/ünï#1.png", "rotated.jpg", "wide.webp")
 ODD = {
@@ -114,11 +114,11 @@ def run_job_here(
             classifiers[options, origin] = load_classifier(spec, storage, options, origin)
         return classifiers[options, origin]
 
-    monkeypatch.setattr("jobs.stages.load_classifier", load)
+    monkeypatch.setattr("jobs.labelling.stages.load_classifier", load)
     # Care takes a process of its own, which has its own tests.
-    monkeypatch.setattr("jobs.stages.read_carefully", read_images)
-    monkeypatch.setattr("jobs.label.build_dataset", lambda plan, done: (plan, done))
-    monkeypatch.setattr("jobs.label.run_dataset", lambda dataset: label_chunks(*dataset))
+    monkeypatch.setattr("jobs.labelling.stages.read_carefully", read_images)
+    monkeypatch.setattr("jobs.run.build_dataset", lambda plan, done: (plan, done))
+    monkeypatch.setattr("jobs.run.run_dataset", lambda dataset: label_chunks(*dataset))
 
     def run(plan: Plan, **options: Any) -> dict[str, Any]:
         with JobProgress() as progress:

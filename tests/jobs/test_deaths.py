@@ -8,12 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.images import encode, photo
-from tests.jobs.killing.sitecustomize import MAGIC
+from tests.support.images import encode, photo
+from tests.support.killing import sitecustomize as killing
+from tests.support.killing.sitecustomize import MAGIC
 
 pytestmark = pytest.mark.ray
 
-KILLING = str(Path(__file__).parent / "killing")
+KILLING = str(Path(killing.__file__).parent)
 
 
 def labelmill(*arguments, **environment):

@@ -11,7 +11,7 @@ import pytest
 
 from jobs.errors import JobError, SpecError
 from jobs.inputs import OBJECT_SCHEMA, open_source
-from jobs.inputs.listing import translate_glob
+from jobs.inputs.objects import translate_glob
 from jobs.storage import Storage
 
 

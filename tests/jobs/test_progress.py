@@ -1,6 +1,6 @@
 import pytest
 
-from jobs.chunks import Summary
+from jobs.listing.chunks import Summary
 from jobs.progress import JobProgress
 
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.accounts import run_here
-from jobs.commit import commit_chunks
+from jobs.commit.audit import run_here
+from jobs.commit.commit import commit_chunks
+from jobs.commit.record import describe_plan, write_record
 from jobs.errors import ErrorRateError, JobError, SpecError
-from jobs.label import has_to_start_over, start_over
-from jobs.record import describe_plan, write_record
+from jobs.run import has_to_start_over, start_over
 from jobs.storage import Storage
-from tests.images import encode, photo
 from tests.jobs.conftest import GOOD, ODD, label_chunks, read_rows
+from tests.support.images import encode, photo
 
 STORAGE = Storage()
 
@@ -229,7 +229,7 @@ def test_a_job_killed_before_its_commit_only_commits(job, tmp_path, run_job_here
     record = {"rows": _rows(job), "state": "running", "generation": 0}
     write_record(STORAGE, job.layout, record)
     list(label_chunks(job))
-    monkeypatch.setattr("jobs.label.run_dataset", lambda _: pytest.fail("labels again"))
+    monkeypatch.setattr("jobs.run.run_dataset", lambda _: pytest.fail("labels again"))
 
     counts = run_job_here(job)["counts"]
 

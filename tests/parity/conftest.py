@@ -9,9 +9,9 @@ from torch import nn
 from torchvision.models import Inception3, inception_v3
 
 from model_repo.inception_v3.preprocess import preprocess
-from model_repo.inception_v3.repository import BUILTIN_REPOSITORY, Model, load_model
+from model_repo.inception_v3.repository.config import BUILTIN_REPOSITORY, Model, load_model
 from model_repo.inception_v3.spec import IMAGENET_MEAN, IMAGENET_STD
-from tests.images import encode, photo
+from tests.support.images import encode, photo
 
 CLASS_COUNT = 38
 IMAGE_COUNT = 64

@@ -11,13 +11,13 @@ from PIL import Image
 from torchvision.models import Inception_V3_Weights
 
 from model_repo.inception_v3.classifier import Classifier
+from model_repo.inception_v3.options import RuntimeOptions
 from model_repo.inception_v3.postprocess import postprocess, softmax
 from model_repo.inception_v3.preprocess import preprocess
-from model_repo.inception_v3.repository import Model
-from model_repo.inception_v3.runtime import RuntimeOptions
-from model_repo.inception_v3.weights import find_weights
-from tests.model_repo.inception_v3.triton import ask, run_model, scores
+from model_repo.inception_v3.repository.config import Model
+from model_repo.inception_v3.repository.weights import find_weights
 from tests.parity.conftest import IMAGE_COUNT, build_torchvisions, normalise
+from tests.support.triton import ask, run_model, scores
 
 # On the softmax score of one class, in fp32:
 SCORE_TOLERANCE = 1e-4  # from the same pixels, whatever computes

@@ -13,7 +13,7 @@ import tritonclient.http
 
 from model_repo.inception_v3.preprocess import preprocess
 from tests.parity.conftest import CLASS_COUNT
-from tests.serving.service import ROOT, clean_environment, run_service
+from tests.support.service import ROOT, clean_environment, run_service
 
 pytestmark = pytest.mark.ray
 

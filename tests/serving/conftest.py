@@ -3,8 +3,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.serving.cluster import Cluster, run_cluster
-from tests.serving.service import FAULTS, RunningService, run_service
+from tests.support.cluster import Cluster, run_cluster
+from tests.support.service import FAULTS, RunningService, run_service
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.serving.service import ROOT, clean_environment
+from tests.support.service import ROOT, clean_environment
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving.load import Answer, ask_in_turn, build_post
-from tests.serving.processes import replicas
-from tests.serving.service import FAULTS, RunningService, run_service, wait_until
+from tests.support.load import Answer, ask_in_turn, build_post
+from tests.support.processes import replicas
+from tests.support.service import FAULTS, RunningService, run_service, wait_until
 
 pytestmark = pytest.mark.ray
 

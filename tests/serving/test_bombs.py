@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.image_cost import pixel_limit
-from tests.images import encode, png, png_chunk, png_header
-from tests.serving.processes import MEBIBYTE, memory_bytes, peak_bytes, replicas, reset_peak
+from serving.models.decode_limits import pixel_limit
+from tests.support.images import encode, png, png_chunk, png_header
+from tests.support.processes import MEBIBYTE, memory_bytes, peak_bytes, replicas, reset_peak
 
 pytestmark = pytest.mark.ray
 

@@ -13,8 +13,8 @@ from model_repo.inception_v3 import (
     postprocess,
     preprocess,
 )
-from tests.images import encode, photo
-from tests.serving.service import wait_until
+from tests.support.images import encode, photo
+from tests.support.service import wait_until
 
 pytestmark = pytest.mark.ray
 

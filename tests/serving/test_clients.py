@@ -14,8 +14,8 @@ import tritonclient.http.aio as http_aio
 from tritonclient.utils import InferenceServerException
 
 from model_repo.inception_v3 import preprocess
-from tests.images import encode, photo
-from tests.serving.service import haproxy_environment, run_service, wait_until
+from tests.support.images import encode, photo
+from tests.support.service import haproxy_environment, run_service, wait_until
 
 pytestmark = pytest.mark.ray
 

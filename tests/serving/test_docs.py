@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from serving.http.description import DESCRIPTION
-from tests.images import encode, photo
-from tests.serving.browsing import CHROMIUM
+from tests.support.browsing import CHROMIUM
+from tests.support.images import encode, photo
 
 pytestmark = pytest.mark.ray
 

@@ -14,10 +14,10 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from tests.images import encode, photo
-from tests.serving.load import Client, read_answer
-from tests.serving.processes import MEBIBYTE, peak_bytes, proxy, replicas, reset_peak
-from tests.serving.service import RunningService, run_service
+from tests.support.images import encode, photo
+from tests.support.load import Client, read_answer
+from tests.support.processes import MEBIBYTE, peak_bytes, proxy, replicas, reset_peak
+from tests.support.service import RunningService, run_service
 
 pytestmark = pytest.mark.ray
 

@@ -14,10 +14,10 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.images import encode, photo
-from tests.serving.load import ask_in_turn, build_post
-from tests.serving.processes import is_running, of_session, replicas
-from tests.serving.service import FAULTS, RunningService, run_service, wait_until
+from tests.support.images import encode, photo
+from tests.support.load import ask_in_turn, build_post
+from tests.support.processes import is_running, of_session, replicas
+from tests.support.service import FAULTS, RunningService, run_service, wait_until
 
 pytestmark = pytest.mark.ray
 

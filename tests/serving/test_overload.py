@@ -18,7 +18,7 @@ import pytest
 import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException
 
-from tests.serving.load import (
+from tests.support.load import (
     Answer,
     Client,
     ask_at_rate,
@@ -27,8 +27,8 @@ from tests.serving.load import (
     rate,
     statuses,
 )
-from tests.serving.processes import memory_bytes, replicas
-from tests.serving.service import FAULTS, RunningService, run_service, wait_until
+from tests.support.processes import memory_bytes, replicas
+from tests.support.service import FAULTS, RunningService, run_service, wait_until
 
 pytestmark = pytest.mark.ray
 
@@ -58,7 +58,7 @@ def flood(service) -> tuple[float, list[Answer], list[int]]:
         Answers per second at capacity; the answers of the flood; the replica's memory before and
         after.
     """
-    photo = (Path(__file__).parents[2] / "jobs" / "samples" / "astronaut.jpg").read_bytes()
+    photo = (Path(__file__).parents[2] / "jobs" / "demo" / "samples" / "astronaut.jpg").read_bytes()
     (pid,), request = replicas(service), build_post(photo)
 
     async def run():

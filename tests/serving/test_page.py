@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.images import encode, photo, png, png_header, tiff
-from tests.serving.browsing import (
+from tests.support.browsing import (
     CHROMIUM,
     LOW_CONTRAST,
     an_answer,
@@ -20,6 +19,7 @@ from tests.serving.browsing import (
     nameless,
     to_percents,
 )
+from tests.support.images import encode, photo, png, png_header, tiff
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on the PATH")

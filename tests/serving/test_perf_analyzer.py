@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.images import encode, photo
+from tests.support.images import encode, photo
 
 pytestmark = pytest.mark.ray
 

@@ -11,7 +11,7 @@ from PIL import Image
 from tritonclient.grpc import service_pb2 as pb
 
 from serving.grpc.servicer import METHODS
-from tests.images import encode
+from tests.support.images import encode
 
 pytestmark = pytest.mark.ray
 

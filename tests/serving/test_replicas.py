@@ -10,9 +10,9 @@ import tritonclient.grpc as grpc_client
 import tritonclient.http as http_client
 from tritonclient.utils import InferenceServerException
 
-from tests.images import encode, photo
-from tests.serving import processes
-from tests.serving.service import run_service, wait_until
+from tests.support import processes
+from tests.support.images import encode, photo
+from tests.support.service import run_service, wait_until
 
 pytestmark = pytest.mark.ray
 

@@ -7,10 +7,10 @@ from contextlib import ExitStack
 import pytest
 
 from model_repo.inception_v3 import RepositoryError
-from model_repo.inception_v3.locate import ModelSource, find_model, list_repository
-from model_repo.inception_v3.repository import BUILTIN_REPOSITORY
+from model_repo.inception_v3.repository.config import BUILTIN_REPOSITORY
+from model_repo.inception_v3.repository.locate import ModelSource, find_model, list_repository
 from serving.storage import S3Store
-from tests.jobs.faulty_proxy import faulty_proxy
+from tests.support.faulty_proxy import faulty_proxy
 
 DATA = random.Random(7).randbytes(5_000_000)
 BODY_FAULTS = ("cut", "short")

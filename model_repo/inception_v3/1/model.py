@@ -21,10 +21,10 @@ if importlib.util.find_spec("model_repo") is None:
 
 from model_repo.inception_v3.classifier import Classifier, check_pixels
 from model_repo.inception_v3.errors import InputError
+from model_repo.inception_v3.options import RuntimeOptions
 from model_repo.inception_v3.postprocess import softmax
-from model_repo.inception_v3.repository import load_model
-from model_repo.inception_v3.runtime import RuntimeOptions
-from model_repo.inception_v3.weights import find_weights
+from model_repo.inception_v3.repository.config import load_model
+from model_repo.inception_v3.repository.weights import find_weights
 
 
 class TritonPythonModel:

@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 
 from jobs.storage import Storage
-from tests.jobs.faulty_proxy import faulty_proxy
+from tests.support.faulty_proxy import faulty_proxy
 
 
 @pytest.fixture

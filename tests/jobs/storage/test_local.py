@@ -10,7 +10,7 @@ import pytest
 from jobs.errors import FetchError, StorageError
 from jobs.storage import objects as stored_objects
 from jobs.storage import to_uri
-from tests.jobs.storage.files import names, put_files
+from tests.support.files import names, put_files
 
 
 def test_local_listing_is_recursive_sorted_and_hides_nothing(tmp_path, storage):

@@ -6,7 +6,7 @@ import pytest
 
 from jobs.errors import SpecError
 from jobs.storage import local_path, to_uri
-from tests.jobs.storage.files import put_files
+from tests.support.files import put_files
 
 
 def test_plain_path_becomes_absolute_file_uri(monkeypatch, tmp_path):

@@ -9,7 +9,7 @@ from jobs.errors import FetchError, StorageError
 from jobs.storage import NoBucketError
 from jobs.storage import objects as stored_objects
 from jobs.storage.clients import s3_clients
-from tests.jobs.storage.files import names
+from tests.support.files import names
 
 # keys that S3 servers store and clients like to change; SeaweedFS itself folds '//' into '/'
 ODD_KEYS = [

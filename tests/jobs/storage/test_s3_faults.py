@@ -9,7 +9,7 @@ import pytest
 
 from jobs.errors import FetchError, StorageError
 from jobs.storage.clients import s3_clients
-from tests.jobs.faulty_proxy import faulty_proxy, flipped
+from tests.support.faulty_proxy import faulty_proxy, flipped
 
 PASSING = ["503", "500", "429", "reset", "lost", "slow", "short", "cut", "empty"]
 BODY = random.Random(7).randbytes(2468)

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from model_repo.inception_v3.checkpoint import load_state_dict
 from model_repo.inception_v3.classifier import Classifier
-from model_repo.inception_v3.network import build_inception
-from model_repo.inception_v3.repository import BUILTIN_REPOSITORY, Model, load_model
-from model_repo.inception_v3.runtime import RuntimeOptions
+from model_repo.inception_v3.options import RuntimeOptions
+from model_repo.inception_v3.repository.config import BUILTIN_REPOSITORY, Model, load_model
+from model_repo.inception_v3.repository.weights import Weights
+from model_repo.inception_v3.runtimes.checkpoint import load_state_dict
+from model_repo.inception_v3.runtimes.network import build_inception
 from model_repo.inception_v3.spec import FEATURE_SHAPES, ModelSpec
-from model_repo.inception_v3.weights import Weights
-from tests.images import photo
+from tests.support.images import photo
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import pytest
 
 from model_repo.inception_v3.checks import format_checks, parse_checks, percent, read_checks
 from model_repo.inception_v3.errors import RepositoryError
-from tests.model_repo.inception_v3.checked import made_check
+from tests.support.checked import made_check
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@ import pytest
 
 from model_repo.inception_v3.classifier import Classifier, prepare
 from model_repo.inception_v3.errors import InputError, ModelError, WeightsError
+from model_repo.inception_v3.options import RuntimeOptions
 from model_repo.inception_v3.postprocess import softmax
-from model_repo.inception_v3.runtime import RuntimeOptions
+from model_repo.inception_v3.repository.weights import find_weights
 from model_repo.inception_v3.spec import FEATURE_SHAPES
-from model_repo.inception_v3.weights import find_weights
 
 # Logits of the untrained network run to 20, so 1e-3 is 5e-5 of them.
 LOGITS_TOLERANCE = 1e-3

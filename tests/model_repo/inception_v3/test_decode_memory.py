@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.images import encode, png, png_chunk, png_header
+from tests.support.images import encode, png, png_chunk, png_header
 
 pytestmark = pytest.mark.skipif(
     not os.access("/proc/self/clear_refs", os.W_OK), reason="the peak is measured on Linux"
@@ -25,7 +25,7 @@ MAX_BYTES = 12 * MAX_PIXELS + (24 << 20)  # of pixels, and of what does not grow
 # Decodes files one by one; prints the peak of each above what was taken before.
 MEASURE = """
 import json, sys
-from model_repo.inception_v3.decode import decode_image
+from model_repo.inception_v3.decoding.decode import decode_image
 from model_repo.inception_v3.errors import DecodeError
 
 def status(key):

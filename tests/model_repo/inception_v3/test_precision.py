@@ -10,10 +10,10 @@ import pytest
 from model_repo.inception_v3.checks import format_checks
 from model_repo.inception_v3.classifier import Classifier
 from model_repo.inception_v3.errors import ModelError, RepositoryError
+from model_repo.inception_v3.options import RuntimeOptions
 from model_repo.inception_v3.precision import choose_precision, explain_precision
-from model_repo.inception_v3.runtime import RuntimeOptions
-from model_repo.inception_v3.weights import Weights
-from tests.model_repo.inception_v3.checked import made_check
+from model_repo.inception_v3.repository.weights import Weights
+from tests.support.checked import made_check
 
 ON_GPU = {"precision": "fp16", "runtime": "torch", "device": "cuda"}
 
@@ -21,7 +21,9 @@ ON_GPU = {"precision": "fp16", "runtime": "torch", "device": "cuda"}
 @pytest.fixture(autouse=True)
 def native(monkeypatch):
     """A CPU that computes bf16, whatever this one does."""
-    monkeypatch.setattr("model_repo.inception_v3.openvino_runtime.computes_bf16", lambda: True)
+    monkeypatch.setattr(
+        "model_repo.inception_v3.runtimes.openvino_runtime.computes_bf16", lambda: True
+    )
 
 
 @pytest.fixture
@@ -78,7 +80,9 @@ def test_a_check_that_was_not_passed_keeps_fp32_and_says_so(choose, make):
 
 
 def test_a_machine_that_does_not_compute_bf16_keeps_fp32(choose, make, monkeypatch):
-    monkeypatch.setattr("model_repo.inception_v3.openvino_runtime.computes_bf16", lambda: False)
+    monkeypatch.setattr(
+        "model_repo.inception_v3.runtimes.openvino_runtime.computes_bf16", lambda: False
+    )
 
     options, check = choose(make())
 

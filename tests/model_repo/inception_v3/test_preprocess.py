@@ -14,7 +14,7 @@ from torchvision.transforms import functional
 from model_repo.inception_v3.errors import DecodeError
 from model_repo.inception_v3.preprocess import preprocess
 from model_repo.inception_v3.spec import INCEPTION_V3
-from tests.images import encode, photo, png_chunk, png_header
+from tests.support.images import encode, photo, png_chunk, png_header
 
 PRESET = Inception_V3_Weights.IMAGENET1K_V1.transforms()
 

@@ -8,8 +8,8 @@ import pytest
 
 from model_repo.inception_v3.errors import WeightsError
 from model_repo.inception_v3.postprocess import softmax
-from model_repo.inception_v3.repository import BUILTIN_REPOSITORY
-from tests.model_repo.inception_v3.triton import InferenceRequest, Tensor, ask, run_model, scores
+from model_repo.inception_v3.repository.config import BUILTIN_REPOSITORY
+from tests.support.triton import InferenceRequest, Tensor, ask, run_model, scores
 
 TOLERANCE = 1e-5
 

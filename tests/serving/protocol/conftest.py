@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from model_repo.inception_v3.repository import BUILTIN_REPOSITORY, load_model, parse_config
+from model_repo.inception_v3.repository.config import BUILTIN_REPOSITORY, load_model, parse_config
 from serving.protocol.metadata import complete_config, twin_config
 
 

@@ -4,7 +4,7 @@ import pytest
 from google.protobuf import json_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInput, ModelOutput
 
-from model_repo.inception_v3.repository import BUILTIN_REPOSITORY, parse_config
+from model_repo.inception_v3.repository.config import BUILTIN_REPOSITORY, parse_config
 from model_repo.inception_v3.spec import ModelSpec
 from serving.protocol import metadata
 

@@ -1,0 +1,107 @@
+"""What `labelmill plan` found, as people read it."""
+
+import math
+from typing import Any
+
+_UNITS = ("bytes", "KB", "MB", "GB", "TB", "PB")
+_BUSY = 0.85  # of the cores; others had the rest while they were measured
+
+
+def describe_estimate(record: dict[str, Any]) -> str:
+    """Say in a few aligned lines what `jobs.planning.estimate.estimate` returned."""
+    forecast, rows = record["plan"], record["rows"]
+    measured, count, size = forecast["measured"], record["objects"], to_size(record["bytes"])
+    lines = [
+        ("input", f"{record['spec']['input']} ({_objects(count)}, {size})"),
+        ("model", f"{rows['model']}, {record['runtime']} {rows['precision']}"),
+        ("measured", f"{_objects(measured['sampled'])} in {measured['took_s']:.0f} s, here"),
+        *((f"  {x}", _stage(x, rate, record)) for x, rate in forecast["rates"].items()),
+        ("the job", f"{_rate(forecast['images_per_s'])}   bound by {forecast['bound']}"),
+        ("time", f"about {to_duration(record['seconds'])}"),
+    ]
+    if record["price"] is not None:
+        lines.append(("price", to_amount(record["price"])))
+    lines.append(("options", f"--batch-size {record['batch_size']} --actors {record['actors'][1]}"))
+    lines += [("note", note) for note in _notes(record)]
+    return "\n".join(f"{name:11}{value}" for name, value in lines)
+
+
+def to_duration(seconds: float) -> str:
+    """Round a time as far as a forecast is right: '40 s', '12 min', '3 h 20 min', '5 days 3 h'."""
+    if seconds < 90:
+        return f"{math.ceil(seconds / 5) * 5} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 10 * 60:
+        minutes = round(minutes / 5) * 5
+        return _joined(minutes // 60, "h", minutes % 60, "min")
+    hours = round(seconds / 3600)
+    return f"{hours} h" if hours < 48 else _joined(hours // 24, "days", hours % 24, "h")
+
+
+def to_amount(price: float) -> str:
+    """Round a sum of money to cents, or to two digits where it is less than one unit."""
+    if price <= 0 or price >= 1:
+        return f"{price:,.2f}"
+    return f"{price:.{1 - math.floor(math.log10(price))}f}"
+
+
+def to_size(size: float) -> str:
+    """Write a number of bytes with a unit of thousands."""
+    power = min(int(math.log10(size)) // 3, len(_UNITS) - 1) if size >= 1 else 0
+    return f"{size:.0f} bytes" if not power else f"{size / 1000**power:.3g} {_UNITS[power]}"
+
+
+def _joined(large: int, large_unit: str, small: int, small_unit: str) -> str:
+    return f"{large} {large_unit}" + (f" {small} {small_unit}" if small else "")
+
+
+def _objects(count: int) -> str:
+    return f"{count:,} object{'' if count == 1 else 's'}"
+
+
+def _rate(images_per_s: float) -> str:
+    digits = 1 if images_per_s < 100 else 0
+    return f"{images_per_s:>8,.{digits}f} images/s"
+
+
+def _stage(stage: str, rate: float, record: dict[str, Any]) -> str:
+    measured = record["plan"]["measured"]
+    if stage == "network":
+        return f"{_rate(rate)}   {to_size(rate * measured['image_bytes'])}/s"
+    if stage == "decode":
+        return f"{_rate(rate)}   {_cores(measured['decode_cpu_s'], record)}"
+    if stage == "write":
+        untried = "" if record["spec"]["output"] else ", without an OUTPUT to try"
+        return f"{_rate(rate)}   {to_size(measured['row_bytes'])} per row{untried}"
+    if record["num_gpus"]:
+        actors = record["actors"][1]
+        return f"{_rate(rate)}   {actors} actors, {record['num_gpus']:g} GPU each"
+    batch_size = record["batch_size"]
+    sizes = measured["forward_cpu_s"]
+    nearest = min(sizes, key=lambda size: abs(int(size) - batch_size))
+    return f"{_rate(rate)}   {_cores(sizes[nearest], record)}"
+
+
+def _cores(cpu_s: float, record: dict[str, Any]) -> str:
+    cores = record["plan"]["measured"]["cores"]
+    return f"{cpu_s * 1000:.3g} CPU-ms per image, {cores} core{'' if cores == 1 else 's'}"
+
+
+def _notes(record: dict[str, Any]) -> list[str]:
+    """Say what the forecast does not show."""
+    measured, notes = record["plan"]["measured"], []
+    if errors := sum(measured["errors"].values()):
+        notes.append(
+            f"{errors:,} of the {measured['sampled']:,} cannot be labelled, such as "
+            f"{measured['example']}"
+        )
+    if not record["num_gpus"] and measured["had_cores"] < _BUSY * min(
+        measured["cores"], record["actors"][1]
+    ):
+        notes.append(
+            f"other programs were busy: measuring got {measured['had_cores']:.1f} cores; the "
+            "forecast is for when a job has all of them"
+        )
+    return notes

@@ -1,0 +1,1 @@
+"""Finished chunks → the predictions dataset, once, with accounts that balance."""

@@ -1,0 +1,141 @@
+"""The accounts of a predictions dataset: what was listed against the rows that are there.
+
+They are made of what lies in the output, never of what somebody counted on the way.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, groupby, islice
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from jobs.dataset.layout import Layout
+from jobs.dataset.parquet import read_groups
+from jobs.digests import Digests, digest, digest_uris, find, join
+from jobs.errors import JobError
+from jobs.listing.manifest import read_manifests
+from jobs.storage import Storage
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class PartAccount:
+    """What one part of the dataset holds: digests of its uris, and its errors by kind."""
+
+    uris: Digests
+    errors: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many objects were listed and how many rows there are, the errors by kind."""
+
+    listed: int
+    ok: int
+    errors: dict[str, int]
+
+    @property
+    def error(self) -> int:
+        """Return how many objects could not be labelled."""
+        return sum(self.errors.values())
+
+
+class Mapper(Protocol):
+    """Calls a function on each item, here or anywhere in a cluster; results keep their order."""
+
+    def __call__(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]: ...  # noqa: D102
+
+
+def run_here(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """Be a `Mapper` without a cluster."""
+    return [function(item) for item in items]
+
+
+def balance(layout: Layout, storage: Storage, run_parallel: Mapper) -> Counts:
+    """Count what the dataset holds, making sure that each listed uri has exactly one row.
+
+    Args:
+        layout: of the dataset.
+        storage: where it lies.
+        run_parallel: `run_here`, or that of `jobs.labelling.pipeline`.
+
+    Raises:
+        JobError: a uri has no row, more than one, or one that nobody asked for; it names some.
+    """
+    files = sorted(data_files(layout, storage), key=_part_name)
+    parts = run_parallel(read_account, [tuple(pair) for _, pair in groupby(files, _part_name)])
+    errors = sum((Counter(part.errors) for part in parts), Counter[str]())
+    rows = join(part.uris for part in parts)
+    parts.clear()
+    rows.sort()
+    listed = np.unique(join(digest(uris) for uris in listed_uris(layout, storage)))
+    if not np.array_equal(rows, listed):
+        _check("have more than one row", rows[1:][rows[1:] == rows[:-1]], layout, storage)
+        _check("were listed and have no row", listed[~find(listed, rows)[1]], layout, storage)
+        _check("have a row and were not listed", rows[~find(rows, listed)[1]], layout, storage)
+    return Counts(len(listed), len(rows) - errors.total(), dict(errors.most_common()))
+
+
+def read_account(files: tuple[str, ...]) -> PartAccount:
+    """Read what `balance` needs from some files of the dataset."""
+    storage = Storage()
+    uris: list[Digests] = []
+    errors = Counter[str]()
+    for file in files:
+        for table in read_groups(storage, file, ("uri", "error_kind")):
+            uris.append(digest_uris(table))
+            if "error_kind" in table.column_names:
+                errors.update(table.column("error_kind").to_pylist())
+    return PartAccount(join(uris), dict(errors))
+
+
+def data_files(layout: Layout, storage: Storage) -> list[str]:
+    """Return the files that hold the dataset's rows."""
+    folders = [layout.outcome(outcome) for outcome in ("ok", "error")]
+    stored = (item.uri for folder in folders for item in storage.list(folder))
+    return [uri for uri in stored if uri.endswith(".parquet")]  # not what a killed writer left
+
+
+def listed_uris(layout: Layout, storage: Storage) -> Iterator[list[str]]:
+    """Stream what was listed, by any generation; what was listed again comes again."""
+    for table in read_manifests(storage, layout, ("uri",)):
+        yield table.column("uri").to_pylist()
+
+
+def _check(what: str, wrong: Digests, layout: Layout, storage: Storage) -> None:
+    """Fail if there is anything wrong, with some examples.
+
+    Raises:
+        JobError: there is.
+    """
+    if not len(wrong):
+        return
+    examples = islice(_find_uris(np.unique(wrong), layout, storage), _EXAMPLES)
+    raise JobError(
+        f"the accounts of {layout.root} do not balance: {len(wrong):,} uris {what}, among them "
+        f"{', '.join(examples)}; run the same command again, or start over with --overwrite"
+    )
+
+
+def _find_uris(wanted: Digests, layout: Layout, storage: Storage) -> Iterator[str]:
+    in_rows = (
+        table.column("uri").to_pylist()
+        for file in data_files(layout, storage)
+        for table in read_groups(storage, file, ("uri",))
+    )
+    found: set[str] = set()
+    for uris in chain(in_rows, listed_uris(layout, storage)):
+        for uri, is_wanted in zip(uris, find(digest(uris), wanted)[1], strict=True):
+            if is_wanted and uri not in found:
+                found.add(uri)
+                yield uri
+
+
+def _part_name(uri: str) -> str:
+    return uri.rpartition("/")[2]

@@ -1,0 +1,161 @@
+"""The commit: finished chunks become the dataset, once the accounts balance.
+
+Which chunks go into which file depends on the manifest and the chunks alone, so a commit that was
+killed can be run again to the same end.
+"""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from jobs.commit.audit import Counts, Mapper, balance, data_files
+from jobs.dataset.layout import Layout
+from jobs.dataset.parquet import GrowingFile, read_groups
+from jobs.dataset.schema import ERROR_COLUMNS
+from jobs.digests import Digests, digest_uris, find, join
+from jobs.errors import JobError
+from jobs.listing.manifest import Manifest
+from jobs.storage import Storage
+
+# Of chunks, as they are stored; what a part holds of one outcome is at most that.
+_PART_BYTES = 128 * 1024 * 1024
+_SHARES = 16  # of the work on earlier files; each reads all that was listed again
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Consecutive chunks that go into the files of one number; `chunks` are ids and row counts."""
+
+    layout: Layout
+    number: int
+    chunks: tuple[tuple[str, int], ...]
+
+
+def finished_chunks(storage: Storage, layout: Layout) -> dict[str, int]:
+    """Return id → bytes of the chunks that have their rows."""
+    return {
+        item.uri.rpartition("/")[2].removesuffix(".parquet"): item.size
+        for item in storage.list(layout.chunks)
+        if item.uri.endswith(".parquet")
+    }
+
+
+def commit_chunks(layout: Layout, storage: Storage, run_parallel: Mapper) -> Counts:
+    """Put the rows of this generation's chunks into the dataset, and check its accounts.
+
+    Rows of earlier generations stay as they are, unless this one has labelled their object again.
+    Until the accounts have balanced there is no `_SUCCESS`.
+
+    Raises:
+        JobError: a chunk has no rows, or the accounts do not balance.
+    """
+    parts = plan_parts(storage, layout)
+    storage.delete([layout.success])
+    if layout.generation:
+        earlier = [x for x in data_files(layout, storage) if not layout.is_later(x)]
+        shares = [tuple(earlier[start::_SHARES]) for start in range(min(_SHARES, len(earlier)))]
+        run_parallel(drop_replaced, [(layout, share) for share in shares])
+    run_parallel(merge_part, parts)
+    delete_stale_files(storage, layout, len(parts))
+    return balance(layout, storage, run_parallel)
+
+
+def plan_parts(storage: Storage, layout: Layout) -> list[Part]:
+    """Group the chunks of the manifest into well-sized parts.
+
+    Raises:
+        JobError: a chunk has no rows.
+    """
+    finished = finished_chunks(storage, layout)
+    parts: list[Part] = []
+    chunks: list[tuple[str, int]] = []
+    size = 0
+    for chunk_id, rows in Manifest(storage, layout.manifest).chunk_sizes():
+        if chunk_id not in finished:
+            raise JobError(
+                f"chunk {chunk_id} of {layout.root} has no rows; run the same command again"
+            )
+        chunks.append((chunk_id, rows))
+        size += finished[chunk_id]
+        if size >= _PART_BYTES:
+            parts.append(Part(layout, len(parts), tuple(chunks)))
+            chunks, size = [], 0
+    if chunks:
+        parts.append(Part(layout, len(parts), tuple(chunks)))
+    return parts
+
+
+def merge_part(part: Part) -> None:
+    """Write the files of one part.
+
+    Raises:
+        JobError: a chunk does not have a row for each of its objects.
+    """
+    storage = Storage()
+    uris = [part.layout.part(outcome, part.number) for outcome in ("ok", "error")]
+    with GrowingFile(storage, uris[0]) as ok, GrowingFile(storage, uris[1]) as error:
+        for table in _read_chunks(storage, part):
+            failed = pc.is_valid(table.column("error_kind"))
+            ok.add(table.filter(pc.invert(failed)).drop_columns(list(ERROR_COLUMNS)))
+            error.add(table.filter(failed))
+
+
+def drop_replaced(layout_and_files: tuple[Layout, tuple[str, ...]]) -> None:
+    """Take the rows of objects that this generation has labelled again out of earlier files."""
+    layout, files = layout_and_files
+    storage = Storage()
+    manifest = Manifest(storage, layout.manifest)
+    again = np.sort(join(digest_uris(x) for x in manifest.tables(("uri",))))
+    for uri in files:
+        kept = [_without(again, table) for table in read_groups(storage, uri, ("uri",))]
+        if all(mask.true_count == len(mask) for mask in kept):
+            continue
+        with GrowingFile(storage, uri) as rest:
+            for table, mask in zip(read_groups(storage, uri), kept, strict=True):
+                rest.add(table.filter(mask))
+
+
+def delete_stale_files(storage: Storage, layout: Layout, part_count: int) -> None:
+    """Delete what a commit that did not end has written beyond this one's parts."""
+    for outcome in ("ok", "error"):
+        current = {layout.part(outcome, number) for number in range(part_count)}
+        written = [item.uri for item in storage.list(layout.outcome(outcome))]
+        storage.delete(
+            uri
+            for uri in written
+            if uri.endswith(".tmp") or (layout.is_later(uri) and uri not in current)
+        )
+
+
+def _read_chunks(storage: Storage, part: Part) -> Iterator[pa.Table]:
+    for chunk_id, rows in part.chunks:
+        table = _read_chunk(storage, part.layout.chunk(chunk_id))
+        if table.num_rows != rows:
+            raise JobError(
+                f"chunk {chunk_id} of {part.layout.root} has {table.num_rows} rows for {rows} "
+                "objects; delete it and run the same command again"
+            )
+        yield table
+
+
+def _read_chunk(storage: Storage, uri: str) -> pa.Table:
+    """Read a finished chunk; one that is damaged is deleted, so that it is labelled again.
+
+    Raises:
+        JobError: it is damaged.
+    """
+    data = io.BytesIO(storage.read(uri).data)
+    try:
+        return pq.read_table(data, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as exc:
+        storage.delete([uri])
+        raise JobError(f"{uri} was damaged; run the same command again to label it anew") from exc
+
+
+def _without(uris: Digests, table: pa.Table) -> pa.BooleanArray:
+    return pa.array(~find(digest_uris(table), uris)[1])

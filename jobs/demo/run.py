@@ -1,0 +1,259 @@
+"""`labelmill demo`: the real command on sample photos in a real S3 server, nothing to configure.
+
+photos and odd files → SeaweedFS on loopback → `labelmill label` → tables, and Parquet kept here.
+"""
+
+import importlib.util
+import io
+import json
+import os
+import shlex
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jobs.demo.seaweedfs import S3Server, run_seaweedfs
+from jobs.errors import JobError
+
+SAMPLES = Path(__file__).parent / "samples"
+BUCKET = "demo"
+UNTRAINED_NOTICE = (
+    "no pretrained weights could be fetched, so this runs an untrained network: "
+    "the labels below are meaningless"
+)
+_INTERRUPT_TIMEOUT_S = 20.0
+_EXIF_ORIENTATION = 0x0112
+_ROTATE_CLOCKWISE = 6  # what a viewer has to do with the stored pixels
+
+
+def run_demo(*, output: Path, pretrained: Callable[[], bool]) -> int:
+    """Label the sample photos and some broken files, show the result and keep it in `output`.
+
+    Args:
+        output: where the predictions dataset is copied to; an earlier demo's is replaced.
+        pretrained: says whether the model's own weights can be had; untrained ones do otherwise.
+
+    Returns:
+        The exit code: 0, although some of the files cannot be labelled.
+
+    Raises:
+        JobError: `output` holds something else, the server does not start, or labelling fails.
+    """
+    console = Console(highlight=False)
+    _require_replaceable(output)
+    with tempfile.TemporaryDirectory(prefix="labelmill-demo-") as folder:
+        console.print("starting an S3 server (SeaweedFS) on loopback")
+        with run_seaweedfs(Path(folder, "seaweedfs")) as server:
+            objects = sample_photos() | odd_files()
+            console.print(f"uploading {len(objects)} files to s3://{BUCKET}/photos/")
+            upload(server, objects)
+            trained = pretrained()
+            _label(console, server, [] if trained else ["--weights", "untrained"])
+            fetched = Path(folder, "labels")
+            download(server, "labels/", fetched)
+        _replace(output, fetched)
+    show_result(console, output, trained=trained)
+    return 0
+
+
+def sample_photos() -> dict[str, bytes]:
+    """Read the photos that ship with the package, by file name."""
+    paths = sorted(path for path in SAMPLES.iterdir() if path.suffix in {".jpg", ".png"})
+    return {path.name: path.read_bytes() for path in paths}
+
+
+def odd_files() -> dict[str, bytes]:
+    """Make what a real bucket has as well: unusual images, broken ones, and no images at all."""
+    photo = (SAMPLES / "coffee.jpg").read_bytes()
+    return {
+        "odd-cmyk.jpg": _encode(Image.open(io.BytesIO(photo)).convert("CMYK"), "JPEG"),
+        "odd-rotated.jpg": _rotated_jpeg(SAMPLES / "cat.jpg"),
+        "odd-16-bit.png": _sixteen_bit_png(SAMPLES / "camera.png"),
+        "broken-truncated.jpg": photo[: len(photo) // 2],
+        "broken-text.jpg": b"this is a text file with the name of a photo\n",
+        "broken-empty.jpg": b"",
+        "broken-bomb.png": _bomb_png(30_000, 30_000),
+    }
+
+
+def upload(server: S3Server, objects: dict[str, bytes]) -> None:
+    """Put the objects under `photos/` in a new bucket."""
+    client = server.client()
+    client.create_bucket(Bucket=BUCKET)
+    for name, body in objects.items():
+        client.put_object(Bucket=BUCKET, Key=f"photos/{name}", Body=body)
+
+
+def download(server: S3Server, prefix: str, folder: Path) -> None:
+    """Copy every object under the prefix into the folder, under the rest of its key."""
+    client = server.client()
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix):
+        for entry in page.get("Contents", ()):
+            path = folder / entry["Key"].removeprefix(prefix)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(client.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"].read())
+
+
+def show_result(console: Console, output: Path, *, trained: bool) -> None:
+    """Print what was labelled, what could not be and why, and how to open the dataset."""
+    labelled = _table("labelled", "file", "label", "score", "flags")
+    for row in _read_rows(output / "outcome=ok", ["uri", "label", "score", "flags"]):
+        flags = ", ".join(row["flags"] or ())
+        labelled.add_row(_file_name(row), Text(row["label"]), f"{row['score']:.3f}", flags)
+    failed = _table("could not be labelled", "file", "kind", "why")
+    for row in _read_rows(output / "outcome=error", ["uri", "error_kind", "error"]):
+        failed.add_row(_file_name(row), row["error_kind"], Text(row["error"]))
+    if not trained:
+        console.print(UNTRAINED_NOTICE, soft_wrap=True)
+    console.print(labelled)
+    console.print(failed)
+    _show_how_to_open(console, output)
+
+
+def _show_how_to_open(console: Console, output: Path) -> None:
+    python = shlex.quote(_python())
+    ok, every = json.dumps(f"{output}/outcome=ok"), json.dumps(f"{output}/outcome=*/*.parquet")
+    pandas = f"import pandas; print(pandas.read_parquet({ok}))"
+    columns = '"uri", "label", "score", "error"'
+    rows = f"duckdb.read_parquet({every}, union_by_name=True).select({columns})"
+    duckdb = f"import duckdb; {rows}.show()"
+    missing = "" if importlib.util.find_spec("duckdb") else " (after pip install duckdb)"
+    lines = [
+        f"the Parquet is kept in {output}; open it with",
+        f"  pandas: {python} -c {shlex.quote(pandas)}",
+        f"  DuckDB{missing}: {python} -c {shlex.quote(duckdb)}",
+    ]
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def _python() -> str:
+    """The shortest way to name this interpreter in the user's shell."""
+    here = Path(sys.executable)
+    if (found := shutil.which("python")) and Path(found).absolute() == here:
+        return "python"
+    return str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here)
+
+
+def _label_command() -> list[str]:
+    return [sys.executable, "-m", "jobs", "label"]
+
+
+def _label(console: Console, server: S3Server, options: list[str]) -> None:
+    """Run the real command against the server; it shows its own progress.
+
+    Raises:
+        JobError: it failed.
+    """
+    places = [f"s3://{BUCKET}/photos/", f"s3://{BUCKET}/labels/"]
+    options = ["--max-error-rate", "1", *options]
+    console.print("labelmill label", *places, *options, soft_wrap=True)
+    # A session of its own: a terminal's Ctrl-C reaches only us, and we pass it on, once.
+    # A Ray of its own too: another one's workers would not know of the server.
+    child = subprocess.Popen(
+        [*_label_command(), *places, *options],
+        env=server.child_environment() | {"RAY_ADDRESS": "local"},
+        start_new_session=True,
+    )
+    try:
+        exit_code = child.wait()
+    finally:
+        _end(child)
+    if exit_code != 0:
+        raise JobError(
+            f"labelmill label ended with exit code {exit_code}; its own messages are above"
+        )
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    """Interrupt a child that still runs, and end it when it does not heed that."""
+    try:
+        if child.poll() is None:
+            child.send_signal(signal.SIGINT)
+            child.wait(_INTERRUPT_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+
+
+def _require_replaceable(output: Path) -> None:
+    if output.is_dir() and not any(output.iterdir()):
+        return
+    if output.exists() and not (output / "_labelmill").is_dir():
+        raise JobError(
+            f"{str(output)!r} exists and is not an earlier demo's; "
+            "move it away, or run the demo in another folder"
+        )
+
+
+def _replace(output: Path, fetched: Path) -> None:
+    if output.exists():
+        shutil.rmtree(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(fetched, output)
+
+
+def _read_rows(folder: Path, columns: list[str]) -> list[dict[str, Any]]:
+    """Read every row under the folder, sorted by uri; only for small datasets."""
+    files = sorted(folder.glob("*.parquet"))
+    rows = [row for file in files for row in pq.ParquetFile(file).read(columns).to_pylist()]
+    return sorted(rows, key=lambda row: str(row["uri"]))
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(*columns, title=title, title_justify="left")
+    table.columns[0].no_wrap = True
+    return table
+
+
+def _file_name(row: dict[str, Any]) -> Text:
+    return Text(PurePosixPath(row["uri"]).name)
+
+
+def _encode(image: Image.Image, format_name: str, **options: Any) -> bytes:
+    encoded = io.BytesIO()
+    image.save(encoded, format_name, **options)
+    return encoded.getvalue()
+
+
+def _rotated_jpeg(path: Path) -> bytes:
+    """Store the photo lying on its side, with the EXIF tag that says so, as cameras do."""
+    exif = Image.Exif()
+    exif[_EXIF_ORIENTATION] = _ROTATE_CLOCKWISE
+    with Image.open(path) as upright:
+        return _encode(upright.transpose(Image.Transpose.ROTATE_90), "JPEG", exif=exif)
+
+
+def _sixteen_bit_png(path: Path) -> bytes:
+    with Image.open(path) as grey:
+        return _encode(Image.fromarray(np.asarray(grey).astype(np.uint16) * 257), "PNG")
+
+
+def _bomb_png(width: int, height: int) -> bytes:
+    """A file of a few bytes whose header declares gigabytes of pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body

@@ -1,0 +1,1 @@
+"""What is asked for (`JobSpec`) → what will be done (`Job`)."""

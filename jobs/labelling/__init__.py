@@ -1,0 +1,1 @@
+"""Chunks → rows, on Ray: fetch → decode → predict → write, one file per chunk."""

@@ -1,0 +1,171 @@
+"""Reading images in a child process, so that one that kills it costs its own row alone.
+
+For chunks whose earlier attempt did not end. Slower than `read_images` by the start of a process,
+and from where one has died, since then images are read one at a time to find the killer.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+import pyarrow as pa
+
+from jobs.dataset.schema import Row
+from jobs.errors import JobError
+from jobs.job.job import Plan
+from jobs.labelling.decode import Image, read_images
+from model_repo.inception_v3.preprocess import warm_up
+
+MAX_DEATHS = 3
+
+_SUSPECTS = 80  # more than `read_images` has fetched and decoded ahead of what it yields
+_PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
+
+
+class ChildDeathError(Exception):
+    """The child died; the message says of what."""
+
+
+def read_carefully(objects: pa.Table, plan: Plan) -> Iterator[Image]:
+    """Do what `read_images` does; an image that kills its process is an error row, too.
+
+    Raises:
+        JobError: no child can be started, or what `read_images` raises.
+    """
+    position = deaths = suspects = 0
+    child = _start_child(objects, plan)
+    try:
+        while position < objects.num_rows:
+            count = 1 if suspects else objects.num_rows - position
+            try:
+                for image in child.read(position, count):
+                    yield image
+                    position, deaths, suspects = position + 1, 0, max(suspects - 1, 0)
+            except ChildDeathError as exc:
+                child.close()
+                # Of many that were read ahead it is not known which one did it.
+                deaths += 1 if suspects else 0
+                suspects = _SUSPECTS
+                if deaths == MAX_DEATHS:
+                    yield _crashed(position, objects, str(exc))
+                    position, deaths = position + 1, 0
+                child = _start_child(objects, plan)
+    finally:
+        child.close()
+
+
+class _Child:
+    """A process that reads images of one chunk when it is asked to."""
+
+    def __init__(self, process: SpawnProcess, connection: Connection) -> None:
+        self._process = process
+        self._connection = connection
+
+    @classmethod
+    def start(cls, objects: pa.Table, plan: Plan) -> "_Child":
+        """Start a process and wait until it can decode.
+
+        Raises:
+            ChildDeathError: it died before that.
+        """
+        context = get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=_serve, args=(theirs, objects, plan, os.getpid()), daemon=True
+        )
+        process.start()
+        theirs.close()
+        child = cls(process, ours)
+        try:
+            child._receive()
+        except ChildDeathError:
+            child.close()
+            raise
+        return child
+
+    def read(self, start: int, count: int) -> Iterator[Image]:
+        """Read `count` objects from the `start`-th on.
+
+        Raises:
+            ChildDeathError: the child died.
+        """
+        with suppress(OSError):  # what there is to say of it, the answer says
+            self._connection.send((start, count))
+        for _ in range(count):
+            yield self._receive()
+
+    def close(self) -> None:
+        """End the child, whatever it does."""
+        self._process.kill()
+        self._process.join()
+        self._connection.close()
+
+    def _receive(self) -> Any:
+        try:
+            answer = self._connection.recv()
+        except (EOFError, OSError) as exc:
+            self._process.join()
+            raise ChildDeathError(_cause_of_death(self._process.exitcode or 0)) from exc
+        if isinstance(answer, JobError):  # not an image's trouble
+            raise answer
+        return answer
+
+
+def _start_child(objects: pa.Table, plan: Plan) -> _Child:
+    for _ in range(MAX_DEATHS):
+        try:
+            return _Child.start(objects, plan)
+        except ChildDeathError as exc:
+            cause = str(exc)
+    raise JobError(
+        f"a process to decode in died {MAX_DEATHS} times as it started ({cause}); where memory is "
+        "short, run the same command with fewer --actors (-v shows what it wrote)"
+    )
+
+
+def _serve(connection: Connection, objects: pa.Table, plan: Plan, parent_id: int) -> None:
+    """Answer requests of `_Child` for as long as the parent lives."""
+    die_with(parent_id)
+    warm_up(plan.model)  # what this loads and breaks is no image's fault
+    connection.send(None)
+    while True:
+        start, count = connection.recv()
+        try:
+            for image in read_images(objects.slice(start, count), plan):
+                row = replace(image.row, index=start + image.row.index)
+                connection.send(Image(row, image.pixels))
+        except JobError as exc:
+            connection.send(exc)
+        except Exception as exc:  # what this machine lacks, or a mistake of ours; no death
+            connection.send(JobError(f"cannot decode: {type(exc).__name__}: {exc}"))
+
+
+def die_with(parent_id: int) -> None:
+    """Have this process end when its parent does, and not before."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's affair
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_id:  # it has died before that was set
+        os._exit(1)
+
+
+def _cause_of_death(exit_code: int) -> str:
+    return signal.Signals(-exit_code).name if exit_code < 0 else f"exit code {exit_code}"
+
+
+def _crashed(index: int, objects: pa.Table, cause: str) -> Image:
+    message = f"the process that decoded it died {MAX_DEATHS} times ({cause})"
+    if cause == "SIGKILL":
+        message += ", most likely out of memory; use fewer --actors or a lower --max-pixels"
+    else:
+        message += "; the image crashes the decoder: save it anew with another program"
+    etag = objects.column("etag")[index].as_py()
+    return Image(Row(index=index, etag=etag, error_kind="crashed", error=message), None)

@@ -1,0 +1,1 @@
+"""Rows → chunks whose ids depend on nothing but the listing, kept as a manifest."""

@@ -1,0 +1,126 @@
+"""What an update has to label: the objects that have come or changed since they got their rows."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.commit.audit import data_files
+from jobs.dataset.layout import Layout
+from jobs.dataset.parquet import GrowingFile, read_groups
+from jobs.digests import Digests, digest, digest_uris, find, join
+from jobs.errors import FetchError, StorageError
+from jobs.job.job import Plan
+from jobs.listing.stream import limit_rows
+from jobs.storage import Storage, StoredObject
+
+_LOOKS_AT_ONCE = 64
+
+
+@dataclass(slots=True)
+class Labelled:
+    """The rows that a dataset has, as digests, and which of their objects were listed again.
+
+    Attributes:
+        uris: sorted.
+        versions: of each uri; what a row that is to be made again has equals no version.
+        seen: whether each uri was among the rows given to `changed`.
+        new, replaced: how many rows `changed` has passed on.
+    """
+
+    uris: Digests
+    versions: Digests
+    seen: npt.NDArray[np.bool_]
+    new: int = 0
+    replaced: int = 0
+
+    @classmethod
+    def load(cls, plan: Plan, storage: Storage, *, retry_errors: bool) -> "Labelled":
+        """Read the dataset's uris and versions; errors have none if they are to be tried again."""
+        uris, versions = [], []
+        for file in data_files(plan.layout, storage):
+            again = retry_errors and file.startswith(f"{plan.layout.outcome('error')}/")
+            for table in read_groups(storage, file, ("uri", "etag", *plan.source.carried.names)):
+                uris.append(digest_uris(table))
+                none = np.zeros(table.num_rows, "S16")
+                versions.append(none if again else _versions(table, plan.source.carried.names))
+        joined = join(uris)
+        order = np.argsort(joined)
+        return cls(joined[order], join(versions)[order], np.zeros(len(order), np.bool_))
+
+    def changed(self, rows: pa.Table, carried: list[str]) -> pa.Table:
+        """Keep the rows that are not in the dataset, or not as they are now."""
+        places, known = find(digest_uris(rows), self.uris)
+        self.seen[places[known]] = True
+        same = known.copy()
+        same[known] = self.versions[places[known]] == _versions(rows, carried)[known]
+        self.new += int((~known).sum())
+        self.replaced += int((known & ~same).sum())
+        return rows.filter(pa.array(~same))
+
+    @property
+    def removed(self) -> Digests:
+        """Return the uris that were not among the rows given to `changed`."""
+        return self.uris[~self.seen]
+
+
+def find_changes(plan: Plan, storage: Storage, labelled: Labelled) -> Iterator[pa.Table]:
+    """List the input and yield the rows that have to be labelled.
+
+    Where the input says nothing of versions (a manifest), the objects themselves are asked.
+    """
+    carried = plan.source.carried.names
+    with ThreadPoolExecutor(_LOOKS_AT_ONCE) as pool:
+        for rows in limit_rows(plan.source.tables(storage), plan.spec.limit):
+            changed = labelled.changed(_with_etags(rows, storage, pool), carried)
+            if changed.num_rows:
+                yield changed
+
+
+def write_removed(layout: Layout, storage: Storage, removed: Digests) -> None:
+    """Write down which rows' objects are no longer listed, or that there are none."""
+    with GrowingFile(storage, layout.removed) as file:
+        for data_file in data_files(layout, storage) if len(removed) else ():
+            for table in read_groups(storage, data_file, ("uri",)):
+                gone = find(digest_uris(table), removed)[1]
+                file.add(table.filter(pa.array(gone)))
+
+
+def _versions(table: pa.Table, carried: Iterable[str]) -> Digests:
+    """Return what changes with the bytes, and with what is carried to the output."""
+    etags = (etag or None for etag in table.column("etag").to_pylist())
+    others = (table.column(name).to_pylist() for name in carried)
+    rows = zip(table.column("uri").to_pylist(), etags, *others, strict=True)
+    return digest(repr(row) for row in rows)
+
+
+def _with_etags(rows: pa.Table, storage: Storage, pool: ThreadPoolExecutor) -> pa.Table:
+    """Ask for size and etag of the whole objects that were listed without."""
+    columns = (rows.column(name).to_pylist() for name in ("location", "etag", "offset", "row"))
+    places = list(zip(*columns, strict=True))
+    unknown = [place[0] for place in places if place[1:] == (None, None, None)]
+    if not unknown:
+        return rows
+    answers = iter(pool.map(partial(_look, storage), unknown))
+    found = [next(answers) if place[1:] == (None, None, None) else None for place in places]
+    sizes, etags = [x and x.size for x in found], [(x and x.etag) or None for x in found]
+    for name, values in (("size", sizes), ("etag", etags)):
+        column = pc.coalesce(rows.column(name), pa.array(values, rows.schema.field(name).type))
+        rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), column)
+    return rows
+
+
+def _look(storage: Storage, uri: str) -> StoredObject | None:
+    try:
+        return storage.head(uri)
+    except StorageError:
+        try:
+            storage.read(uri, offset=0, expected_size=1)
+        except FetchError:
+            return None  # the object's own trouble, which its row says
+        raise

@@ -1,0 +1,139 @@
+"""What was listed, kept beside the output: one row per object, one row group per chunk.
+
+Each generation has a manifest of its own. Parts are written while the listing goes on, and
+`complete.json` at its end. A rerun reads a complete manifest; an incomplete one is listed anew, and
+chunks that come out the same keep their rows.
+"""
+
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from jobs.dataset.layout import Layout
+from jobs.errors import JobError
+from jobs.listing.chunks import Chunk
+from jobs.storage import Storage
+
+_PART_ROWS = 65_536
+_ROWS_AT_ONCE = 8192
+_PART_BYTES = 32 * 1024 * 1024
+_CHUNK_IDS = b"labelmill.chunks"
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a complete listing adds up to; `duplicates` were listed before and are left out."""
+
+    objects: int
+    chunks: int
+    parts: int
+    bytes: int
+    duplicates: int
+
+
+class Manifest:
+    """The manifest under one folder."""
+
+    def __init__(self, storage: Storage, folder: str) -> None:
+        self._storage = storage
+        self._folder = folder
+
+    def totals(self) -> Totals | None:
+        """Return the totals if the listing was completed, else None."""
+        if self._storage.head(self._complete) is None:
+            return None
+        return Totals(**json.loads(self._storage.read(self._complete).data))
+
+    def record(
+        self, chunks: Iterable[Chunk], count_duplicates: Callable[[], int]
+    ) -> Iterator[Chunk]:
+        """Pass chunks on, writing them down as they go by.
+
+        Args:
+            chunks: all of the listing.
+            count_duplicates: called once, when `chunks` has ended.
+
+        Raises:
+            StorageError: the manifest could not be written.
+        """
+        pending: list[Chunk] = []
+        rows = held = parts = objects = count = size = 0
+        for chunk in chunks:
+            pending.append(chunk)
+            rows += chunk.objects.num_rows
+            held += chunk.objects.nbytes
+            objects += chunk.objects.num_rows
+            count += 1
+            size += pc.sum(chunk.objects.column("size")).as_py() or 0
+            yield chunk
+            if rows >= _PART_ROWS or held >= _PART_BYTES:
+                self._write_part(parts, pending)
+                pending, rows, held, parts = [], 0, 0, parts + 1
+        if pending:
+            self._write_part(parts, pending)
+            parts += 1
+        current = {self._part(number) for number in range(parts)}
+        stale = [x.uri for x in self._storage.list(self._folder) if x.uri not in current]
+        self._storage.delete(stale)  # of a longer listing that did not end
+        totals = Totals(objects, count, parts, size, count_duplicates())
+        self._storage.write(self._complete, json.dumps(asdict(totals)).encode())
+
+    def chunks(self, *, without: frozenset[str] = frozenset()) -> Iterator[Chunk]:
+        """Read the chunks of a complete manifest, in order, except those of the ids `without`."""
+        for part in self._parts():
+            for i, chunk_id in enumerate(_chunk_ids(part)):
+                if chunk_id not in without:
+                    yield Chunk(chunk_id, part.read_row_group(i))
+
+    def chunk_sizes(self) -> Iterator[tuple[str, int]]:
+        """Return id and number of objects of each chunk, in order."""
+        for part in self._parts():
+            for i, chunk_id in enumerate(_chunk_ids(part)):
+                yield chunk_id, part.metadata.row_group(i).num_rows
+
+    @property
+    def _complete(self) -> str:
+        return f"{self._folder}/complete.json"
+
+    def _part(self, number: int) -> str:
+        return f"{self._folder}/part-{number:05d}.parquet"
+
+    def _parts(self) -> Iterator[pq.ParquetFile]:
+        totals = self.totals()
+        if totals is None:
+            raise JobError(f"{self._complete} is missing; run the same command again")
+        for number in range(totals.parts):
+            # Whole, since what S3 is asked for whole is compared with its checksum.
+            data = self._storage.read(self._part(number)).data
+            yield pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True)
+
+    def tables(self, names: Sequence[str]) -> Iterator[pa.Table]:
+        """Stream some columns of all rows of a complete manifest."""
+        for part in self._parts():
+            for batch in part.iter_batches(_ROWS_AT_ONCE, columns=list(names), use_threads=False):
+                yield pa.Table.from_batches([batch])  # pa.table would import pandas for it
+
+    def _write_part(self, number: int, chunks: list[Chunk]) -> None:
+        buffer = io.BytesIO()
+        with pq.ParquetWriter(buffer, chunks[0].objects.schema, write_page_checksum=True) as writer:
+            for chunk in chunks:
+                writer.write_table(chunk.objects, row_group_size=chunk.objects.num_rows)
+            ids = json.dumps([chunk.id for chunk in chunks])
+            writer.add_key_value_metadata({_CHUNK_IDS.decode(): ids})
+        self._storage.write(self._part(number), buffer.getvalue())
+
+
+def read_manifests(storage: Storage, layout: Layout, names: Sequence[str]) -> Iterator[pa.Table]:
+    """Stream some columns of the manifests of all generations, the first one first."""
+    for generation in range(layout.generation + 1):
+        yield from Manifest(storage, replace(layout, generation=generation).manifest).tables(names)
+
+
+def _chunk_ids(part: pq.ParquetFile) -> list[str]:
+    ids: list[str] = json.loads(part.metadata.metadata[_CHUNK_IDS])
+    return ids

@@ -1,0 +1,94 @@
+"""The listing as a stream of chunks: new ones are written to the manifest on their way."""
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+
+import pyarrow as pa
+
+from jobs.commit.record import what_decides_rows
+from jobs.job.job import Plan
+from jobs.listing.chunks import Chunk, cut_chunks
+from jobs.listing.manifest import Manifest
+from jobs.storage import Storage
+
+# So far the listing runs ahead of the labelling: half a million objects.
+_CHUNKS_AHEAD = 1000
+# A listing that ends within this time is known whole before the first chunk is labelled.
+_PATIENCE_S = 2.0
+
+
+def list_chunks(plan: Plan, done: frozenset[str]) -> Iterator[tuple[Chunk, int | None]]:
+    """Yield the chunks that are not `done`, each with the number of all objects once it is known.
+
+    Raises:
+        JobError: the listing failed.
+    """
+    storage = Storage()
+    manifest = Manifest(storage, plan.layout.manifest)
+    totals = manifest.totals()
+    if totals is not None:
+        for chunk in manifest.chunks(without=done):
+            yield chunk, totals.objects
+        return
+    listing = _Ahead(_record(plan, storage, manifest))
+    for chunk in listing:
+        if chunk.id not in done:
+            yield chunk, listing.objects if listing.finished.is_set() else None
+
+
+class _Ahead:
+    """Run a listing in a thread, a bounded number of chunks ahead of whoever iterates.
+
+    Attributes:
+        objects: how many were listed so far.
+        finished: set once all of them are.
+    """
+
+    def __init__(self, chunks: Iterator[Chunk]) -> None:
+        self.objects = 0
+        self.finished = threading.Event()
+        self._queue: queue.Queue[Chunk | Exception | None] = queue.Queue(_CHUNKS_AHEAD)
+        threading.Thread(target=self._run, args=(chunks,), daemon=True).start()
+
+    def __iter__(self) -> Iterator[Chunk]:
+        self.finished.wait(_PATIENCE_S)
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, Exception):
+                raise item
+            yield item
+
+    def _run(self, chunks: Iterator[Chunk]) -> None:
+        try:
+            for chunk in chunks:
+                self.objects += chunk.objects.num_rows
+                self._queue.put(chunk)
+            self.finished.set()
+            self._queue.put(None)
+        except Exception as exc:  # whatever it is, it is raised again in the consumer's thread
+            self._queue.put(exc)
+
+
+def _record(plan: Plan, storage: Storage, manifest: Manifest) -> Iterator[Chunk]:
+    tables = limit_rows(plan.source.tables(storage), plan.spec.limit)
+    return record_tables(tables, plan, manifest)
+
+
+def record_tables(tables: Iterable[pa.Table], plan: Plan, manifest: Manifest) -> Iterator[Chunk]:
+    """Cut rows into chunks, writing them into the manifest as they go by."""
+    job = f"{plan.layout.generation} {what_decides_rows(plan)}"
+    chunks = cut_chunks(tables, row_bytes=plan.row_bytes, job=job)
+    return manifest.record(chunks, lambda: plan.source.duplicates)
+
+
+def limit_rows(tables: Iterator[pa.Table], limit: int | None) -> Iterator[pa.Table]:
+    """Pass on the first `limit` rows."""
+    left = limit
+    for table in tables:
+        if left is None:
+            yield table
+            continue
+        yield table.slice(0, left)
+        left -= min(left, table.num_rows)
+        if not left:
+            return

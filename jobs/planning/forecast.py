@@ -1,0 +1,172 @@
+"""From what one image costs to how long a job takes, and with which settings: arithmetic alone."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from jobs.job.job import Plan
+from jobs.planning.measure import BATCH_GAIN, Measurement
+
+Stage = Literal["network", "decode", "model", "write"]
+
+# Starting Ray and its workers, and the commit: on two cores, beside loading the model.
+STARTUP_S = 10.0
+# Where decoding has tasks of its own: for an image's pixels (299 x 299) on their way to an actor,
+# and for Ray. From `make bench NAMES=feeding`.
+_HAND_OVER_CPU_S = 0.0003
+_SPARE = 1.1  # more actors than the bound needs on average, since no two images are the same
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """How fast a job will be.
+
+    Attributes:
+        measured: what this follows from.
+        batch_size: of the forward pass.
+        actors: the largest number that gains anything.
+        rates: images/s that each stage could do if it had the machine for itself.
+        images_per_s: of the job.
+        cpu_s_per_image: of the job, on all cores together.
+        bound: the stage that costs most of what there is least of.
+    """
+
+    measured: Measurement
+    batch_size: int
+    actors: int
+    rates: dict[Stage, float]
+    images_per_s: float
+    cpu_s_per_image: float
+    bound: Stage
+
+    def seconds(self, objects: int) -> float:
+        """Return how long a job of so many objects takes."""
+        return STARTUP_S + self.measured.load_s + objects / self.images_per_s
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what job.json says of it."""
+        rounded: dict[str, Any] = _round(asdict(self))
+        return rounded
+
+
+@dataclass(frozen=True, slots=True)
+class _Costs:
+    """Of one object of the input, broken ones included.
+
+    Attributes:
+        cores: stage → CPU seconds.
+        handing_over: CPU seconds between the stages.
+        actor: stage → seconds of an actor.
+        in_hand: chunks of an actor; while it computes one, the rows of others are written.
+    """
+
+    cores: dict[Stage, float]
+    handing_over: float
+    actor: dict[Stage, float]
+    in_hand: int
+
+    @property
+    def cpu_s(self) -> float:
+        """Return the CPU seconds of them all."""
+        return sum(self.cores.values()) + self.handing_over
+
+    @property
+    def actor_s(self) -> float:
+        """Return the seconds between two objects of one actor."""
+        return max(self.actor["model"], sum(self.actor.values()) / self.in_hand)
+
+    @property
+    def actor_bound(self) -> Stage:
+        """Return the stage that decides those."""
+        return "model" if self.actor_s == self.actor["model"] else _largest(self.actor)
+
+
+def make_forecast(measured: Measurement, plan: Plan) -> Forecast:
+    """Say how fast `plan` will be on its resources, and choose what its spec leaves to be chosen.
+
+    Everything overlaps, so a job is as fast as the least of: what the network gives, what the cores
+    can do of all that needs them, and what the actors can.
+    """
+    batch_size = choose_batch_size(measured, plan)
+    costs = _costs(measured, batch_size, plan)
+    cpus = plan.resources.cpus
+    network = measured.fetch_per_s * max(1.0, cpus / measured.cores)
+    of_cores = cpus / costs.cpu_s
+    actors = plan.actors[1]
+    if plan.spec.actors == "auto":
+        actors = _choose_actors(costs, min(network, of_cores), plan)
+    of_actors = actors / costs.actor_s
+    writers = actors * costs.in_hand
+    bounds: list[tuple[float, Stage]] = [
+        (network, "network"),
+        (of_cores, _largest(costs.cores)),
+        (of_actors, costs.actor_bound),
+    ]
+    images_per_s, bound = min(bounds)
+    return Forecast(
+        measured=measured,
+        batch_size=batch_size,
+        actors=actors,
+        rates={
+            "network": network,
+            "decode": cpus / costs.cores["decode"],
+            "model": min(cpus / costs.cores["model"], actors / costs.actor["model"]),
+            "write": min(cpus / costs.cores["write"], writers / costs.actor["write"]),
+        },
+        images_per_s=images_per_s,
+        cpu_s_per_image=costs.cpu_s,
+        bound=bound,
+    )
+
+
+def choose_batch_size(measured: Measurement, plan: Plan) -> int:
+    """Return the plan's batch size; with `auto` the smallest that is nearly the fastest."""
+    if plan.spec.batch_size != "auto":
+        return plan.batch_size
+    costs = measured.forward_s if plan.num_gpus else measured.forward_cpu_s
+    return min(size for size, cost in costs.items() if cost <= min(costs.values()) * BATCH_GAIN)
+
+
+def _costs(measured: Measurement, batch_size: int, plan: Plan) -> _Costs:
+    size = min(measured.forward_cpu_s, key=lambda x: abs(x - batch_size))
+    good = max(1 - measured.error_share, 1e-3)
+    forward_cpu_s = measured.forward_cpu_s[size] * good
+    # On CPUs an actor has a core for itself; what it waits for when others have it is no cost.
+    forward_s = measured.forward_s[size] * good if plan.num_gpus else forward_cpu_s
+    write_s = max(measured.write_s, measured.write_cpu_s)
+    return _Costs(
+        cores={
+            "network": measured.fetch_cpu_s,
+            "decode": measured.decode_cpu_s,
+            "model": forward_cpu_s,
+            "write": measured.write_cpu_s,
+        },
+        handing_over=_HAND_OVER_CPU_S if plan.separate_decode else 0.0,
+        actor={"model": forward_s, "write": write_s},
+        in_hand=plan.chunks_in_hand,
+    )
+
+
+def _choose_actors(costs: _Costs, images_per_s: float, plan: Plan) -> int:
+    """Return how many actors `images_per_s` takes.
+
+    On CPUs one a core, unless they wait long for their rows to be written; on GPUs as many as fit.
+    """
+    most, actor_s = plan.actors[1], costs.actor_s
+    if not plan.num_gpus:
+        # The actors fetch and decode as well, in threads beside.
+        waiting_s = costs.actor["write"] - costs.cores["write"]
+        actor_s = costs.cpu_s + waiting_s
+        most = round(most * actor_s / costs.cpu_s)
+    return max(1, min(math.ceil(images_per_s * actor_s * _SPARE), most))
+
+
+def _round(value: Any) -> Any:
+    """Round every number to four digits; no measurement has more."""
+    if isinstance(value, dict):
+        return {name: _round(x) for name, x in value.items()}
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def _largest(costs: dict[Stage, float]) -> Stage:
+    return max(costs, key=lambda stage: costs[stage])

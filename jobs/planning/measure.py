@@ -1,0 +1,225 @@
+"""What a job's stages cost on this machine, measured on a sample of its input."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from jobs.errors import FetchError, JobError
+from jobs.inputs.fetch import FETCH_THREADS, fetch_images
+from jobs.job.job import Plan
+from jobs.planning.rehearse import Cost, RehearsalProcess
+from jobs.resources import count_cores
+from jobs.storage import Fetched, Storage
+from model_repo.inception_v3 import ModelError
+from model_repo.inception_v3.options import count_shares
+
+# A larger batch has to be faster by this to be worth its memory.
+BATCH_GAIN = 1.03
+
+_MOST_THREADS = 512  # more than one process can keep busy: it is then known to be the limit
+_FETCH_S = 10.0
+_FETCH_BYTES = 256 * 1024 * 1024
+_CLIENT_BOUND = 0.7  # of a core, that one process spends on fetching when it can no more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """What one image of a sample costs on one machine; `_cpu_s` are CPU seconds.
+
+    Attributes:
+        at: when.
+        took_s: how long measuring took.
+        cores: of the machine.
+        had_cores: of them, that the forward pass got; other programs had the rest.
+        sampled: objects that were fetched.
+        image_bytes: of one of them.
+        errors: kind → how many could not be labelled.
+        example: one of those, and why.
+        fetch_per_s: objects that this machine can fetch.
+        forward_cpu_s, forward_s: batch size → of a forward pass with all of the machine busy, per
+            image; by the clock it is an actor's.
+        row_bytes: of one row of a chunk.
+        write_s: of one row by the clock; of what a job writes before its commit.
+        load_s: of the model.
+    """
+
+    at: str
+    took_s: float
+    cores: int
+    had_cores: float
+    sampled: int
+    image_bytes: float
+    errors: dict[str, int] = field(default_factory=dict)
+    example: str | None = None
+    fetch_per_s: float
+    fetch_cpu_s: float
+    decode_cpu_s: float
+    forward_cpu_s: dict[int, float]
+    forward_s: dict[int, float]
+    row_bytes: float
+    write_cpu_s: float
+    write_s: float
+    load_s: float
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Measurement":
+        """Undo `asdict` and JSON, whose keys are text."""
+        by_size = {
+            name: {int(size): cost for size, cost in values[name].items()}
+            for name in ("forward_cpu_s", "forward_s")
+        }
+        return cls(**{**values, **by_size})
+
+    @property
+    def error_share(self) -> float:
+        """Return the share of objects that cannot be labelled."""
+        return sum(self.errors.values()) / self.sampled
+
+
+def sample_size() -> int:
+    """Return how many objects `measure` wants: enough to keep its requests busy for a while."""
+    return min(4 * FETCH_THREADS * count_cores(), 4 * _MOST_THREADS)
+
+
+def measure(plan: Plan, objects: pa.Table) -> Measurement:
+    """Do the stages of `plan` on a sample, on this machine, in as many processes as actors.
+
+    Every batch size is tried, unless the spec names one. Rows are written to the plan's output and
+    deleted again, if it has one.
+
+    Raises:
+        JobError: the storage fails, or a process that measures dies.
+    """
+    at, started = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+    fetched, fetching, fetch_per_s = _fetch(plan, objects)
+    with _rehearsing(plan, objects, fetched) as workers:
+        load_s = max(workers.call("load"))
+        decoding = workers.call("decode", max(1, count_cores() // len(workers)))
+        forward = _try_batch_sizes(workers, plan)
+        writing = workers.call("write", bool(plan.spec.output))
+    broken = {uri: (kind, sentence) for _, some in decoding for uri, kind, sentence in some}
+    decode, write = _sum(cost for cost, _ in decoding), _sum(cost for cost, _ in writing)
+    whole = _sum(forward.values())
+    return Measurement(
+        at=at,
+        took_s=round(time.monotonic() - started, 1),
+        cores=count_cores(),
+        had_cores=whole.cpu_s / whole.wall_s * len(workers),
+        sampled=len(fetched),
+        image_bytes=sum(len(x.data) for x in fetched if isinstance(x, Fetched)) / len(fetched),
+        errors=dict(Counter(kind for kind, _ in broken.values())),
+        example=next((f"{uri}: {sentence}" for uri, (_, sentence) in broken.items()), None),
+        fetch_per_s=fetch_per_s,
+        fetch_cpu_s=fetching.cpu_s / fetching.images,
+        decode_cpu_s=decode.cpu_s / decode.images,
+        forward_cpu_s={size: cost.cpu_s / cost.images for size, cost in forward.items()},
+        forward_s={size: cost.wall_s / cost.images for size, cost in forward.items()},
+        row_bytes=sum(size for _, size in writing) / len(writing),
+        write_cpu_s=write.cpu_s / write.images,
+        write_s=write.wall_s / write.images,
+        load_s=load_s,
+    )
+
+
+def _fetch(plan: Plan, objects: pa.Table) -> tuple[list[Fetched | FetchError], Cost, float]:
+    """Fetch the sample, or what of it can be had in a few seconds; and say how many a second."""
+    fetchers = count_cores() if plan.separate_decode else plan.actors[1]
+    threads = min(FETCH_THREADS * fetchers, _MOST_THREADS)
+    fetched: list[Fetched | FetchError] = []
+    started, started_cpu, held = time.monotonic(), time.process_time(), 0
+    images = fetch_images(Storage(), objects, threads=threads, image_column=plan.spec.image_column)
+    for _, outcome in images:
+        fetched.append(outcome)
+        held += len(outcome.data) if isinstance(outcome, Fetched) else 0
+        if held > _FETCH_BYTES or time.monotonic() - started > _FETCH_S:
+            break
+    wall_s, cpu_s = time.monotonic() - started, time.process_time() - started_cpu
+    per_s = len(fetched) / wall_s
+    if cpu_s > _CLIENT_BOUND * wall_s:  # this process was the limit, and a job has more of them
+        per_s *= fetchers
+    return fetched, Cost(len(fetched), cpu_s, wall_s), per_s
+
+
+class _Workers:
+    """Processes that do the same at the same time, as a job's actors do."""
+
+    def __init__(self, rehearsals: Sequence[Any], pool: ThreadPoolExecutor) -> None:
+        self._rehearsals = rehearsals
+        self._pool = pool
+
+    def __len__(self) -> int:
+        return len(self._rehearsals)
+
+    def call(self, verb: str, *arguments: Any) -> list[Any]:
+        """Have each worker do it; return their answers."""
+        return list(self._pool.map(lambda x: getattr(x, verb)(*arguments), self._rehearsals))
+
+
+@contextmanager
+def _rehearsing(
+    plan: Plan, objects: pa.Table, fetched: Sequence[Fetched | FetchError]
+) -> Iterator[_Workers]:
+    """Start processes and share the sample out among them.
+
+    Raises:
+        JobError: one died.
+    """
+    count = _count_workers(plan)
+    pool = ThreadPoolExecutor(count, thread_name_prefix="rehearse")
+
+    def start(number: int) -> Any:
+        process = stack.enter_context(RehearsalProcess())
+        share = range(number % len(fetched), len(fetched), count)
+        return process.Rehearsal(plan, objects.take(list(share)), [fetched[i] for i in share])
+
+    try:
+        with pool, ExitStack() as stack:
+            yield _Workers(list(pool.map(start, range(count))), pool)
+    except ModelError as exc:
+        raise JobError(str(exc)) from exc
+    except (EOFError, ConnectionError) as exc:
+        raise JobError(
+            "a process that measured died, perhaps for want of memory; measure with fewer --actors"
+        ) from exc
+
+
+def _count_workers(plan: Plan) -> int:
+    """Return how many actors share this machine's cores, or one of its GPUs."""
+    if plan.num_gpus:
+        return max(1, min(count_shares(1, plan.num_gpus), plan.actors[1]))
+    return min(plan.actors[1], count_cores())
+
+
+def _try_batch_sizes(workers: _Workers, plan: Plan) -> dict[int, Cost]:
+    """Measure the forward pass in larger and larger batches, for as long as they gain."""
+    tried: dict[int, Cost] = {}
+    for size in _batch_sizes(plan):
+        tried[size] = _sum(workers.call("forward", size))
+        # On CPUs, what others do on this machine is no reason to take another batch size.
+        *before, last = (
+            (cost.wall_s if plan.num_gpus else cost.cpu_s) / cost.images for cost in tried.values()
+        )
+        if len(before) > 1 and last * BATCH_GAIN > min(before):
+            break
+    return tried
+
+
+def _batch_sizes(plan: Plan) -> list[int]:
+    if plan.spec.fixed_batch_size:
+        return [plan.spec.fixed_batch_size]
+    largest = plan.batch_size  # the model's, or what a GPU needs
+    return sorted({1, *(size for size in (8, 16, 32, 64, 128, 256) if size < largest), largest})
+
+
+def _sum(costs: Iterable[Cost]) -> Cost:
+    every = list(costs)
+    return Cost(
+        sum(x.images for x in every), sum(x.cpu_s for x in every), sum(x.wall_s for x in every)
+    )

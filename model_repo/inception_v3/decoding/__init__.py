@@ -1,0 +1,1 @@
+"""Encoded bytes → RGB pixels at the size that the network wants."""

@@ -1,0 +1,190 @@
+"""The model repository: which models it holds, and what their config.pbtxt and labels.txt say.
+
+A model is a folder laid out as Triton lays it out: `<model>/config.pbtxt`, `<model>/labels.txt`,
+`<model>/<version>/model.safetensors`. Only data is read; nothing in it is run.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from model_repo.inception_v3.errors import RepositoryError
+from model_repo.inception_v3.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
+
+if TYPE_CHECKING:
+    from tritonclient.grpc import model_config_pb2
+
+BUILTIN_REPOSITORY = Path(__file__).resolve().parents[2]
+
+_VERSION = re.compile("[1-9][0-9]*")  # what Triton takes for a version folder's name
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One version of one model, as its files describe it; `folder` is the version's own."""
+
+    spec: ModelSpec
+    folder: Path
+
+
+def load_model(
+    repository: Path = BUILTIN_REPOSITORY,
+    reference: str = "inception_v3",
+    *,
+    labels_path: Path | None = None,
+) -> Model:
+    """Read what the repository says of `name` (its newest version) or `name:version`.
+
+    Args:
+        repository: folder of model folders.
+        reference: `name` or `name:version`.
+        labels_path: a labels file to use instead of the model's own.
+
+    Raises:
+        RepositoryError: there is no such model or version, or its files are wrong.
+    """
+    name, _, version = reference.partition(":")
+    folder = repository / name
+    if not (folder / "config.pbtxt").is_file():
+        raise RepositoryError(_unknown_model(repository, name))
+    config = parse_config(folder / "config.pbtxt")
+    if config.name and config.name != name:
+        raise RepositoryError(
+            f"{folder / 'config.pbtxt'} names the model {config.name!r}, its folder says {name!r}; "
+            "make them equal"
+        )
+    version = version or _newest_version(folder)
+    if version not in _versions(folder):
+        known = ", ".join(_versions(folder)) or "none"
+        raise RepositoryError(f"model {name!r} has no version {version!r}; it has {known}")
+    labels = read_labels(labels_path or folder / _label_filename(config))
+    if labels_path is None:
+        _check_class_count(config, folder, len(labels))
+    return Model(_to_spec(config, name, version, labels), folder / version)
+
+
+def list_models(repository: Path) -> list[str]:
+    """Return the names of the models in `repository`, sorted."""
+    return sorted(path.parent.name for path in repository.glob("*/config.pbtxt"))
+
+
+def parse_config(path: Path) -> "model_config_pb2.ModelConfig":
+    """Parse a config.pbtxt with Triton's own schema.
+
+    Raises:
+        RepositoryError: the file cannot be read or is not a valid ModelConfig.
+    """
+    # Here, because gRPC comes with it, and whoever only computes has no use for either.
+    from google.protobuf import text_format  # noqa: PLC0415
+    from tritonclient.grpc import model_config_pb2  # noqa: PLC0415
+
+    try:
+        return text_format.Parse(path.read_text("utf-8"), model_config_pb2.ModelConfig())
+    except (OSError, UnicodeDecodeError, text_format.ParseError) as exc:
+        raise RepositoryError(f"cannot read {path}: {exc}") from exc
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Read one class name per line.
+
+    Raises:
+        RepositoryError: the file is missing, empty, or has an empty line among the names.
+    """
+    try:
+        labels = tuple(line.strip() for line in path.read_text("utf-8-sig").rstrip().split("\n"))
+    except (OSError, UnicodeDecodeError) as exc:
+        raise RepositoryError(
+            f"cannot read labels file {path}: {exc}; it holds one class name per line"
+        ) from exc
+    if "" in labels:
+        raise RepositoryError(f"line {labels.index('') + 1} of labels file {path} is empty")
+    return labels
+
+
+def _to_spec(
+    config: "model_config_pb2.ModelConfig", name: str, version: str, labels: tuple[str, ...]
+) -> ModelSpec:
+    def read(key: str, default: _Value, parse: Callable[[str], _Value]) -> _Value:
+        if key not in config.parameters:
+            return default
+        try:
+            return parse(config.parameters[key].string_value)
+        except ValueError as exc:
+            raise ValueError(f"{key}: {exc}") from exc
+
+    try:
+        spec = ModelSpec(
+            name=name,
+            version=version,
+            architecture=read("architecture", "inception_v3", str),
+            resize_size=read("resize_size", 342, int),
+            crop_size=read("crop_size", 299, int),
+            mean=read("mean", IMAGENET_MEAN, _triple),
+            std=read("std", IMAGENET_STD, _triple),
+            transform_input=read("transform_input", True, _boolean),
+            labels=labels,
+            max_batch_size=config.max_batch_size or 1,
+        )
+    except ValueError as exc:
+        raise RepositoryError(f"parameters of model {name!r} in config.pbtxt: {exc}") from exc
+    if spec.architecture != "inception_v3":
+        raise RepositoryError(
+            f"model {name!r} has architecture {spec.architecture!r}; only 'inception_v3' is known"
+        )
+    return spec
+
+
+def _triple(text: str) -> tuple[float, float, float]:
+    values = [float(part) for part in text.split(",")]
+    if len(values) != 3 or not all(map(math.isfinite, values)):
+        raise ValueError(f"{text!r} is not three numbers with commas between them")
+    return (values[0], values[1], values[2])
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(f"{text!r} is neither 'true' nor 'false'")
+    return text.lower() == "true"
+
+
+def _versions(folder: Path) -> list[str]:
+    """Return the version folders' names, oldest first."""
+    names = [path.name for path in folder.iterdir() if path.is_dir()]
+    return sorted((name for name in names if _VERSION.fullmatch(name)), key=int)
+
+
+def _newest_version(folder: Path) -> str:
+    versions = _versions(folder)
+    if not versions:
+        raise RepositoryError(f"{folder} has no version folder; put the weights into {folder}/1")
+    return versions[-1]
+
+
+def _unknown_model(repository: Path, name: str) -> str:
+    if not repository.is_dir():
+        return f"model repository {repository} does not exist"
+    if (repository / name).is_dir():
+        example = BUILTIN_REPOSITORY / "inception_v3" / "config.pbtxt"
+        return f"model folder {repository / name} has no config.pbtxt; start from {example}"
+    known = ", ".join(list_models(repository)) or "no model"
+    return f"model repository {repository} has no model {name!r}; it has {known}"
+
+
+def _label_filename(config: "model_config_pb2.ModelConfig") -> str:
+    named = [output.label_filename for output in config.output if output.label_filename]
+    return named[0] if named else "labels.txt"
+
+
+def _check_class_count(
+    config: "model_config_pb2.ModelConfig", folder: Path, label_count: int
+) -> None:
+    for output in config.output:
+        if output.name == "classification" and list(output.dims) not in ([label_count], [-1]):
+            raise RepositoryError(
+                f"{folder / 'config.pbtxt'} says classification has dims {list(output.dims)}, "
+                f"but the labels file has {label_count} names; make them agree"
+            )

@@ -1,0 +1,216 @@
+"""Where a model lies: on this machine, or on S3, from where it is brought to the user's cache.
+
+Jobs and the service each read objects with a client of their own: here it is an `ObjectStore`.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from model_repo.inception_v3.cache import cache_folder
+from model_repo.inception_v3.checks import CHECKS_SUFFIX
+from model_repo.inception_v3.errors import RepositoryError
+from model_repo.inception_v3.repository.config import (
+    BUILTIN_REPOSITORY,
+    Model,
+    list_models,
+    load_model,
+)
+from model_repo.inception_v3.repository.weights import Weights, find_weights, is_untrained
+
+_S3 = "s3://"
+_COPY_BYTES = 8 * 1024 * 1024
+
+
+class ObjectInfo(Protocol):
+    """One object as a listing tells it."""
+
+    @property
+    def uri(self) -> str:
+        """`s3://bucket/key`, the key raw."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+
+    @property
+    def etag(self) -> str:
+        """Changes when the bytes do."""
+
+
+class ObjectStore(Protocol):
+    """What is asked of S3, always with `s3://bucket/key`; local paths never come here."""
+
+    def list(self, uri: str) -> Iterable[ObjectInfo]:
+        """List the object that `uri` names, or else everything under it as a folder."""
+
+    def head(self, uri: str) -> ObjectInfo | None:
+        """Look at one object; None if it is not there."""
+
+    def open(self, uri: str) -> BinaryIO:
+        """Open an object for reading; what cannot be read to its end raises."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSource:
+    """Which model, and where its parts lie: each a local path or `s3://`.
+
+    Attributes:
+        reference: `name` (its newest version) or `name:version`.
+        model_repository: a folder of model folders; None for the built-in one.
+        weights: a checkpoint, a folder with one, `untrained[:seed]`, or None for the model's own.
+        labels: a labels file; None for the one beside the weights, or the model's own.
+    """
+
+    reference: str = "inception_v3"
+    model_repository: str | None = None
+    weights: str | None = None
+    labels: str | None = None
+
+    def with_absolute_paths(self) -> "ModelSource":
+        """Make local paths mean the same in every process, whatever its current folder."""
+        return replace(
+            self,
+            model_repository=_to_absolute(self.model_repository),
+            weights=_to_absolute(self.weights),
+            labels=_to_absolute(self.labels),
+        )
+
+
+def is_s3(uri: str) -> bool:
+    """Say whether the uri names something on S3."""
+    return uri.startswith(_S3)
+
+
+def split_s3(uri: str) -> tuple[str, str]:
+    """Split `s3://bucket/key` into bucket and raw key."""
+    bucket, _, key = uri.removeprefix(_S3).partition("/")
+    return bucket, key
+
+
+def find_model(source: ModelSource, store: ObjectStore) -> tuple[Model, Weights]:
+    """Find the model and the weights that `source` names, bringing them here if they lie on S3.
+
+    Raises:
+        RepositoryError: there is no such model, or its files are wrong.
+        WeightsError: there are no such weights.
+        OSError: this machine's disk cannot be read, or a copy not be written to it.
+        Exception: what `store` raises, where it cannot list or read.
+    """
+    repository = BUILTIN_REPOSITORY
+    copies: dict[Path, str] = {}
+    if source.model_repository is not None:
+        name = source.reference.partition(":")[0]
+        uri = f"{source.model_repository.rstrip('/')}/{name}"
+        folder = _bring(uri, store)
+        repository, copies[folder] = folder.parent, uri
+    weights, labels = source.weights, source.labels
+    if weights is not None and not is_untrained(weights):
+        uri = weights.rstrip("/")
+        labels = labels or _labels_beside(uri, store)
+        path = _bring(uri, store)
+        weights, copies[path] = str(path), uri
+    labels_path = _bring(labels, store) if labels else None
+    model = load_model(repository, source.reference, labels_path=labels_path)
+    return model, _with_checks(find_weights(model, weights), copies, store)
+
+
+def list_repository(repository: str | None, store: ObjectStore) -> list[str]:
+    """Return the names of the models in a repository (None: the built-in one), sorted.
+
+    Raises:
+        Exception: what `store` raises, where it cannot list.
+    """
+    if repository is None or not is_s3(repository):
+        return list_models(Path(repository) if repository else BUILTIN_REPOSITORY)
+    folder = f"{repository.rstrip('/')}/"
+    paths = (item.uri.removeprefix(folder).split("/") for item in store.list(folder))
+    return sorted(path[0] for path in paths if path[1:] == ["config.pbtxt"])
+
+
+def _with_checks(weights: Weights, copies: dict[Path, str], store: ObjectStore) -> Weights:
+    """Add the precision checks of weights that are copied from S3; a copy has none beside it."""
+    for copy, uri in copies.items():
+        if is_s3(uri) and weights.path is not None and weights.path.is_relative_to(copy):
+            origin = "/".join([uri, *weights.path.relative_to(copy).parts])
+            name = f"{origin}{CHECKS_SUFFIX}"
+            checks = weights.checks_file
+            if store.head(name) is not None:
+                with store.open(name) as file:
+                    checks = file.read()
+            return replace(weights, checks_file=checks, copied_from=origin)
+    return weights
+
+
+def _to_absolute(value: str | None) -> str | None:
+    if value is None or is_s3(value) or is_untrained(value):
+        return value
+    return os.path.abspath(value)
+
+
+def _is_file(uri: str, store: ObjectStore) -> bool:
+    return store.head(uri) is not None if is_s3(uri) else os.path.isfile(uri)
+
+
+def _labels_beside(weights: str, store: ObjectStore) -> str | None:
+    """Return a labels.txt that lies with the weights, or above their version folder."""
+    folder = weights.rpartition("/")[0] if _is_file(weights, store) else weights
+    candidates = [f"{folder}/labels.txt"]
+    above, _, version = folder.rpartition("/")
+    if version.isdecimal():
+        candidates.append(f"{above}/labels.txt")
+    return next((uri for uri in candidates if _is_file(uri, store)), None)
+
+
+def _bring(uri: str, store: ObjectStore) -> Path:
+    """Return a local path to a file or folder, copying it from S3 to the user's cache.
+
+    A copy's place is made of what is there, so another content is another copy.
+
+    Raises:
+        RepositoryError: there is nothing.
+    """
+    if not is_s3(uri):
+        return Path(uri)
+    # Checks come later than the weights, and are read where they lie.
+    objects = [item for item in store.list(uri) if not item.uri.endswith(CHECKS_SUFFIX)]
+    if not objects:
+        raise RepositoryError(f"{uri} does not exist")
+    above, _, name = uri.rpartition("/")
+    target = cache_folder("models") / _digest(objects)
+    if not target.exists():
+        _copy(objects, f"{above}/", target, store)
+    return target / name
+
+
+def _copy(objects: list[ObjectInfo], above: str, target: Path, store: ObjectStore) -> None:
+    """Copy objects to a folder that is not there until it has them all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, ignore_cleanup_errors=True) as temporary:
+        whole = Path(temporary) / "whole"
+        for item in objects:
+            path = whole / _to_relative(item.uri, above)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with store.open(item.uri) as source, path.open("wb") as copy:
+                shutil.copyfileobj(source, copy, _COPY_BYTES)
+        with suppress(OSError):  # another process was quicker
+            whole.rename(target)
+
+
+def _to_relative(uri: str, above: str) -> str:
+    """Return an object's path in the copy; a key is free text, and may not lead out of it."""
+    path = uri.removeprefix(above)
+    if ".." in path.split("/"):
+        raise RepositoryError(f"{uri} cannot be copied to a folder; rename it without '..'")
+    return path
+
+
+def _digest(objects: list[ObjectInfo]) -> str:
+    text = repr([(item.uri, item.size, item.etag) for item in objects])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

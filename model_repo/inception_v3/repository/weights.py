@@ -1,0 +1,125 @@
+"""Weights: where they come from, and what identifies them. Nothing is loaded here.
+
+Sources, in the words of `--weights`: a checkpoint file, a folder that holds one,
+`untrained[:seed]`, or nothing: the model's version folder, then torchvision's own download.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+
+from model_repo.inception_v3.checks import (
+    CHECKS_SUFFIX,
+    NO_CHECKS,
+    PrecisionCheck,
+    parse_checks,
+    read_checks,
+)
+from model_repo.inception_v3.errors import WeightsError
+from model_repo.inception_v3.repository.config import BUILTIN_REPOSITORY, Model, read_labels
+
+CHECKPOINT_NAMES = ("model.safetensors", "model.pt")
+UNTRAINED = "untrained"
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Weights that are known to exist.
+
+    Attributes:
+        path: the checkpoint file, or None for seeded ones.
+        sha256: of the file, or `untrained:<seed>`.
+        checks_file: precision checks that lie beside the file, as they are stored.
+        copied_from: the `s3://` uri that `path` is a copy of, if it is one.
+    """
+
+    path: Path | None
+    sha256: str
+    checks_file: bytes = NO_CHECKS
+    copied_from: str | None = None
+
+    @property
+    def checks_uri(self) -> str | None:
+        """Return where their precision checks are kept, path or `s3://`; seeded ones have none."""
+        origin = self.copied_from or self.path
+        return f"{origin}{CHECKS_SUFFIX}" if origin else None
+
+    @property
+    def checks(self) -> tuple[PrecisionCheck, ...]:
+        """Return their precision checks; some may be of what the checkpoint was before.
+
+        Raises:
+            RepositoryError: they are damaged.
+        """
+        return parse_checks(self.checks_file, self.checks_uri or "")
+
+    @property
+    def seed(self) -> int:
+        """Return the seed of untrained weights."""
+        return int(self.sha256.partition(":")[2])
+
+
+def is_untrained(source: str) -> bool:
+    """Say whether `source` asks for seeded weights rather than a checkpoint."""
+    return source.partition(":")[0] == UNTRAINED
+
+
+def find_weights(model: Model, source: str | None = None) -> Weights:
+    """Find what `source` names and hash it; nothing is loaded yet.
+
+    Args:
+        model: the model that the weights are for.
+        source: a path, `untrained`, `untrained:<seed>`, or None for the model's own.
+
+    Raises:
+        WeightsError: there are no such weights; the message says how to get some.
+    """
+    if source is not None and is_untrained(source):
+        seed = source.partition(":")[2] or "0"
+        if not seed.isdecimal() or int(seed) >= 2**63:
+            raise WeightsError(
+                f"{source!r}: the seed of untrained weights must be a whole number below 2**63"
+            )
+        return Weights(None, f"{UNTRAINED}:{int(seed)}")
+    path = _find_checkpoint(Path(source)) if source else _find_own(model)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Weights(path, digest, read_checks(path))
+
+
+def _find_checkpoint(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if not path.exists():
+        raise WeightsError(
+            f"weights {str(path)!r} do not exist; give a checkpoint file or 'untrained'"
+        )
+    for name in CHECKPOINT_NAMES:
+        if (path / name).is_file():
+            return path / name
+    raise WeightsError(f"folder {path} holds none of {', '.join(CHECKPOINT_NAMES)}")
+
+
+def _find_own(model: Model) -> Path:
+    try:
+        return _find_checkpoint(model.folder)
+    except WeightsError as exc:
+        own_error = exc
+    if model.spec.labels != read_labels(BUILTIN_REPOSITORY / "inception_v3" / "labels.txt"):
+        raise WeightsError(
+            f"model {model.spec.name!r} has no weights: {own_error}; put a checkpoint there or "
+            "name one with --weights PATH"
+        )
+    # Here, because only this needs torch.
+    from model_repo.inception_v3.runtimes.checkpoint import download_imagenet  # noqa: PLC0415
+
+    try:
+        return download_imagenet()
+    except (OSError, RuntimeError, HTTPException) as exc:
+        raise WeightsError(
+            f"no weights for model {model.spec.name!r}: {model.folder} holds none and "
+            f"torchvision's download failed ({exc}); either run once where that download works, "
+            "or name a checkpoint with --weights PATH (or put it there as model.safetensors or "
+            "model.pt); --weights untrained runs a seeded network for a trial"
+        ) from exc

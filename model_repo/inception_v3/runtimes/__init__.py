@@ -1,0 +1,1 @@
+"""Pixels → outputs: the network, its checkpoint, and what computes it."""

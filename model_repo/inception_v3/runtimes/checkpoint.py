@@ -1,0 +1,146 @@
+"""Checkpoints: tensors that are known to fit the network, whatever file or seed they come from."""
+
+import io
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import Inception_V3_Weights
+
+from model_repo.inception_v3.errors import WeightsError
+from model_repo.inception_v3.repository.weights import Weights
+from model_repo.inception_v3.runtimes.network import Network, build_inception
+from model_repo.inception_v3.spec import ModelSpec
+
+_AUXILIARY = "AuxLogits."
+_DOWNLOAD_TIMEOUT_S = 30
+
+
+def load_state_dict(weights: Weights, spec: ModelSpec) -> dict[str, Tensor]:
+    """Load and check weights for the network of `spec`.
+
+    Returns:
+        float32 tensors under torchvision's names, without the auxiliary head.
+
+    Raises:
+        WeightsError: the file is damaged, or a tensor is missing, extra, misshapen or not finite.
+    """
+    if weights.path is None:
+        return _untrained(spec, weights.seed)
+    kept = _read(weights.path)
+    # Only training uses the auxiliary head; many who train a new head leave it as it was.
+    kept = {name: value for name, value in kept.items() if not name.startswith(_AUXILIARY)}
+    _check(kept, spec, weights.path)
+    for name, value in kept.items():
+        if value.is_floating_point():
+            kept[name] = value.float()
+            if not bool(torch.isfinite(kept[name]).all()):
+                raise WeightsError(f"tensor {name!r} in {weights.path} holds NaN or infinity")
+    return kept
+
+
+def download_imagenet() -> Path:
+    """Return torchvision's ImageNet checkpoint, downloading it unless it is cached.
+
+    Raises:
+        OSError, RuntimeError, HTTPException: it cannot be downloaded, or came damaged.
+    """
+    weights = Inception_V3_Weights.IMAGENET1K_V1
+    path = Path(torch.hub.get_dir(), "checkpoints", weights.url.rsplit("/", 1)[1])
+    if path.exists():
+        return path
+    # torch.hub announces each download on stdout; the caller says what matters.
+    with _network_timeout(_DOWNLOAD_TIMEOUT_S), redirect_stdout(io.StringIO()):
+        weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    return path
+
+
+@contextmanager
+def _network_timeout(seconds: float) -> Iterator[None]:
+    """Bound torch.hub's requests, which set no time-out of their own."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file  # noqa: PLC0415 - seeded weights need none
+
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as exc:  # torch.load raises a dozen unrelated classes on damaged files
+        reason = str(exc).partition("\n")[0]
+        if isinstance(exc, UnpicklingError):  # torch's own words advise to run what is pickled
+            reason = "it is damaged or holds more than tensors"
+        raise WeightsError(
+            f"cannot load weights {path}: {reason}; it must be a safetensors file or a checkpoint "
+            "of tensors alone (torch.save of a state_dict)"
+        ) from exc
+    # Training scripts save the state dict beside the optimizer's, under one of these names.
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(
+        isinstance(name, str) and torch.is_tensor(value) for name, value in content.items()
+    ):
+        raise WeightsError(f"{path} holds no state dict; save model.state_dict()")
+    return dict(content)
+
+
+def _check(state_dict: Mapping[str, Tensor], spec: ModelSpec, path: Path) -> None:
+    """Compare names and shapes with the network's, and the head with the labels."""
+    head = state_dict.get("fc.weight")
+    if head is not None and head.ndim == 2 and head.shape[0] != spec.num_classes:
+        raise WeightsError(
+            f"{path} has a head of {head.shape[0]} classes, but there are {spec.num_classes} "
+            "labels; give the labels file that the model was trained with (--labels PATH, or the "
+            "model's labels.txt)"
+        )
+    with torch.device("meta"):
+        expected = build_inception(spec.num_classes).state_dict()
+    problems = [
+        f"{name!r} is missing"
+        for name in expected
+        # Checkpoints older than PyTorch 0.4.1 have no such counters; inference has no use for them.
+        if name not in state_dict and not name.endswith(".num_batches_tracked")
+    ]
+    problems += [f"{name!r} does not belong" for name in state_dict if name not in expected]
+    problems += [
+        f"{name!r} has shape {list(state_dict[name].shape)} instead of {list(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in state_dict and state_dict[name].shape != tensor.shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise WeightsError(
+            f"{path} does not fit Inception V3: tensor {', '.join(problems[:3])}{more}; "
+            "torchvision's and timm's names are understood"
+        )
+
+
+def _untrained(spec: ModelSpec, seed: int) -> dict[str, Tensor]:
+    """Make seeded weights whose scores differ from image to image, though they mean nothing."""
+    generator = torch.Generator().manual_seed(seed)
+    inception = build_inception(spec.num_classes).eval()
+    with torch.no_grad():
+        for module in inception.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+        # Without this the part of the embedding that all images share would decide every label.
+        grey = torch.full((1, 3, spec.crop_size, spec.crop_size), 128, dtype=torch.uint8)
+        common = Network(spec, inception.state_dict())(grey)[1]
+        common = common / common.norm()
+        head = inception.fc.weight
+        inception.fc.weight.copy_((head - head @ common.T * common) * 50)
+    return dict(inception.state_dict())

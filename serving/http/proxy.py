@@ -1,0 +1,249 @@
+"""What stands in Serve's HTTP proxy: only whole bodies of bearable size get on to a replica.
+
+Named in RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH, which has to be in the environment that Ray is
+started in; `serve run` sees to that. Replicas have the same limits. But here a slow upload holds
+no place in their queue, a refusal costs less, and what Serve itself answers becomes JSON, too.
+"""
+
+import asyncio
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from math import inf
+
+from ray.serve.metrics import Counter
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.admission import BODIES_AT_ONCE, check_body_size
+from serving.config import UserConfig
+from serving.errors import DeadlineError, OverloadedError, ServiceError, to_status
+
+CALLBACK = "serving.http.proxy:build_middlewares"
+VARIABLE = "LABELMILL_LIMITS"  # a `UserConfig` as JSON, for where the arguments are not known
+
+# A replica's refusal has it where there was no room even for one image.
+FULL = "x-labelmill-full"
+
+_INFERENCE = ("/classify", "/infer")
+_LOADING = "/v2/repository/models/"
+_CLOSED_S = 0.5
+_GRACE_S = 1.0  # for the replica, which counts the same time, to answer by itself
+# Serve's own answers: what to say instead, where it is not for the caller's eyes or no right word.
+_INSTEAD = {
+    408: (504, "no answer in time"),
+    500: (500, "internal error; what was asked for may or may not have happened"),
+    503: (503, "more is asked for than can be answered in time; try again later"),
+}
+
+
+def build_middlewares() -> list[Middleware]:
+    """Return what Serve is to put around its proxy."""
+    limits = UserConfig.model_validate_json(os.environ.get(VARIABLE, "{}"))
+    return [Middleware(Shield, limits=limits)]
+
+
+class Shield:
+    """Reads a request's body, then lets it through, or answers it."""
+
+    def __init__(self, app: ASGIApp, limits: UserConfig) -> None:
+        self._app = app
+        self._limits = limits
+        self._valve = Valve()
+        self._held_bytes = 0
+        self._refused = Counter(
+            "labelmill_refused_requests_total",
+            description="Requests that were answered without a replica, by status.",
+            tag_keys=("status",),
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let one request through, or answer it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        upload = _Upload(receive)
+        answer = _Answer(send, self._valve)
+        try:
+            with self._valve.open_for(scope):
+                await self._read(upload, Headers(scope=scope))
+                if upload.gone:
+                    return
+                scope = _with_length(scope, upload.byte_count)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._answer_s(scope)) as timer:
+                        await self._app(scope, upload.next, answer.send)
+            if answer.status is None and not upload.gone:
+                await answer.refuse(*_INSTEAD[408 if timer.expired() else 500])
+        except ServiceError as exc:
+            await answer.refuse(to_status(exc).http, str(exc), exc)
+        except UnicodeDecodeError:  # of x-request-id and others, which Serve looks at
+            await answer.refuse(400, "a header is not UTF-8")
+        finally:
+            self._held_bytes -= upload.byte_count
+            if answer.is_own and answer.status:
+                self._refused.inc(tags={"status": str(answer.status)})
+
+    def _answer_s(self, scope: Scope) -> float | None:
+        if _LOADING in scope["path"]:  # a model takes what time it needs
+            return None
+        return self._limits.request_timeout_s + _GRACE_S
+
+    async def _read(self, upload: "_Upload", headers: Headers) -> None:
+        """Read the whole body.
+
+        Raises:
+            ContentTooLargeError: it is over the limit.
+            OverloadedError: too much is being read and waited for.
+            DeadlineError: it takes too long.
+        """
+        declared = headers.get("content-length", "")
+        if declared.isdecimal():
+            check_body_size(int(declared), self._limits)
+        most = BODIES_AT_ONCE * self._limits.max_body_bytes
+        limit_s = self._limits.request_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                while (size := await upload.read()) is not None:
+                    self._held_bytes += size
+                    check_body_size(upload.byte_count, self._limits)
+                    if self._held_bytes > most and self._held_bytes > upload.byte_count:
+                        raise OverloadedError("too many large requests at once; try again later")
+        except TimeoutError as exc:
+            raise DeadlineError(f"the body did not arrive within {limit_s:g} s") from exc
+
+
+class Valve:
+    """Knows, for a moment after replicas have refused a request, how many they had.
+
+    So long as there are as many, further ones need not be passed on to be refused.
+    """
+
+    def __init__(self) -> None:
+        self._running = 0
+        self._most: float = inf
+        self._closed_until = 0.0
+        self._retry_after_s = 1
+
+    @contextmanager
+    def open_for(self, scope: Scope) -> Iterator[None]:
+        """Count a request for inference while it is being answered; others pass freely.
+
+        Raises:
+            OverloadedError: it would be refused.
+        """
+        if scope["method"] != "POST" or not scope["path"].endswith(_INFERENCE):
+            yield
+            return
+        if self._running >= self._most and time.monotonic() < self._closed_until:
+            raise OverloadedError(_INSTEAD[503][1], self._retry_after_s)
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
+
+    def close(self, retry_after_s: int) -> None:
+        """Note that a request was refused."""
+        now = time.monotonic()
+        others = max(1, self._running - 1)
+        self._most = min(self._most, others) if now < self._closed_until else others
+        self._closed_until = now + _CLOSED_S
+        self._retry_after_s = retry_after_s
+
+
+class _Upload:
+    """A body that is read first, and passed on later."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._messages: deque[Message] = deque()
+        self._done = False
+        self.byte_count = 0
+        self.gone = False
+
+    async def read(self) -> int | None:
+        """Return how many bytes came, or None where there are no more."""
+        if self._done:
+            return None
+        message = await self._receive()
+        self.gone = message["type"] == "http.disconnect"
+        self._done = self.gone or not message.get("more_body", False)
+        self._messages.append(message)
+        size = len(message.get("body", b""))
+        self.byte_count += size
+        return size
+
+    async def next(self) -> Message:
+        """Return the next message; the body's first."""
+        if self._messages:
+            return self._messages.popleft()
+        message = await self._receive()
+        self.gone = message["type"] == "http.disconnect"
+        return message
+
+
+class _Answer:
+    """Passes answers on; those of Serve itself, which are plain text, become JSON."""
+
+    def __init__(self, send: Send, valve: Valve) -> None:
+        self._send = send
+        self._valve = valve
+        self.status: int | None = None
+        self.is_own = False
+
+    async def send(self, message: Message) -> None:
+        """Pass on one message."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(raw=message["headers"])
+            self.is_own = self.status >= 400 and not _is_json(headers)
+            if headers.get(FULL):
+                self._valve.close(int(headers["retry-after"]))
+                del headers[FULL]
+            if self.is_own:
+                retry_after = headers.get("retry-after")
+                status, text = _INSTEAD.get(self.status, (self.status, "not found"))
+                await self.refuse(status, text, retry_after=retry_after)
+                return
+        elif self.is_own:
+            return
+        await self._send(message)
+
+    async def refuse(
+        self,
+        status: int,
+        text: str,
+        exc: ServiceError | None = None,
+        retry_after: str | None = None,
+    ) -> None:
+        """Answer, if nothing was answered yet."""
+        self.status, self.is_own = status, True
+        body = json.dumps({"error": text}).encode()
+        headers = MutableHeaders({"content-type": "application/json"})
+        headers["content-length"] = str(len(body))
+        if isinstance(exc, OverloadedError):
+            retry_after = str(exc.retry_after_s)
+        if retry_after:
+            headers["retry-after"] = retry_after
+        if isinstance(exc, DeadlineError):
+            headers["connection"] = "close"  # or it would be kept as long as bytes trickle in
+        await self._send({"type": "http.response.start", "status": status, "headers": headers.raw})
+        await self._send({"type": "http.response.body", "body": body})
+
+
+def _is_json(headers: Headers) -> bool:
+    return headers.get("content-type", "").startswith("application/json")
+
+
+def _with_length(scope: Scope, byte_count: int) -> Scope:
+    """Say how long a body is that came in chunks."""
+    headers = MutableHeaders(raw=list(scope["headers"]))
+    if "transfer-encoding" in headers:
+        del headers["transfer-encoding"]
+        headers["content-length"] = str(byte_count)
+    return {**scope, "headers": headers.raw}

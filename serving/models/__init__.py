@@ -1,0 +1,1 @@
+"""The models of one replica: loaded, batched, predicted with."""

@@ -1,0 +1,63 @@
+"""What decoding an image costs in memory, told by its first bytes: the limit on its pixels."""
+
+from math import inf
+
+from model_repo.inception_v3 import DecodeError
+from model_repo.inception_v3.decoding.headers import image_format, jpeg_segments
+
+# Whatever the file, and what each of its bytes may bring along: a flat picture has hundreds of
+# times as many, a photo or a screenshot less.
+_FREE_BYTES = 36_000_000
+_BYTES_PER_BYTE = 100
+
+# Of memory for each pixel at the worst moment; measured, and tests/serving/test_bombs.py checks it.
+_JPEG = 6.0  # hardly one as a rule, since large ones are decoded at a fraction of their size
+_JPEG_WHOLE = 9.5  # progressive: all coefficients are kept
+_JPEG_CMYK = 12.5
+_PNG_RGB = 8.5
+_WEBP = 13.5
+_OTHERS = 10.0
+
+_USUAL_SCANS = 32  # a progressive JPEG has about ten
+
+
+def pixel_limit(image: bytes, max_pixels: int, sent_bytes: float = inf) -> int:
+    """Return how many pixels an encoded image may have, at most `max_pixels`.
+
+    Bytes that nobody had to send, since they came compressed, bring none along.
+    """
+    budget = _FREE_BYTES + _BYTES_PER_BYTE * min(len(image), sent_bytes)
+    return min(max_pixels, int(budget / _bytes_per_pixel(image)))
+
+
+def _bytes_per_pixel(image: bytes) -> float:
+    try:
+        kind = image_format(image)
+    except DecodeError:
+        return _OTHERS  # nobody will decode it
+    if kind == "JPEG":
+        return _jpeg_bytes_per_pixel(image)
+    if kind == "WEBP":
+        return _WEBP
+    if kind == "PNG" and image[24:26] == b"\x08\x02":
+        return _PNG_RGB
+    return _OTHERS
+
+
+def _jpeg_bytes_per_pixel(image: bytes) -> float:
+    marker, components, end = 0, 4, 2
+    for each, start, end in jpeg_segments(image):  # noqa: B007
+        if 0xC0 <= each <= 0xCF and each not in (0xC4, 0xC8, 0xCC):
+            marker, components = each, image[start + 5] if start + 5 < len(image) else 4
+    if components > 3:
+        return _JPEG_CMYK * _scans(image, end)
+    # Also a sequential one is kept whole where its first scan has not all components.
+    in_scan = image[end + 4] if end + 4 < len(image) else 0
+    if marker in (0xC0, 0xC1) and in_scan == components:
+        return _JPEG
+    return _JPEG_WHOLE * _scans(image, end)
+
+
+def _scans(image: bytes, start: int) -> int:
+    """Return 1, or more where scans make decoding take unusually long."""
+    return max(1, image.count(b"\xff\xda", start) // _USUAL_SCANS)

@@ -1,0 +1,1 @@
+"""What the replicas of one service agree on: which models are loaded."""

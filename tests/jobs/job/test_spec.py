@@ -1,0 +1,81 @@
+import pytest
+
+from jobs.errors import SpecError
+from jobs.job.spec import load_job_spec
+
+PLACES = {"input": "in", "output": "out"}
+
+
+def test_options_have_their_documented_defaults():
+    spec = load_job_spec(PLACES)
+
+    assert (spec.model, spec.top_k, spec.max_error_rate) == ("inception_v3", 5, 0.01)
+    assert spec.outputs == ()
+    assert spec.actor_range is None
+
+
+def test_command_line_wins_over_the_file(tmp_path):
+    config = tmp_path / "job.yaml"
+    config.write_text("input: a\noutput: b\ntop-k: 3\nmax_error_rate: 0.5\n")
+
+    spec = load_job_spec({"top_k": 7, "input": None}, config)
+
+    assert (spec.input, spec.output, spec.top_k, spec.max_error_rate) == ("a", "b", 7, 0.5)
+
+
+def test_emit_names_the_outputs_of_the_network():
+    spec = load_job_spec({**PLACES, "emit": "classification,features:Mixed_6e,embedding"})
+
+    assert spec.outputs == ("embedding", "Mixed_6e")
+
+
+@pytest.mark.parametrize(("text", "expected"), [("3", (3, 3)), ("2:5", (2, 5))])
+def test_actors_are_a_number_or_a_range(text, expected):
+    assert load_job_spec({**PLACES, "actors": text}).actor_range == expected
+
+
+def test_what_is_auto_is_measured():
+    assert not load_job_spec({**PLACES, "batch_size": "8", "actors": "2"}).wants_measuring
+    spec = load_job_spec({**PLACES, "batch_size": "auto", "actors": "auto"})
+
+    assert spec.wants_measuring
+    assert (spec.fixed_batch_size, spec.actor_range) == (None, None)
+
+
+def test_only_a_forecast_needs_no_output():
+    assert load_job_spec({"input": "a"}, usage="plan INPUT [OUTPUT]").output == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"input": "a"}, "OUTPUT is missing"),
+        ({**PLACES, "emit": "logit"}, "--emit: cannot emit 'logit'; there are classification"),
+        ({**PLACES, "actors": "0"}, "--actors: '0': MIN must be at least 1"),
+        ({**PLACES, "actors": "5:2"}, "--actors: '5:2': MIN must be at least 1 and no more"),
+        ({**PLACES, "actors": "many"}, "--actors: 'many' is not auto, MIN or MIN:MAX"),
+        ({**PLACES, "num_gpus": 2}, "--num-gpus: 2 is more than 1; an actor uses one GPU"),
+        ({**PLACES, "batch_size": "0"}, "--batch-size: '0' is neither auto nor a number of"),
+        ({**PLACES, "batch_size": "8.5"}, "--batch-size: '8.5' is neither auto nor a number"),
+        ({**PLACES, "runtime": "tensorrt"}, "--runtime: input should be 'auto', 'torch'"),
+        ({**PLACES, "top_k": 0}, "--top-k: input should be greater than 0"),
+        ({**PLACES, "max_error_rate": 2}, "--max-error-rate: input should be less than"),
+    ],
+)
+def test_wrong_options_are_named_with_what_they_should_be(options, message):
+    with pytest.raises(SpecError) as caught:
+        load_job_spec(options)
+
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("top_k: [", "cannot read job file"), ("- a", "must hold keys"), ("topk: 3", "--topk: extra")],
+)
+def test_wrong_job_files_are_refused(tmp_path, text, message):
+    config = tmp_path / "job.yaml"
+    config.write_text(text)
+
+    with pytest.raises(SpecError, match=message):
+        load_job_spec(PLACES, config)

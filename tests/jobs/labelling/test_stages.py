@@ -1,0 +1,238 @@
+"""Chunks through the stages, from every kind of input, without Ray."""
+
+import io
+import json
+import os
+import pickle
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.errors import JobError, StorageError
+from jobs.job.model import load_classifier
+from jobs.labelling.attempts import MAX_ATTEMPTS, begin_chunk
+from jobs.labelling.stages import ChunkLabeller, ChunkPredictor, Worker, decode_chunk
+from jobs.listing.chunks import pack_table
+from jobs.listing.stream import list_chunks
+from jobs.storage import Storage
+from model_repo.inception_v3 import postprocess, preprocess
+from tests.jobs.conftest import GOOD, ODD, chunk_tables, read_rows
+from tests.support.images import encode, photo
+from tests.support.killing import sitecustomize as killing
+from tests.support.killing.sitecustomize import MAGIC
+
+KILLING = str(Path(killing.__file__).parent)
+
+
+def by_name(rows):
+    return {row["uri"].rpartition("photos/")[2]: row for row in rows}
+
+
+def test_each_object_gives_one_row_with_the_right_outcome(photos, tmp_path, run_inline):
+    rows = by_name(run_inline(photos, tmp_path / "out"))
+
+    assert set(rows) == {*GOOD, *ODD}
+    assert {name for name, row in rows.items() if row["outcome"] == "ok"} == set(GOOD)
+    for name, (kind, _) in ODD.items():
+        assert (rows[name]["outcome"], rows[name]["error_kind"]) == ("error", kind)
+        assert rows[name]["error"]
+
+
+def test_rows_say_what_the_model_says_of_the_image_alone(photos, tmp_path, run_inline, plan_job):
+    rows = by_name(run_inline(photos, tmp_path / "out", emit="embedding,features:Mixed_7c"))
+    plan = plan_job(photos, tmp_path / "out", emit="embedding,features:Mixed_7c")
+    origin = (plan.model, plan.weights_sha256)
+    classifier = load_classifier(plan.spec, Storage(), plan.options, origin)
+
+    for name in GOOD:
+        seen = preprocess((photos / name).read_bytes())
+        outputs = classifier.predict(seen.pixels[np.newaxis])
+        (prediction,) = postprocess(outputs.logits, plan.model.labels)
+        row = rows[name]
+        assert [x["label"] for x in row["labels"]] == [x.label for x in prediction.labels]
+        assert row["score"] == pytest.approx(prediction.top.score, abs=1e-4)
+        assert (row["width"], row["height"]) == (seen.width, seen.height)
+        assert tuple(row["flags"]) == seen.flags
+        np.testing.assert_allclose(row["embedding"], outputs.embedding[0], atol=1e-3)
+        assert np.shape(row["features_Mixed_7c"]) == (2048 * 8 * 8,)
+
+
+def test_the_maker_of_a_row_is_on_it(photos, tmp_path, run_inline):
+    rows = run_inline(photos, tmp_path / "out", top_k=2)
+
+    assert {(r["model"], r["model_version"], r["weights_sha256"]) for r in rows} == {
+        ("inception_v3", "1", "untrained:0")
+    }
+    assert {len(row["labels"]) for row in rows if row["outcome"] == "ok"} == {2}
+
+
+def test_etags_are_those_of_the_labelled_bytes(photos, tmp_path, run_inline):
+    rows = by_name(run_inline(photos, tmp_path / "out"))
+
+    stat = (photos / GOOD[0]).stat()
+    assert rows[GOOD[0]]["etag"] == f"{stat.st_size}-{stat.st_mtime_ns}"
+
+
+def test_limit_takes_the_first_objects(photos, tmp_path, run_inline):
+    rows = run_inline(photos, tmp_path / "out", limit=3)
+
+    assert set(by_name(rows)) == {"a good one.jpg", "bomb.png", "empty.jpg"}
+
+
+def test_a_manifest_carries_its_columns_and_its_uris(photos, tmp_path, run_inline):
+    manifest = tmp_path / "list.csv"
+    manifest.write_text(f"uri,shop,label\n{photos}/rotated.jpg,007,cat\nphotos/gone.jpg,8,dog\n")
+
+    rows = {row["uri"]: row for row in run_inline(manifest, tmp_path / "out")}
+
+    assert rows[f"{photos}/rotated.jpg"]["shop"] == "007"
+    assert rows[f"{photos}/rotated.jpg"]["input_label"] == "cat"
+    assert rows["photos/gone.jpg"]["error_kind"] == "not_found"
+    assert rows["photos/gone.jpg"]["shop"] == "8"
+
+
+def test_jsonl_and_parquet_manifests_keep_their_types(photos, tmp_path, run_inline):
+    lines = tmp_path / "list.jsonl"
+    lines.write_text(json.dumps({"uri": str(photos / GOOD[0]), "weight": 1.5, "n": 3}) + "\n")
+    table = tmp_path / "list.parquet"
+    pq.write_table(pa.table({"uri": [str(photos / GOOD[0])], "n": pa.array([3], "int16")}), table)
+
+    (from_lines,) = run_inline(lines, tmp_path / "out1")
+    (from_table,) = run_inline(table, tmp_path / "out2")
+
+    assert (from_lines["weight"], from_lines["n"], from_table["n"]) == (1.5, 3, 3)
+    assert from_lines["score"] == from_table["score"]
+
+
+def test_tar_shards_and_image_columns_give_the_rows_of_the_files(photos, zoo, tmp_path, run_inline):
+    shard, table = tmp_path / "shard.tar", tmp_path / "images.parquet"
+    with tarfile.open(shard, "w") as tar:
+        for name in GOOD:
+            member = tarfile.TarInfo(name)
+            member.size = len(zoo[name])
+            tar.addfile(member, io.BytesIO(zoo[name]))
+    pq.write_table(pa.table({"image": [zoo[name] for name in GOOD], "n": range(4)}), table)
+
+    expected = {
+        name: row["score"] for name, row in by_name(run_inline(photos, tmp_path / "a")).items()
+    }
+    from_tar = run_inline(shard, tmp_path / "b")
+    from_table = run_inline(table, tmp_path / "c")
+
+    assert {row["uri"].partition("#")[2]: row["score"] for row in from_tar} == {
+        name: pytest.approx(expected[name], abs=1e-5) for name in GOOD
+    }
+    assert [row["score"] for row in sorted(from_table, key=lambda row: row["n"])] == [
+        pytest.approx(expected[name], abs=1e-5) for name in GOOD
+    ]
+
+
+def test_decoding_apart_gives_the_same_chunk(photos, tmp_path, plan_job):
+    tables = []
+    for output in ("one", "two"):
+        plan = plan_job(photos, tmp_path / output)
+        ((chunk, total),) = list_chunks(plan, frozenset())
+        batch = {"id": [chunk.id], "objects": [pack_table(chunk.objects)], "total": [total]}
+        if output == "one":
+            summary = ChunkLabeller(plan)(batch)
+        else:
+            summary = ChunkPredictor(plan)(decode_chunk(batch, plan))
+        spent = {name: summary.pop(name)[0] for name in ("seconds", "model_s", "write_s", "cpu_s")}
+        assert 0 < spent["model_s"] + spent["write_s"] < spent["seconds"]
+        assert spent["cpu_s"] > 0
+        assert (summary.pop("ahead_s")[0] > 0) == (output == "two")
+        assert summary == {"objects": [8], "errors": [4], "faults": [4], "total": [8]}
+        tables.append(chunk_tables(tmp_path / output))
+
+    assert len(tables[0]) == 1
+    assert tables[0] == tables[1]
+
+
+def test_threads_of_one_predictor_write_the_chunks_that_one_alone_writes(
+    photos, tmp_path, plan_job
+):
+    for number in range(0, 96, 8):
+        (photos / f"{number}.jpg").write_bytes(encode(photo(120, 90, seed=number), "JPEG"))
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("\n".join(["uri", *[f"{photos}/{number}.jpg" for number in range(96)]]))
+    tables = []
+    for output, threads in (("one", 1), ("two", 3)):
+        plan = plan_job(manifest, tmp_path / output, batch_size=3)
+        predictor = ChunkPredictor(plan)
+        batches = [
+            {"id": [chunk.id], "objects": [pack_table(chunk.objects)], "total": [total]}
+            for chunk, total in list_chunks(plan, frozenset())
+        ]
+        # Ray copies a chunk's pixels into its object store, before the next are decoded there.
+        decoded = [pickle.loads(pickle.dumps(decode_chunk(batch, plan))) for batch in batches]
+        with ThreadPoolExecutor(threads) as pool:
+            summaries = list(pool.map(predictor, decoded))
+        assert [summary["errors"] for summary in summaries] == [[28]] * 3
+        assert not list(Storage().list(plan.layout.attempts))
+        tables.append(chunk_tables(tmp_path / output))
+
+    assert tables[0] == tables[1]
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_chunk_that_was_begun_before_is_read_with_care(
+    photos, tmp_path, plan_job, monkeypatch, apart
+):
+    (photos / "killer.jpg").write_bytes(encode(photo(200, 150), "JPEG", comment=MAGIC))
+    plan = plan_job(photos, tmp_path / "out")
+    ((chunk, total),) = list_chunks(plan, frozenset())
+    batch = {"id": [chunk.id], "objects": [pack_table(chunk.objects)], "total": [total]}
+    monkeypatch.setenv("PYTHONPATH", KILLING + os.pathsep + os.environ.get("PYTHONPATH", ""))
+    monkeypatch.setenv("KILL_AT", "decode")  # of children: this process has started without
+    begin_chunk(chunk.id, plan)
+
+    if apart:
+        summary = ChunkPredictor(plan)(decode_chunk(batch, plan))
+    else:
+        summary = ChunkLabeller(plan)(batch)
+
+    assert (summary["objects"], summary["errors"]) == ([9], [5])
+    (table,) = chunk_tables(tmp_path / "out").values()
+    kinds = table.column("error_kind").to_pylist()
+    assert kinds.count("crashed") == 1
+    assert not list(Storage().list(plan.layout.attempts))
+
+
+def test_predicting_alone_has_an_end_too(photos, tmp_path, plan_job):
+    plan = plan_job(photos, tmp_path / "out")
+    ((chunk, total),) = list_chunks(plan, frozenset())
+    batch = {"id": [chunk.id], "objects": [pack_table(chunk.objects)], "total": [total]}
+    decoded = decode_chunk(batch, plan)
+    predictor = ChunkPredictor(plan, lambda: Worker("actor", restarted=True))
+    for _ in range(MAX_ATTEMPTS - 1):  # of predictors that died
+        begin_chunk(chunk.id, plan)
+
+    with pytest.raises(JobError, match="was begun 10 times"):
+        predictor(decoded)
+
+
+def test_a_chunk_without_one_good_image_is_written(photos, tmp_path, run_inline):
+    for name in GOOD:
+        (photos / name).unlink()
+
+    rows = run_inline(photos, tmp_path / "out", emit="embedding")
+
+    assert {row["outcome"] for row in rows} == {"error"}
+    assert len(rows) == len(ODD) == len(read_rows(tmp_path / "out"))
+
+
+def test_a_node_without_the_input_s_file_system_makes_no_error_rows(photos, tmp_path, plan_job):
+    plan = plan_job(f"{photos}/*.jpg", tmp_path / "out")
+    ((chunk, total),) = list_chunks(plan, frozenset())
+    photos.rename(tmp_path / "unmounted")
+
+    with pytest.raises(StorageError, match=r"photos does not exist on .*; every node needs it"):
+        ChunkLabeller(plan)(
+            {"id": [chunk.id], "objects": [pack_table(chunk.objects)], "total": [total]}
+        )
+    assert not list(Storage().list(plan.layout.chunks))

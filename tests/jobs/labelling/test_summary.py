@@ -1,0 +1,51 @@
+import pytest
+
+from jobs.errors import ErrorRateError
+from jobs.labelling.summary import ErrorRate, is_over
+from jobs.listing.chunks import Summary
+
+
+def chunk(objects: int, faults: int, errors: int | None = None) -> Summary:
+    return Summary(objects, faults if errors is None else errors, faults, 1.0, None)
+
+
+def test_a_few_broken_images_at_the_start_stop_nothing():
+    rate = ErrorRate(0.01)
+    rate.add(chunk(999, 999))
+    rate.check()
+
+
+def test_too_many_broken_images_stop_the_job():
+    rate = ErrorRate(0.01)
+    rate.add(chunk(900, 5))
+    rate.check()
+    rate.add(chunk(600, 11))
+
+    with pytest.raises(ErrorRateError, match=r"16 of 1,500 .* --max-error-rate 0.01"):
+        rate.check()
+
+
+def test_what_failed_before_and_is_tried_again_is_measured_against_the_whole_dataset():
+    rate = ErrorRate(0.01, images=1_000_000)
+    rate.add(chunk(2000, 2000))
+    rate.check()
+
+
+def test_what_the_storage_did_is_no_fault_of_the_images():
+    rate = ErrorRate(0.01)
+    rate.add(chunk(2000, 0, errors=2000))
+    rate.check()
+
+
+@pytest.mark.parametrize(
+    ("errors", "ok", "over"),
+    [
+        ({"unreadable": 1}, 99, False),
+        ({"unreadable": 1, "too_large": 1}, 98, True),
+        ({"crashed": 2}, 98, True),
+        ({"not_found": 50, "access_denied": 10, "storage": 10}, 30, False),
+        ({"not_found": 100}, 0, True),
+    ],
+)
+def test_a_dataset_is_over_the_rate_by_what_is_the_images_fault(errors, ok, over):
+    assert is_over({"listed": 100, "ok": ok, "errors": errors}, 0.01) is over

@@ -1,0 +1,87 @@
+"""The processes of one running service, and what memory they take."""
+
+from pathlib import Path
+
+from tests.support.service import RunningService
+
+MEBIBYTE = 1024 * 1024
+
+
+def replicas(service: RunningService) -> list[int]:
+    """Return the process numbers of the replicas, whatever state they are in."""
+    return _workers(service, "ray::ServeReplica")
+
+
+def proxy(service: RunningService) -> int:
+    """Return the process number of the HTTP and gRPC proxy."""
+    (pid,) = _workers(service, "ray::ProxyActor")
+    return pid
+
+
+def controller(service: RunningService) -> int:
+    """Return the process number of what starts and watches Serve's actors."""
+    (pid,) = _workers(service, "ray::ServeController")
+    return pid
+
+
+def ledgers(service: RunningService) -> list[int]:
+    """Return the process numbers of what the replicas share."""
+    return _workers(service, "ray::Ledger")
+
+
+def of_session(ray_folder: Path) -> dict[int, str]:
+    """Return the processes of the Ray that has its session in the folder: number → command."""
+    found = {pid: text for pid in _all() if str(ray_folder) in (text := _command(pid))}
+    return found | {pid: _command(pid) for pid in _all() if _parent(pid) in found}
+
+
+def is_running(pid: int) -> bool:
+    """Say whether the process is there and no zombie."""
+    return _status(pid).get("State", "Z")[0] not in "ZX"
+
+
+def memory_bytes(pid: int) -> int:
+    """Return what the process takes now."""
+    return _bytes(pid, "VmRSS")
+
+
+def reset_peak(pid: int) -> None:
+    """Let `peak_bytes` count from now."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def peak_bytes(pid: int) -> int:
+    """Return the most that the process has taken since `reset_peak`."""
+    return _bytes(pid, "VmHWM")
+
+
+def _workers(service: RunningService, title: str) -> list[int]:
+    session = of_session(service.ray_folder)
+    return sorted(pid for pid, command in session.items() if command.startswith(title))
+
+
+def _all() -> list[int]:
+    return [int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit()]
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+def _status(pid: int) -> dict[str, str]:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return {}
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _parent(pid: int) -> int:
+    return int(_status(pid).get("PPid", 0))
+
+
+def _bytes(pid: int, name: str) -> int:
+    return int(_status(pid)[name].split()[0]) * 1024
