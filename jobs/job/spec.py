@@ -95,6 +95,14 @@ class JobSpec(BaseModel):
             raise ValueError(f"{value:g} is more than 1; an actor uses one GPU (see --actors)")
         return value
 
+    @classmethod
+    def of_record(cls, values: dict[str, Any]) -> "JobSpec":
+        """Read the spec of a job.json; earlier releases wrote `auto` where nothing was chosen."""
+        chosen = {
+            name: x for name, x in values.items() if not (x == "auto" and name in _MEASURED_BY)
+        }
+        return cls.model_validate(chosen)
+
     @property
     def outputs(self) -> tuple[str, ...]:
         """Return the network's outputs that are wanted beside the logits."""

@@ -115,7 +115,7 @@ def run_job_here(
 
     monkeypatch.setattr("jobs.labelling.stages.load_classifier", load)
     # Care takes a process of its own, which has its own tests.
-    monkeypatch.setattr("jobs.labelling.stages.read_carefully", read_images)
+    monkeypatch.setattr("jobs.labelling.stages.read_isolated", read_images)
     monkeypatch.setattr("jobs.run.build_dataset", lambda plan, done: (plan, done))
     monkeypatch.setattr("jobs.run.run_dataset", lambda dataset: label_chunks(*dataset))
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from jobs.cli.commands import cli
 from jobs.errors import JobError, SpecError
-from jobs.labelling.child_reader import read_carefully
+from jobs.labelling.child_reader import read_isolated
 from jobs.verify import verify
 from tests.jobs.conftest import GOOD
 from tests.jobs.labelling.test_child_reader import KILLING
@@ -146,7 +146,7 @@ def test_an_image_that_crashes_the_decoder_crashes_no_verification(
     (folder / "good.jpg").write_bytes(encode(photo(90, 80, seed=1), "JPEG"))
     monkeypatch.setenv("PYTHONPATH", KILLING + os.pathsep + os.environ.get("PYTHONPATH", ""))
     monkeypatch.setenv("KILL_AT", "decode")
-    monkeypatch.setattr("jobs.labelling.stages.read_images", read_carefully)
+    monkeypatch.setattr("jobs.labelling.stages.read_images", read_isolated)
     record = run_job_here(plan_job(folder, tmp_path / "out", max_error_rate=1))
     assert record["counts"]["errors"] == {"crashed": 1}
 
