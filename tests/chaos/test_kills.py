@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 
 from model_repo.inception_v3 import Classifier, find_weights, load_model, postprocess, preprocess
-from tests.chaos.conftest import write_photos
 from tests.chaos.harness import (
     SCORE_TOLERANCE,
     Job,
@@ -33,6 +32,7 @@ from tests.chaos.harness import (
     has_chunk,
     read_rows,
 )
+from tests.chaos.images import write_photos
 from tests.chaos.kills import Kill, Round, plan_rounds
 from tests.support.faulty_proxy import faulty_proxy
 from tests.support.images import encode, photo

@@ -16,7 +16,7 @@ from model_repo.inception_v3.postprocess import postprocess, softmax
 from model_repo.inception_v3.preprocess import preprocess
 from model_repo.inception_v3.repository.config import Model
 from model_repo.inception_v3.repository.weights import find_weights
-from tests.parity.conftest import IMAGE_COUNT, build_torchvisions, normalise
+from tests.support.probe import IMAGE_COUNT, build_torchvisions, normalise
 from tests.support.triton import ask, run_model, scores
 
 # On the softmax score of one class, in fp32:

@@ -12,7 +12,7 @@ import tritonclient.grpc
 import tritonclient.http
 
 from model_repo.inception_v3.preprocess import preprocess
-from tests.parity.conftest import CLASS_COUNT
+from tests.support.probe import CLASS_COUNT
 from tests.support.service import ROOT, clean_environment, run_service
 
 pytestmark = pytest.mark.ray

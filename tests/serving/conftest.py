@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.cluster import Cluster, run_cluster
-from tests.support.service import FAULTS, RunningService, run_service
+from tests.support.service import FAULTS, TOKENS, RunningService, run_service
 
 
 @pytest.fixture(scope="session")
@@ -12,9 +12,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
     """A service with one replica of untrained weights, for all who do it no harm."""
     with run_service(tmp_path_factory.mktemp("service"), "max_replicas=1") as running:
         yield running
-
-
-TOKENS = ("first-token", "second-token", "token-of-the-environment")
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 # Environment for a service whose model is to be slow or to hang; `faults/sitecustomize.py` has how.
 FAULTS = {"PYTHONPATH": f"{Path(__file__).parent / 'faults'}{os.pathsep}{ROOT}"}
+TOKENS = ("first-token", "second-token", "token-of-the-environment")  # that `guarded` takes
 _START_S = 120
 
 
