@@ -19,12 +19,12 @@ def images() -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What every job here starts from: no storage of the user's, a cache for all."""
+def environment(ray_home: Path) -> dict[str, str]:
+    """What every job here starts from: no storage and no Ray of the user's."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "RAY_"))
     }
-    return kept | {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
+    return kept | {"RAY_TMPDIR": str(ray_home)}
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Jobs in the small: a folder of good and odd files, and a job without Ray."""
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,6 @@ from jobs.run import run_job
 from jobs.storage import Storage
 from model_repo.inception_v3 import Classifier
 from tests.support.jobs import build_zoo, label_chunks, read_rows
-
-
-@pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep converted networks away from the user's own, and share them among tests."""
-    before = os.environ.get("XDG_CACHE_HOME")
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
-    yield
-    if before is None:
-        del os.environ["XDG_CACHE_HOME"]
-    else:
-        os.environ["XDG_CACHE_HOME"] = before
 
 
 @pytest.fixture(scope="session")
