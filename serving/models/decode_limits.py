@@ -10,7 +10,7 @@ from model_repo.inception_v3.decoding.headers import image_format, jpeg_segments
 _FREE_BYTES = 36_000_000
 _BYTES_PER_BYTE = 100
 
-# Of memory for each pixel at the worst moment; measured, and tests/serving/test_bombs.py checks it.
+# Bytes per pixel at the worst moment, as measured; test_decode_limits.py checks it.
 _JPEG = 6.0  # hardly one as a rule, since large ones are decoded at a fraction of their size
 _JPEG_WHOLE = 9.5  # progressive: all coefficients are kept
 _JPEG_CMYK = 12.5

@@ -13,9 +13,9 @@ import duckdb
 import pandas as pd
 import pytest
 
-from tests.jobs.conftest import GOOD, ODD
 from tests.support.faulty_proxy import faulty_proxy
 from tests.support.images import encode, photo
+from tests.support.jobs import GOOD, ODD
 
 pytestmark = pytest.mark.ray
 

@@ -19,11 +19,6 @@ from jobs.storage import Fetched, Storage
 from jobs.storage import objects as stored_objects
 
 
-@pytest.fixture
-def storage() -> Storage:
-    return Storage()
-
-
 def rows_of(text: str, storage: Storage, **options) -> pa.Table:
     return pa.concat_tables(open_source(str(text), storage, **options).tables(storage))
 
