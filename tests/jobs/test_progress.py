@@ -1,11 +1,11 @@
 import pytest
 
-from jobs.listing.chunks import Summary
+from jobs.labelling.summary import Summary
 from jobs.progress import JobProgress
 
 
 def chunk(objects: int, errors: int = 0, seconds: float = 1.0, total: int | None = None) -> Summary:
-    return Summary(objects, errors, errors, seconds, total)
+    return Summary(objects=objects, errors=errors, faults=errors, seconds=seconds, total=total)
 
 
 def test_figures_grow_with_what_is_known():

@@ -36,17 +36,17 @@ def kill(monkeypatch):
 
 
 @pytest.fixture
-def chunk(tmp_path, plan_job):
-    """Objects and plan of a folder of five photos, of which the third kills."""
+def chunk(tmp_path, make_job):
+    """Objects and inference of a folder of five photos, of which the third kills."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for number in range(5):
         comment = MAGIC if number == 2 else b"harmless"
         data = encode(photo(200, 150, seed=number), "JPEG", comment=comment)
         (folder / f"{number}.jpg").write_bytes(data)
-    plan = plan_job(folder, tmp_path / "out")
-    ((chunk, _),) = list_chunks(plan, frozenset())
-    return chunk.objects, plan
+    job = make_job(folder, tmp_path / "out")
+    ((chunk, _),) = list_chunks(job, frozenset())
+    return chunk.objects, job.inference
 
 
 def assert_same(images, expected):
@@ -55,11 +55,14 @@ def assert_same(images, expected):
         np.testing.assert_array_equal(image.pixels, other.pixels)
 
 
-def test_care_changes_nothing_of_what_is_read(photos, tmp_path, plan_job):
-    plan = plan_job(photos, tmp_path / "out")
-    ((chunk, _),) = list_chunks(plan, frozenset())
+def test_care_changes_nothing_of_what_is_read(photos, tmp_path, make_job):
+    job = make_job(photos, tmp_path / "out")
+    ((chunk, _),) = list_chunks(job, frozenset())
 
-    assert_same(list(read_isolated(chunk.objects, plan)), list(read_images(chunk.objects, plan)))
+    assert_same(
+        list(read_isolated(chunk.objects, job.inference)),
+        list(read_images(chunk.objects, job.inference)),
+    )
 
 
 def test_an_image_that_kills_its_process_is_a_row_and_its_neighbours_are_read(chunk, kill):
