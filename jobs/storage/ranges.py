@@ -4,7 +4,8 @@ import io
 from typing import TYPE_CHECKING
 
 from jobs.errors import FetchError, StorageError
-from jobs.storage.objects import MAX_OBJECT_BYTES, StoredObject
+from jobs.storage.objects import MAX_OBJECT_BYTES
+from model_repo.inception_v3.s3.objects import StoredObject
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

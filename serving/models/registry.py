@@ -17,7 +17,6 @@ from serving.errors import NotFoundError
 from serving.models.predictor import Decoders, Predictor
 from serving.protocol.metadata import TWIN_SUFFIX, complete_config, twin_config
 from serving.replicas.coordinator import LOADING, Loaded
-from serving.storage import S3Store
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.statistics import Statistics
 
@@ -167,7 +166,7 @@ class Models:
         )
 
     def _find(self, reference: str) -> tuple[Model, Weights, RuntimeOptions]:
-        model, weights = find_model(self._config.source(reference), S3Store())
+        model, weights = find_model(self._config.source(reference))
         options, _ = choose_precision(self._options, model.spec, weights)
         return model, weights, options
 

@@ -2,9 +2,9 @@
 
 import hashlib
 import io
+import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import pytest
 
@@ -13,6 +13,7 @@ from model_repo.inception_v3.cache import cache_folder
 from model_repo.inception_v3.checks import format_checks
 from model_repo.inception_v3.repository.config import BUILTIN_REPOSITORY
 from model_repo.inception_v3.repository.locate import ModelSource, find_model, list_repository
+from model_repo.inception_v3.s3.objects import StoredObject
 from tests.support.checked import made_check
 
 CONFIG = (BUILTIN_REPOSITORY / "inception_v3" / "config.pbtxt").read_text()
@@ -20,13 +21,6 @@ FLOWERS = CONFIG.replace('"inception_v3"\nbackend', '"flowers"\nbackend').replac
     "[ 1000 ]", "[ 2 ]"
 )
 LABELS = "rose\ntulip\n"
-
-
-@dataclass(frozen=True)
-class Item:
-    uri: str
-    size: int
-    etag: str
 
 
 class Shelf:
@@ -51,7 +45,7 @@ class Shelf:
         if uri not in self.objects:
             return None
         body = self.objects[uri]
-        return Item(uri, len(body), hashlib.md5(body).hexdigest())
+        return StoredObject(uri, len(body), hashlib.md5(body).hexdigest())
 
     def open(self, uri):
         self.opened.append(uri)
@@ -254,3 +248,30 @@ def test_checks_on_this_machine_lie_beside_the_checkpoint(shelf, tmp_path):
     assert weights.checks_uri == f"{path}.precision.json"
     assert find(shelf, weights=str(path))[1].checks == (check,)
     assert find(shelf, weights="untrained")[1].checks_uri is None
+
+
+def test_a_model_is_downloaded_from_a_real_server(s3_bucket, s3_client, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    data = random.Random(7).randbytes(5_000_000)
+    folder = BUILTIN_REPOSITORY / "inception_v3"
+    for key, body in (
+        ("config.pbtxt", (folder / "config.pbtxt").read_bytes()),
+        ("labels.txt", (folder / "labels.txt").read_bytes()),
+        ("3/model.pt", data),
+    ):
+        s3_client.put_object(Bucket=s3_bucket, Key=f"zoo/inception_v3/{key}", Body=body)
+    source = ModelSource(model_repository=f"s3://{s3_bucket}/zoo")
+
+    model, weights = find_model(source)
+
+    assert (model.spec.version, weights.path.read_bytes()) == ("3", data)
+    assert list_repository(source.model_repository) == ["inception_v3"]
+
+
+def test_what_s3_refuses_is_a_repository_error(s3_environment):
+    for ask in (
+        lambda: find_model(ModelSource(model_repository="s3://typo-7/models")),
+        lambda: list_repository("s3://typo-7/models"),
+    ):
+        with pytest.raises(RepositoryError, match=r"^bucket 'typo-7' does not exist at http://"):
+            ask()
