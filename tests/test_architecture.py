@@ -35,6 +35,7 @@ ONLY_IN = {
         "serving/http/pages.py",
     },
     "torch": {
+        "model_repo/inception_v3/repository/download.py",
         "model_repo/inception_v3/runtimes/checkpoint.py",
         "model_repo/inception_v3/runtimes/device_runner.py",
         "model_repo/inception_v3/runtimes/network.py",
