@@ -28,7 +28,6 @@ from serving.config import ConfigError, ServingConfig, UserConfig, load_config
 from serving.deployment import LEDGER, NAME, Labelmill
 from serving.http import proxy
 from serving.replicas.coordinator import Ledger
-from serving.storage import S3Store
 
 SERVICER = "serving.grpc.servicer:add_inference_service"
 
@@ -104,7 +103,7 @@ def _replica_resources(
 
 def _check_models(config: ServingConfig) -> None:
     for reference in config.models:
-        find_model(config.source(reference), S3Store())
+        find_model(config.source(reference))
 
 
 def _start_serve(config: ServingConfig) -> None:

@@ -16,7 +16,6 @@ from serving.errors import NotFoundError
 from serving.models.predictor import Decoders, Predictor
 from serving.protocol.metadata import TWIN_SUFFIX, complete_config, twin_config
 from serving.replicas.coordinator import LOADING, Loaded
-from serving.storage import S3Store
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.statistics import Statistics
 
@@ -170,7 +169,7 @@ class Models:
         )
 
     def _find(self, reference: str) -> tuple[Model, Weights, RuntimeOptions]:
-        model, weights = find_model(self._config.source(reference), S3Store())
+        model, weights = find_model(self._config.source(reference))
         return model, weights, self._options.resolve(model.precision)
 
     def _build(
