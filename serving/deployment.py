@@ -9,7 +9,6 @@ from typing import Any
 import ray
 from pydantic import ValidationError
 from ray import serve
-from ray.exceptions import RayActorError
 from starlette.types import ASGIApp
 
 from model_repo.inception_v3 import ModelError, RuntimeOptions
@@ -19,14 +18,13 @@ from serving.grpc.methods import GrpcMethods
 from serving.http.app import build_http_app
 from serving.models.predictor import Decoders
 from serving.models.registry import Models
-from serving.replicas.control import Control
+from serving.replicas.control import AskCoordinator, Control
 from serving.replicas.coordinator import SYNC_PERIOD_S
 from serving.service import Service
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.statistics import Statistics
 
 NAME = "labelmill"
-LEDGER = "ledger"
 
 _M_MMAP_THRESHOLD = -3  # malloc.h's number; set, it no longer grows with what was freed
 _LARGE_BYTES = 2 * 1024 * 1024
@@ -54,7 +52,7 @@ class Labelmill(GrpcMethods):
         models = Models(config, options, decoders, metrics, statistics)
         self.service = Service(config, models, metrics, statistics)
         replica_id = serve.get_replica_context().replica_id.unique_id
-        self.control = Control(self.service, AskLedger(), replica_id)
+        self.control = Control(self.service, AskCoordinator(), replica_id)
         await self.control.start()
         if errors := models.errors():
             raise ModelError("; ".join(errors))
@@ -93,29 +91,6 @@ class Labelmill(GrpcMethods):
                 await self.control.sync()
             except UnavailableError as exc:
                 logger.warning("%s", exc)
-
-
-class AskLedger:
-    """Calls the ledger's actor by its name: where it has died, Serve has started another."""
-
-    def __init__(self) -> None:
-        self._actor: Any = None
-
-    async def __call__(self, method: str, *arguments: Any) -> Any:
-        """Call `serving.replicas.coordinator.Ledger`'s `method`.
-
-        Raises:
-            UnavailableError: there is no ledger at the moment.
-        """
-        try:
-            if self._actor is None:
-                self._actor = serve.get_deployment_actor(LEDGER)
-            return await getattr(self._actor, method).remote(*arguments)
-        except (RayActorError, ValueError) as exc:  # dead, or dead and not there again yet
-            self._actor = None
-            raise UnavailableError(
-                "the replicas' ledger is being started anew; try again in some seconds"
-            ) from exc
 
 
 def _give_back_large_blocks() -> None:

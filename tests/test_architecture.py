@@ -1,6 +1,8 @@
 """The import rules: data and imports run one way, and each folder knows only what it must."""
 
 import ast
+from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,23 @@ FORBIDDEN = {
     "jobs": {"serving", "torch", "torchvision", "openvino", "fastapi"},
     "serving": {"jobs", "obstore"},
 }
+# folder → its rooms, layer by layer: each imports from itself and from later layers alone
+LAYERS = {
+    "serving": (
+        {"app"},
+        {"launch", "deployment"},
+        {"http", "grpc"},
+        {"replicas"},
+        {"service"},
+        {"admission", "models"},
+        {"config"},
+        {"protocol", "auth"},
+        {"telemetry", "errors", "storage"},
+        {"storage_faults"},
+    ),
+}
+MOST_ROOMS = 20  # in a folder
+
 # The modules that know Ray, torch or FastAPI, and where S3's clients are made.
 ONLY_IN = {
     "ray": {
@@ -26,7 +45,9 @@ ONLY_IN = {
         "serving/grpc/methods.py",
         "serving/http/proxy.py",
         "serving/telemetry/metrics.py",
+        "serving/launch.py",
         "serving/models/predictor.py",
+        "serving/replicas/control.py",
     },
     "fastapi": {
         "serving/http/app.py",
@@ -60,6 +81,31 @@ def imports_of(path: Path) -> set[str]:
     return found
 
 
+def modules_imported(path: Path) -> set[Path]:
+    """Return the modules of this repository that `path` imports, of packages the `__init__`."""
+    found: set[Path] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if _module(name) else str(node.module) for name in names]
+        found |= {module for name in names if (module := _module(name))}
+    return found
+
+
+def _module(name: str) -> Path | None:
+    path = ROOT.joinpath(*name.split("."))
+    files = (path.with_name(f"{path.name}.py"), path / "__init__.py")
+    return next((file for file in files if file.is_file()), None)
+
+
+def room(path: Path) -> str:
+    """Return the folder below the top one that a module lies in, or its own name."""
+    return path.relative_to(ROOT).with_suffix("").parts[1]
+
+
 def modules(folder: str) -> list[Path]:
     found = sorted((ROOT / folder).rglob("*.py"))
     assert found
@@ -71,6 +117,37 @@ def test_imports_run_one_way(folder):
     for path in modules(folder):
         wrong = imports_of(path) & FORBIDDEN[folder]
         assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}"
+
+
+@pytest.mark.parametrize("folder", LAYERS)
+def test_rooms_import_later_layers_alone(folder):
+    place = {name: number for number, layer in enumerate(LAYERS[folder]) for name in layer}
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {other.relative_to(ROOT)}"
+        for path in modules(folder)
+        if path.parent != ROOT / folder or path.name != "__init__.py"
+        for other in modules_imported(path)
+        if other.is_relative_to(ROOT / folder)
+        if room(path) != room(other) and place[room(path)] >= place[room(other)]
+    ]
+
+    assert not wrong
+
+
+@pytest.mark.parametrize("folder", LAYERS)
+def test_no_imports_run_in_circles(folder):
+    imports = {path: modules_imported(path) - {path} for path in modules(folder)}
+
+    TopologicalSorter(imports).prepare()
+
+
+@pytest.mark.parametrize("folder", LAYERS)
+def test_folders_have_few_rooms(folder):
+    found = modules(folder)
+    rooms = {path for path in found if path.name != "__init__.py"} | {path.parent for path in found}
+    counts = Counter(each.parent for each in rooms - {ROOT / folder})
+
+    assert {each: count for each, count in counts.items() if count > MOST_ROOMS} == {}
 
 
 @pytest.mark.parametrize("package", ONLY_IN)

@@ -29,7 +29,6 @@ from serving.protocol.metadata import (
 from serving.replicas.control import Control
 from serving.service import Service
 from serving.telemetry.access_log import CLIENT_GONE, log_access
-from serving.version import VERSION
 
 logger = logging.getLogger("ray.serve")
 
@@ -102,7 +101,7 @@ class GrpcMethods:
     @_method(pb.ServerMetadataRequest, pb.ServerMetadataResponse)
     async def ServerMetadata(self, _: Any) -> Any:
         """Say what runs here."""
-        return server_metadata_message(VERSION)
+        return server_metadata_message()
 
     @_method(pb.ModelMetadataRequest, pb.ModelMetadataResponse)
     async def ModelMetadata(self, request: Any) -> Any:

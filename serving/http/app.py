@@ -14,8 +14,8 @@ from model_repo.inception_v3 import DecodeError
 from serving.auth import authorize
 from serving.errors import OverloadedError, ServiceError, UnauthorizedError, to_message, to_status
 from serving.http import classify, oip, pages
-from serving.http.description import DESCRIPTION
 from serving.http.proxy import FULL
+from serving.http.schemas import DESCRIPTION
 from serving.replicas.control import Control
 from serving.service import Service
 from serving.telemetry.access_log import CLIENT_GONE, log_access
@@ -35,7 +35,7 @@ def build_http_app(service: Service, control: Control) -> FastAPI:
         redoc_url=None,
         separate_input_output_schemas=False,
     )
-    # For /docs only: `_Gate` has refused who has no token.
+    # For /docs only: `_AccessMiddleware` has refused who has no token.
     wanted = [Security(HTTPBearer(auto_error=False))] if service.config.token_hashes else []
     app.include_router(classify.build_router(service), dependencies=wanted)
     app.include_router(oip.build_router(service, control), dependencies=wanted)
@@ -46,7 +46,7 @@ def build_http_app(service: Service, control: Control) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(Exception, _answer_error)
-    app.add_middleware(_Gate, service=service)
+    app.add_middleware(_AccessMiddleware, service=service)
     return app
 
 
@@ -63,7 +63,7 @@ class _Described(FastAPI):
         return description
 
 
-class _Gate:
+class _AccessMiddleware:
     """Lets in who may ask, and counts how every request ended."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:

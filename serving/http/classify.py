@@ -11,7 +11,7 @@ from serving.http.admit import admit
 from serving.http.body import read_body, read_files
 from serving.http.schemas import CLASSIFY_BODY, Classification, ModelList, describe_errors
 from serving.models.registry import Models, Served
-from serving.protocol.metadata import TWIN_SUFFIX
+from serving.protocol.metadata import IMAGE_SUFFIX
 from serving.service import Labelled, Service
 
 # What curl and others say of bytes when they are told nothing.
@@ -87,8 +87,8 @@ def _find(models: Models, reference: str | None) -> Served:
         return models.first()
     name, _, version = reference.partition(":")
     served = models.find(name, version)
-    # What it is asked counts for the twin, since it is encoded images that come.
-    return served if served.encoded else models.find(name + TWIN_SUFFIX, version)
+    # The image variant has the statistics, since encoded images come.
+    return served if served.encoded else models.find(name + IMAGE_SUFFIX, version)
 
 
 def _is_form(content_type: str) -> bool:

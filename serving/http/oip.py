@@ -33,7 +33,6 @@ from serving.protocol.http_codec import (
 from serving.protocol.metadata import model_config, model_metadata, server_metadata
 from serving.replicas.control import Control
 from serving.service import Service
-from serving.version import VERSION
 
 _PREFIX = "/v2"
 _TAG = "Open Inference Protocol"
@@ -99,7 +98,7 @@ def _add_server(router: APIRouter, control: Control) -> None:
     @router.get("", response_model=ServerMetadata, responses=errors)
     async def server() -> Any:
         """Say what runs here."""
-        return server_metadata(VERSION)
+        return server_metadata()
 
     @router.get("/models/stats", response_model=StatisticsList, responses=errors)
     async def all_statistics() -> Any:

@@ -9,7 +9,7 @@ from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.http.schemas import BINARY
-from serving.protocol.metadata import INPUT_NAME, TWIN_INPUT_NAME
+from serving.protocol.metadata import IMAGE_INPUT_NAME, INPUT_NAME
 from serving.protocol.outputs import OUTPUT_NAME
 
 ModelName = Annotated[str, Path(examples=["inception_v3_image"])]
@@ -147,7 +147,7 @@ def _describe_tensor(names: list[str], datatypes: list[str]) -> dict[str, Any]:
     }
 
 
-_INPUT = _describe_tensor([INPUT_NAME, TWIN_INPUT_NAME], ["UINT8", "FP32", "BYTES"])
+_INPUT = _describe_tensor([INPUT_NAME, IMAGE_INPUT_NAME], ["UINT8", "FP32", "BYTES"])
 _OUTPUT = _describe_tensor([OUTPUT_NAME], ["FP32", "BYTES"])
 _PIXEL = (  # an image, all of one colour
     "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAFUlEQVR42mM8UaHBgA0wMeAAg1MCAB4nAXgllso1AAAA"

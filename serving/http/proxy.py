@@ -31,7 +31,7 @@ FULL = "x-labelmill-full"
 
 _INFERENCE = ("/classify", "/infer")
 _LOADING = "/v2/repository/models/"
-_CLOSED_S = 0.5
+_TRIPPED_S = 0.5
 _GRACE_S = 1.0  # for the replica, which counts the same time, to answer by itself
 # Serve's own answers: what to say instead, where it is not for the caller's eyes or no right word.
 _INSTEAD = {
@@ -44,16 +44,16 @@ _INSTEAD = {
 def build_middlewares() -> list[Middleware]:
     """Return what Serve is to put around its proxy."""
     limits = UserConfig.model_validate_json(os.environ.get(VARIABLE, "{}"))
-    return [Middleware(Shield, limits=limits)]
+    return [Middleware(ProxyMiddleware, limits=limits)]
 
 
-class Shield:
+class ProxyMiddleware:
     """Reads a request's body, then lets it through, or answers it."""
 
     def __init__(self, app: ASGIApp, limits: UserConfig) -> None:
         self._app = app
         self._limits = limits
-        self._valve = Valve()
+        self._breaker = CircuitBreaker()
         self._held_bytes = 0
         self._refused = Counter(
             "labelmill_refused_requests_total",
@@ -67,9 +67,9 @@ class Shield:
             await self._app(scope, receive, send)
             return
         upload = _Upload(receive)
-        answer = _Answer(send, self._valve)
+        answer = _Answer(send, self._breaker)
         try:
-            with self._valve.open_for(scope):
+            with self._breaker.guard(scope):
                 await self._read(upload, Headers(scope=scope))
                 if upload.gone:
                     return
@@ -117,20 +117,20 @@ class Shield:
             raise DeadlineError(f"the body did not arrive within {limit_s:g} s") from exc
 
 
-class Valve:
-    """Knows, for a moment after replicas have refused a request, how many they had.
+class CircuitBreaker:
+    """Refuses requests for a moment after the replicas have refused one.
 
-    So long as there are as many, further ones need not be passed on to be refused.
+    It passes on no more requests than they had then: any further one would be refused, too.
     """
 
     def __init__(self) -> None:
         self._running = 0
         self._most: float = inf
-        self._closed_until = 0.0
+        self._tripped_until = 0.0
         self._retry_after_s = 1
 
     @contextmanager
-    def open_for(self, scope: Scope) -> Iterator[None]:
+    def guard(self, scope: Scope) -> Iterator[None]:
         """Count a request for inference while it is being answered; others pass freely.
 
         Raises:
@@ -139,7 +139,7 @@ class Valve:
         if scope["method"] != "POST" or not scope["path"].endswith(_INFERENCE):
             yield
             return
-        if self._running >= self._most and time.monotonic() < self._closed_until:
+        if self._running >= self._most and time.monotonic() < self._tripped_until:
             raise OverloadedError(_INSTEAD[503][1], self._retry_after_s)
         self._running += 1
         try:
@@ -147,12 +147,12 @@ class Valve:
         finally:
             self._running -= 1
 
-    def close(self, retry_after_s: int) -> None:
-        """Note that a request was refused."""
+    def trip(self, retry_after_s: int) -> None:
+        """Note that the replicas refused a request."""
         now = time.monotonic()
         others = max(1, self._running - 1)
-        self._most = min(self._most, others) if now < self._closed_until else others
-        self._closed_until = now + _CLOSED_S
+        self._most = min(self._most, others) if now < self._tripped_until else others
+        self._tripped_until = now + _TRIPPED_S
         self._retry_after_s = retry_after_s
 
 
@@ -190,9 +190,9 @@ class _Upload:
 class _Answer:
     """Passes answers on; those of Serve itself, which are plain text, become JSON."""
 
-    def __init__(self, send: Send, valve: Valve) -> None:
+    def __init__(self, send: Send, breaker: CircuitBreaker) -> None:
         self._send = send
-        self._valve = valve
+        self._breaker = breaker
         self.status: int | None = None
         self.is_own = False
 
@@ -203,7 +203,7 @@ class _Answer:
             headers = MutableHeaders(raw=message["headers"])
             self.is_own = self.status >= 400 and not _is_json(headers)
             if headers.get(FULL):
-                self._valve.close(int(headers["retry-after"]))
+                self._breaker.trip(int(headers["retry-after"]))
                 del headers[FULL]
             if self.is_own:
                 retry_after = headers.get("retry-after")

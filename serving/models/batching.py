@@ -6,7 +6,7 @@ from collections import deque
 _SMOOTHING = 0.2  # of the newest pass in the moving average
 
 
-class Pace:
+class LatencyAverage:
     """A moving average of what one image costs, seconds."""
 
     def __init__(self) -> None:
@@ -18,7 +18,7 @@ class Pace:
         self.per_image_s = before + _SMOOTHING * (seconds / size - before)
 
 
-class Gate:
+class BatchGate:
     """Holds images back while the model is busy, in their order.
 
     Serve closes a batch once its time is over, busy or not; a closed one then waits, however small

@@ -18,7 +18,7 @@ from model_repo.inception_v3 import Classifier, DecodeError
 from model_repo.inception_v3.options import Precision
 from model_repo.inception_v3.preprocess import Preprocessed, preprocess, warm_up
 from serving.config import UserConfig
-from serving.models.batching import Gate, Pace
+from serving.models.batching import BatchGate, LatencyAverage
 from serving.models.decode_limits import pixel_limit
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.statistics import Statistics
@@ -89,8 +89,8 @@ class Predictor:
         self._metrics = metrics
         self._statistics = statistics
         self._forward_thread = ThreadPoolExecutor(1, "forward")
-        self._forward_pace, self._decode_pace = Pace(), Pace()
-        self._gate = Gate(self.spec.max_batch_size)
+        self._forward_latency, self._decode_latency = LatencyAverage(), LatencyAverage()
+        self._gate = BatchGate(self.spec.max_batch_size)
         self._began: float | None = None
         self._users = 0
         self._closing = False
@@ -106,7 +106,7 @@ class Predictor:
     @property
     def per_image_s(self) -> float:
         """Return how long an image has kept the others waiting of late."""
-        return max(self._forward_pace.per_image_s, self._decode_pace.per_image_s)
+        return max(self._forward_latency.per_image_s, self._decode_latency.per_image_s)
 
     def reconfigure(self, config: UserConfig) -> None:
         """Take over what can change while the model runs."""
@@ -156,7 +156,7 @@ class Predictor:
             self._decoders, self._decode, image, sent_bytes
         )
         self._metrics.observe_decode(self.spec.name, seconds)
-        self._decode_pace.note(self._decoders.count, seconds)
+        self._decode_latency.note(self._decoders.count, seconds)
         return decoded, seconds
 
     async def predict(self, pixels: Pixels) -> Output:
@@ -209,7 +209,7 @@ class Predictor:
         finally:
             self._began = None
             self._gate.end()
-        self._forward_pace.note(len(items), seconds)
+        self._forward_latency.note(len(items), seconds)
         waits = [began - item.entered for item in items]
         spec = self.spec
         self._metrics.observe_batch(spec.name, waits, seconds)
@@ -229,10 +229,10 @@ class Predictor:
         return pairs, time.perf_counter() - started
 
     def _warm_up(self) -> None:
-        # Or the first image would be slow, and its pace have others refused.
+        # Or the first image would be slow, and its average have others refused.
         warm_up(self.spec)
         crop = self.spec.crop_size
         sizes = self._classifier.options.first_sizes(self.spec.max_batch_size)
         for size in (*sizes, 1):
             _, seconds = self._forward([np.zeros((3, crop, crop), np.uint8)] * size)
-        self._forward_pace.note(1, seconds)
+        self._forward_latency.note(1, seconds)

@@ -15,15 +15,15 @@ from model_repo.inception_v3.repository.locate import find_model
 from serving.config import ServingConfig, UserConfig
 from serving.errors import NotFoundError
 from serving.models.predictor import Decoders, Predictor
-from serving.protocol.metadata import TWIN_SUFFIX, complete_config, twin_config
-from serving.replicas.coordinator import LOADING, Loaded
+from serving.models.state import LOADING, Loaded
+from serving.protocol.metadata import IMAGE_SUFFIX, complete_config, image_variant_config
 from serving.storage import S3Store
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.statistics import Statistics
 
 logger = logging.getLogger("ray.serve")
 
-# `serving.replicas.coordinator.Ledger.agree`, which is in another process.
+# `serving.replicas.coordinator.Coordinator.agree`, which is in another process.
 Agree = Callable[[str, int, Precision], Awaitable[Precision]]
 
 
@@ -32,7 +32,7 @@ class Served:
     """One version of one model, under one of its two names.
 
     Attributes:
-        config: its config.pbtxt; that of the twin where `encoded`.
+        config: its config.pbtxt; that of the image variant where `encoded`.
         encoded: whether it takes encoded images rather than pixels.
     """
 
@@ -69,13 +69,13 @@ class Models:
         self._decoders = decoders
         self._metrics = metrics
         self._statistics = statistics
-        self._served: dict[str, Served] = {}
-        self._twins: dict[str, Served] = {}  # of those, under the same references
+        # reference → the model for pixels, and its image variant
+        self._served: dict[str, tuple[Served, Served]] = {}
         self.loaded: dict[str, Loaded] = {}
 
     def all(self) -> list[Served]:
-        """Return what is served, pixels first, each followed by its twin."""
-        return [one for key in self._served for one in (self._served[key], self._twins[key])]
+        """Return what is served, each model for pixels followed by its image variant."""
+        return [one for pair in self._served.values() for one in pair]
 
     def find(self, name: str, version: str = "") -> Served:
         """Return the version asked for, or the newest.
@@ -103,9 +103,9 @@ class Models:
         Raises:
             NotFoundError: nothing is loaded.
         """
-        if not self._twins:
-            raise NotFoundError("no model is loaded")
-        return next(iter(self._twins.values()))
+        for _, image_variant in self._served.values():
+            return image_variant
+        raise NotFoundError("no model is loaded")
 
     def errors(self) -> list[str]:
         """Return why models that the arguments name could not be loaded.
@@ -118,8 +118,8 @@ class Models:
     def reconfigure(self, limits: UserConfig) -> None:
         """Pass on what can change while models run."""
         self._limits = limits
-        for served in self._served.values():
-            served.predictor.reconfigure(limits)
+        for predictor in self.predictors():
+            predictor.reconfigure(limits)
 
     def are_as(self, wanted: dict[str, int]) -> bool:
         """Say whether `apply` has nothing to do."""
@@ -134,11 +134,10 @@ class Models:
 
         Args:
             wanted: reference → revision.
-            agree: asks the ledger for the precision that all replicas take.
+            agree: asks the coordinator for the precision that all replicas take.
         """
         for reference in [key for key in self._served if key not in wanted]:
-            del self._twins[reference]
-            self._served.pop(reference).predictor.close()
+            self._served.pop(reference)[0].predictor.close()
         self.loaded = {key: state for key, state in self.loaded.items() if key in wanted}
         for reference, revision in wanted.items():
             if reference in self.loaded and self.loaded[reference].revision >= revision:
@@ -190,20 +189,20 @@ class Models:
 
     def put(self, reference: str, served: Served, revision: int) -> None:
         """Serve what was loaded, instead of what was there under the same reference."""
+        predictor = served.predictor
+        predictor.reconfigure(self._limits)
+        variant = Served(predictor, image_variant_config(served.config), encoded=True)
         before = self._served.get(reference)
-        served.predictor.reconfigure(self._limits)
-        self._served[reference] = served
-        self._twins[reference] = Served(served.predictor, twin_config(served.config), encoded=True)
-        precision = served.predictor.precision
-        self.loaded[reference] = Loaded(revision, precision=precision)
+        self._served[reference] = served, variant
+        self.loaded[reference] = Loaded(revision, precision=predictor.precision)
         if before is not None:
-            before.predictor.close()
+            before[0].predictor.close()
 
     def predictors(self) -> Iterable[Predictor]:
         """Return one predictor for each model."""
-        return (served.predictor for served in self._served.values())
+        return (served.predictor for served, _ in self._served.values())
 
 
 def repository_name(name: str) -> str:
-    """Return the name of the model in the repository that `name` or its twin stands for."""
-    return name.removesuffix(TWIN_SUFFIX)
+    """Return the name that the repository has for the model that clients call `name`."""
+    return name.removesuffix(IMAGE_SUFFIX)

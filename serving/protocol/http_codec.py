@@ -1,6 +1,7 @@
 """HTTP bodies ↔ requests and answers: JSON, and Triton's binary tensors behind it."""
 
 import json
+import math
 from typing import Any
 
 from tritonclient.grpc import model_config_pb2
@@ -14,7 +15,6 @@ from serving.protocol.parameters import (
     refuse_shared_memory,
 )
 from serving.protocol.raw_data import read_raw, write_raw
-from serving.protocol.raw_request import read_raw_request
 from serving.protocol.tensors import (
     InferRequest,
     InferResponse,
@@ -65,7 +65,7 @@ def parse_infer_request(
         UnimplementedError: it wants shared memory.
     """
     if header_length == 0:
-        return read_raw_request(body, raw_input)
+        return _read_raw_request(body, raw_input)
     length = len(body) if header_length is None else header_length
     if not 0 <= length <= len(body):
         raise BadRequestError(
@@ -113,6 +113,31 @@ def build_infer_response(
     answer["outputs"] = outputs
     header = json.dumps(answer, separators=(",", ":"), allow_nan=False).encode()
     return (b"".join([header, *contents]), len(header)) if contents else (header, None)
+
+
+def _read_raw_request(body: bytes, raw_input: model_config_pb2.ModelInput) -> InferRequest:
+    """Read `body` as `raw_input`: one image, or the pixels of as many as fit.
+
+    The answer to such a request is binary.
+
+    Raises:
+        BadRequestError: the body is empty, or not a whole number of images' pixels.
+    """
+    if raw_input.data_type == model_config_pb2.TYPE_STRING:
+        if not body:
+            raise BadRequestError("the body is empty; expected the bytes of an image")
+        tensor = Tensor(raw_input.name, "BYTES", (1, *raw_input.dims), [body])
+    else:
+        size = math.prod(raw_input.dims)  # pixels are UINT8
+        batch, rest = divmod(len(body), size)
+        if rest or not batch:
+            raise BadRequestError(
+                f"the body has {len(body)} bytes; expected {size} for each image of input "
+                f"{raw_input.name!r}, UINT8 {list(raw_input.dims)}"
+            )
+        shape = (batch, *raw_input.dims)
+        tensor = read_raw(raw_input.name, "UINT8", shape, memoryview(body))
+    return InferRequest(inputs=(tensor,), binary_data_output=True)
 
 
 def _parse_json(body: bytes, length: int) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def read_pixels(
 
 
 def read_images(request: InferRequest, config: model_config_pb2.ModelConfig) -> list[bytes]:
-    """Take the encoded images from a request to the image twin that `config` describes.
+    """Take the encoded images from a request to the image variant that `config` describes.
 
     Returns:
         From 1 to max_batch_size of them; whether they can be decoded is not known yet.

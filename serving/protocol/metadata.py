@@ -1,6 +1,7 @@
-"""What the protocol says of a model, of its twin that takes encoded images, and of the service."""
+"""What the protocol says of a model, of its variant for encoded images, and of the service."""
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
 from google.protobuf.message import Message
@@ -10,9 +11,10 @@ from model_repo.inception_v3.spec import ModelSpec
 from serving.protocol.outputs import OUTPUT_NAME
 
 INPUT_NAME = "pixels"
-TWIN_INPUT_NAME = "image"
-TWIN_SUFFIX = "_image"
+IMAGE_INPUT_NAME = "image"
+IMAGE_SUFFIX = "_image"
 SERVER_NAME = "labelmill"
+SERVER_VERSION = version("labelmill")
 EXTENSIONS = (
     "classification",
     "model_repository",
@@ -51,14 +53,14 @@ def complete_config(
     return complete
 
 
-def twin_config(config: model_config_pb2.ModelConfig) -> model_config_pb2.ModelConfig:
+def image_variant_config(config: model_config_pb2.ModelConfig) -> model_config_pb2.ModelConfig:
     """Return the config of the same model where it takes encoded images instead of pixels."""
-    twin = model_config_pb2.ModelConfig()
-    twin.CopyFrom(config)
-    twin.name = config.name + TWIN_SUFFIX
-    del twin.input[:]
-    twin.input.add(name=TWIN_INPUT_NAME, data_type=model_config_pb2.TYPE_STRING, dims=[1])
-    return twin
+    variant = model_config_pb2.ModelConfig()
+    variant.CopyFrom(config)
+    variant.name = config.name + IMAGE_SUFFIX
+    del variant.input[:]
+    variant.input.add(name=IMAGE_INPUT_NAME, data_type=model_config_pb2.TYPE_STRING, dims=[1])
+    return variant
 
 
 def model_metadata(
@@ -93,14 +95,14 @@ def model_config_message(
     return service_pb2.ModelConfigResponse(config=config)
 
 
-def server_metadata(version: str) -> dict[str, object]:
+def server_metadata() -> dict[str, object]:
     """Return what the service is, as JSON has it."""
-    return {"name": SERVER_NAME, "version": version, "extensions": list(EXTENSIONS)}
+    return {"name": SERVER_NAME, "version": SERVER_VERSION, "extensions": list(EXTENSIONS)}
 
 
-def server_metadata_message(version: str) -> service_pb2.ServerMetadataResponse:
+def server_metadata_message() -> service_pb2.ServerMetadataResponse:
     """Return what the service is, as gRPC has it."""
-    return service_pb2.ServerMetadataResponse(**server_metadata(version))
+    return service_pb2.ServerMetadataResponse(**server_metadata())
 
 
 def _tensor_metadata(

@@ -1,8 +1,11 @@
-"""What concerns all replicas, by way of the ledger: the repository's models, the statistics."""
+"""One replica's side of what all share: which models are loaded, and the statistics."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
+
+from ray import serve
+from ray.exceptions import RayActorError
 
 from model_repo.inception_v3.options import Precision
 from model_repo.inception_v3.repository.locate import list_repository
@@ -13,26 +16,49 @@ from serving.errors import (
     UnimplementedError,
 )
 from serving.models.registry import repository_name
-from serving.replicas.coordinator import SYNC_PERIOD_S
+from serving.replicas.coordinator import ACTOR_NAME, SYNC_PERIOD_S
 from serving.service import Service
 from serving.storage import S3Store
 from serving.telemetry.statistics import to_protocol
 
 _POLL_S = 0.1
-# Whatever a replica counted before has reached the ledger after this time.
+# Whatever a replica counted before has reached the coordinator after this time.
 _SETTLED_S = SYNC_PERIOD_S + 0.2
 
 
-# Calls a method of `serving.replicas.coordinator.Ledger`, which is in another process.
-AskLedger = Callable[..., Awaitable[Any]]
+# Calls a method of the coordinator: its name, then its arguments.
+Ask = Callable[..., Awaitable[Any]]
+
+
+class AskCoordinator:
+    """Calls the coordinator by its name: where it has died, Serve has started another."""
+
+    def __init__(self) -> None:
+        self._actor: Any = None
+
+    async def __call__(self, method: str, *arguments: Any) -> Any:
+        """Call `serving.replicas.coordinator.Coordinator`'s `method`.
+
+        Raises:
+            UnavailableError: there is no coordinator at the moment.
+        """
+        try:
+            if self._actor is None:
+                self._actor = serve.get_deployment_actor(ACTOR_NAME)
+            return await getattr(self._actor, method).remote(*arguments)
+        except (RayActorError, ValueError) as exc:  # dead, or dead and not there again yet
+            self._actor = None
+            raise UnavailableError(
+                "the replicas' coordinator is being started anew; try again in some seconds"
+            ) from exc
 
 
 class Control:
     """One replica's side of what all share."""
 
-    def __init__(self, service: Service, ask_ledger: AskLedger, replica_id: str) -> None:
+    def __init__(self, service: Service, ask: Ask, replica_id: str) -> None:
         self._service = service
-        self._ask = ask_ledger
+        self._ask = ask
         self._replica_id = replica_id
         self._applying: asyncio.Task[None] | None = None
 
@@ -44,7 +70,7 @@ class Control:
     async def sync(self) -> bool:
         """Report what was counted so far; begin to load and unload what is wanted.
 
-        Loading takes longer than the ledger waits for a sign of life, so it goes on by itself.
+        Loading takes longer than the coordinator waits for a sign of life, so it goes on by itself.
 
         Returns:
             Whether what is wanted is there, or could not be loaded.
@@ -63,7 +89,7 @@ class Control:
         return False
 
     async def _agree(self, reference: str, revision: int, precision: Precision) -> Precision:
-        """Ask the ledger for the precision that all replicas take, until there is one."""
+        """Ask the coordinator for the precision that all replicas take, until there is one."""
         while True:
             try:
                 agreed: Precision = await self._ask("agree", reference, revision, precision)

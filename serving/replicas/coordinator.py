@@ -1,9 +1,8 @@
 """What all replicas of the service share: which models are wanted, and what was counted.
 
-One small actor beside the deployment, which Serve starts, watches and ends. Every replica calls
-`sync` twice a second: it says what it has counted so far and which models it has, and is told which
-ones are wanted. Where another ledger has to take over, it knows after that time what all living
-replicas have counted and loaded.
+One small actor beside the deployment; Serve starts it, watches it and ends it. Every replica calls
+`sync` twice a second: it reports its counts and its models, and learns which models are wanted. So
+a new coordinator, after a crash, soon knows what all living replicas have counted and loaded.
 """
 
 import time
@@ -11,29 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from model_repo.inception_v3.options import Precision
+from serving.models.state import LOADING, Loaded
 from serving.telemetry.statistics import Totals, add_totals
 
+ACTOR_NAME = "coordinator"
 SYNC_PERIOD_S = 0.5
-_TOLD_S = 4 * SYNC_PERIOD_S  # after which a new ledger has heard of all replicas
+_TOLD_S = 4 * SYNC_PERIOD_S  # after which a new coordinator has heard of all replicas
 _SILENT_S = 5.0  # a replica that was not heard of for so long is no longer waited for
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What a replica has made of a model that was wanted.
-
-    Attributes:
-        revision: the one of `Ledger.wanted` that it has tried last.
-        error: why that failed.
-        precision: that it runs in since; None where that failed.
-    """
-
-    revision: int
-    error: str | None = None
-    precision: Precision | None = None
-
-
-LOADING = Loaded(-1)  # for the first time
 
 
 @dataclass(slots=True)
@@ -42,7 +25,7 @@ class _Replica:
     loaded: dict[str, Loaded] = field(default_factory=dict)
 
 
-class Ledger:
+class Coordinator:
     """See the module. Wanted is reference → revision, raised when it is to be loaded anew."""
 
     def __init__(self, references: list[str]) -> None:
@@ -60,7 +43,7 @@ class Ledger:
             self._counted[replica_id] = counted
         now = time.monotonic()
         if replica_id not in self._replicas and now - self._began < _TOLD_S:
-            for reference, state in loaded.items():  # for the ledger before this one
+            for reference, state in loaded.items():  # for the coordinator before this one
                 self._wanted.setdefault(reference, state.revision)
         for reference, state in loaded.items():
             if state.precision:
@@ -96,7 +79,7 @@ class Ledger:
 
     def load(self, name: str) -> dict[str, int]:
         """Want the model `name`, anew if it is there; return its references and their revision."""
-        # Above whatever a ledger before this one has given out.
+        # Above whatever a coordinator before this one has given out.
         self._revision = max(self._revision + 1, time.time_ns())
         references = [key for key in self._configured if key.partition(":")[0] == name] or [name]
         added = dict.fromkeys(references, self._revision)

@@ -6,7 +6,7 @@ import pytest
 
 from model_repo.inception_v3 import ModelError, RuntimeOptions
 from serving.config import ServingConfig
-from serving.replicas.coordinator import Loaded
+from serving.models.state import Loaded
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using extra keyword:DeprecationWarning")  # Serve's
 

@@ -45,8 +45,8 @@ def encode(*inputs: dict, **more: object) -> bytes:
 
 
 @pytest.fixture
-def parse(twin):
-    return lambda body, length=None: parse_infer_request(body, length, twin.input[0])
+def parse(variant):
+    return lambda body, length=None: parse_infer_request(body, length, variant.input[0])
 
 
 def parse_one(parse, given: dict) -> Tensor:
@@ -240,8 +240,8 @@ def test_bool_takes_any_byte_but_zero_for_true(parse):
 # --- a body that is the tensor itself -------------------------------------------------------------
 
 
-def test_raw_body_is_one_image(twin):
-    request = parse_infer_request(b"\xff\xd8...", 0, twin.input[0])
+def test_raw_body_is_one_image(variant):
+    request = parse_infer_request(b"\xff\xd8...", 0, variant.input[0])
 
     (tensor,) = request.inputs
     assert (tensor.name, tensor.datatype, tensor.shape) == ("image", "BYTES", (1, 1))
@@ -262,9 +262,9 @@ def test_raw_body_of_half_an_image_is_refused(config, size):
         parse_infer_request(bytes(size), 0, config.input[0])
 
 
-def test_raw_body_of_no_image_is_refused(twin):
+def test_raw_body_of_no_image_is_refused(variant):
     with pytest.raises(BadRequestError, match="the body is empty"):
-        parse_infer_request(b"", 0, twin.input[0])
+        parse_infer_request(b"", 0, variant.input[0])
 
 
 @pytest.mark.parametrize(("text", "length"), [(None, None), ("0", 0), ("108", 108)])
@@ -539,19 +539,19 @@ INPUT = st.fixed_dictionaries(
     content=st.binary(max_size=24),
     cut=st.integers(-3, 3),
 )
-def test_whatever_comes_is_a_request_or_refused(twin, request, content, cut):
+def test_whatever_comes_is_a_request_or_refused(variant, request, content, cut):
     header = json.dumps(request).encode()
 
     with suppress(ServiceError):
-        parsed = parse_infer_request(header + content, len(header) + cut, twin.input[0])
+        parsed = parse_infer_request(header + content, len(header) + cut, variant.input[0])
         assert all(isinstance(tensor, Tensor) for tensor in parsed.inputs)
 
 
 @settings(max_examples=200, deadline=None)
 @given(body=st.binary(max_size=64), length=st.none() | st.integers(-1, 70))
-def test_bytes_that_mean_nothing_are_a_request_or_refused(twin, body, length):
+def test_bytes_that_mean_nothing_are_a_request_or_refused(variant, body, length):
     with suppress(ServiceError):
-        parse_infer_request(body, length, twin.input[0])
+        parse_infer_request(body, length, variant.input[0])
 
 
 # --- answers --------------------------------------------------------------------------------------
