@@ -24,19 +24,19 @@ from serving.launch import start_serve
 from serving.replicas.coordinator import ACTOR_NAME, Coordinator
 from serving.storage import S3Store
 
-# Behind the service's own limit, which answers in JSON: Serve's is for what gets past that.
+# The service's own limit is lower and answers in JSON; Serve's catches whatever gets past it.
 _MAX_REQUESTS = 512
-_SHARE = 0.5  # of a core or GPU for a replica: a rolling update has to find room for twice as many
+_SHARE = 0.5  # of a core or GPU for each replica: a rolling update needs room for twice as many
 
 
 def build_app(args: dict[str, Any]) -> Application:
     """Build the application: one deployment, as `serving.config.ServingConfig` describes it.
 
-    Where `serve run` has not been told of any cluster, this starts Ray and Serve, with gRPC, on the
-    hosts and ports of the arguments.
+    Where no Ray runs in this process yet, this starts Ray and Serve, with gRPC, on the host and
+    ports of the arguments.
 
     Raises:
-        ConfigError: an argument, a model or its weights are not what they must be.
+        ConfigError: an argument is wrong, or a model or its weights cannot be used.
     """
     with _plain_errors():
         config = load_config(args)
@@ -47,7 +47,7 @@ def build_app(args: dict[str, Any]) -> Application:
 
 
 def build_deployment(config: ServingConfig, resources: dict[str, float]) -> serve.Deployment:
-    """Build the deployment for a cluster that has `resources`; config files can change options."""
+    """Build the deployment for a cluster with `resources`; config files can override options."""
     num_cpus, num_gpus, most = _replica_resources(config, resources)
     return serve.deployment(
         name=NAME,
@@ -103,11 +103,11 @@ def _check_models(config: ServingConfig) -> None:
 
 @contextmanager
 def _plain_errors() -> Iterator[None]:
-    """On a command line, end in one sentence rather than in a traceback."""
+    """On the command line, print one sentence instead of a traceback."""
     try:
         yield
     except (ConfigError, ModelError, OSError) as exc:
         if click.get_current_context(silent=True) is None:
             raise
-        # The model's own errors name options as `labelmill label` has them.
+        # The model's own errors name options as `labelmill label` spells them.
         raise click.ClickException(str(exc).replace("--weights ", "weights=")) from exc

@@ -1,4 +1,4 @@
-"""The one Serve deployment: protocol and model in one, since each further hop costs dearly."""
+"""The one Serve deployment: protocol and model in one process, since every hop is expensive."""
 
 import asyncio
 import contextlib
@@ -26,27 +26,27 @@ from serving.telemetry.statistics import Statistics
 
 NAME = "labelmill"
 
-_M_MMAP_THRESHOLD = -3  # malloc.h's number; set, it no longer grows with what was freed
+_M_MMAP_THRESHOLD = -3  # from malloc.h; once set, glibc no longer raises it
 _LARGE_BYTES = 2 * 1024 * 1024
 
 logger = logging.getLogger("ray.serve")
 
 
 class Labelmill(GrpcMethods):
-    """One replica. Serve routes to it once it is made, which is when its models are warm."""
+    """One replica. Serve sends it requests once its constructor is done and its models are warm."""
 
     async def __init__(self, config: ServingConfig) -> None:  # type: ignore[misc]
         resources = ray.get_runtime_context().get_assigned_resources()
         threads = max(1, int(resources.get("CPU", 1)))
         options = RuntimeOptions(
-            # Ray does not hide GPUs from those that have none of them.
+            # Ray does not hide GPUs from actors that asked for none.
             device="cuda" if resources.get("GPU") else "cpu",
             runtime=config.runtime,
             precision=config.precision,
             threads=threads,
         )
         _give_back_large_blocks()
-        # Two at least: a large image in one of them is then not in everybody's way.
+        # At least two: one large image must not hold up all others.
         decoders = Decoders(max(2, threads))
         metrics, statistics = Metrics(), Statistics()
         models = Models(config, options, decoders, metrics, statistics)
@@ -63,20 +63,20 @@ class Labelmill(GrpcMethods):
         return build_http_app(self.service, self.control)
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
-        """Take over the `user_config` that Serve was given; requests go on meanwhile.
+        """Apply Serve's `user_config`, while requests go on.
 
-        A wrong one is logged, and changes nothing: Serve would end a replica that refuses it.
+        A wrong one is logged and changes nothing: Serve would end a replica that raises.
         """
         try:
             self.service.reconfigure(user_config)
         except ValidationError as exc:
-            logger.error("user_config is wrong, and nothing of it is used: %s", exc)
+            logger.error("user_config is wrong; none of it is used: %s", exc)
 
     def check_health(self) -> None:
-        """Check that the model answers and the replica keeps up; Serve replaces one that fails.
+        """Check that the model and the coordinator respond; Serve replaces a replica that fails.
 
         Raises:
-            RuntimeError: it does not.
+            RuntimeError: one of them does not.
         """
         self.service.check_health()
         if self._sync.done():
@@ -94,6 +94,6 @@ class Labelmill(GrpcMethods):
 
 
 def _give_back_large_blocks() -> None:
-    """Make glibc, where it is what allocates, return what a large image took as soon as it can."""
+    """Make glibc return the memory of large images to the system as soon as they are freed."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)

@@ -18,13 +18,17 @@ SERVICER = "serving.grpc.servicer:add_inference_service"
 
 
 def start_serve(config: ServingConfig) -> None:
-    """Start what `serve run` would start, but with gRPC, and such that SIGTERM ends it in order."""
+    """Start what `serve run` would start, but with gRPC, and with an orderly end on SIGTERM.
+
+    Raises:
+        ConfigError: a port is taken, or `serve run` was given a runtime environment.
+    """
     options = _serve_run_options()
     if options.get("runtime_env") or options.get("runtime_env_json") or options.get("working_dir"):
         raise ConfigError("a runtime_env needs a cluster that Serve runs on: use serve deploy")
     for name, value in _environment(config).items():
         os.environ.setdefault(name, value)
-    # As for jobs: a Ray of its own, unless a cluster is named.
+    # As for jobs: its own Ray, unless a cluster is named.
     address = options.get("address") or os.environ.get("RAY_ADDRESS") or "local"
     if address == "local":
         _check_port("port", config.host, config.port)
@@ -35,7 +39,7 @@ def start_serve(config: ServingConfig) -> None:
         grpc_options=gRPCOptions(
             port=config.grpc_port,
             grpc_servicer_functions=[SERVICER] if config.grpc_port else [],
-            request_timeout_s=config.request_timeout_s + 1,  # for when a replica does not answer
+            request_timeout_s=config.request_timeout_s + 1,  # for a replica that does not answer
         ),
     )
     if threading.current_thread() is threading.main_thread():
@@ -44,20 +48,20 @@ def start_serve(config: ServingConfig) -> None:
 
 
 def _environment(config: ServingConfig) -> dict[str, str]:
-    """Return what the processes that Ray starts here are to find in their environment."""
+    """Return environment variables for the processes that Ray starts here."""
     return {
-        # At Ray's own 15, a replica would get next to nothing beside anything else that runs.
+        # At Ray's default of 15 a replica gets hardly any CPU beside other processes.
         "RAY_worker_niceness": "0",
-        # By default it starts workers first, and waits for ever if one dies while it starts.
+        # By default Ray starts workers first, and waits forever if one dies while starting.
         "RAY_prestart_worker_first_driver": "0",
-        # By default ten times a second each: the controller looks whether all is as it should be,
-        # and replicas add up their metrics. That takes as much CPU time as a replica's requests.
+        # By default the controller checks its deployments, and replicas add up their metrics, ten
+        # times a second. That takes as much CPU time as a replica's requests.
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
         "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
-        # What Ray counts of itself, and how often.
+        # Ray's metrics about itself.
         "RAY_event_stats": "0",
         "METRICS_RECORD_INTERVAL_S": "60",
-        # No message is read whole that would be refused after it.
+        # Messages that would be refused anyway are not read whole.
         "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(config.max_body_bytes),
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": proxy.CALLBACK,
         proxy.VARIABLE: config.model_dump_json(include=set(UserConfig.model_fields)),
@@ -65,14 +69,14 @@ def _environment(config: ServingConfig) -> dict[str, str]:
 
 
 def _check_port(argument: str, host: str, port: int) -> None:
-    """Check that nobody listens there: Serve would go on trying without end."""
+    """Check that the port is free: Serve would retry forever."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.create_server((host, port), family=family):
             pass
     except OSError as exc:
         raise ConfigError(
-            f"{argument} {port} of host {host or '*'} cannot be listened on: "
+            f"cannot listen on {argument} {port} of host {host or '*'}: "
             f"{os.strerror(exc.errno or 0).lower()}; choose another with {argument}="
         ) from exc
 
@@ -83,11 +87,9 @@ def _serve_run_options() -> dict[str, Any]:
 
 
 def _end(*_: object) -> None:
-    """Let the requests finish, then make `serve run` shut down, which would not wait for them."""
+    """Let requests finish, then make `serve run` shut down; by itself it would not wait."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(
-            number, signal.default_int_handler
-        )  # whoever asks twice does not want to wait
+        signal.signal(number, signal.default_int_handler)  # a second signal ends it at once
     for name in serve.status().applications:
         serve.delete(name)
     raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""The ASGI application of one replica: the routes, and JSON for whatever goes wrong in them."""
+"""The ASGI application of one replica: the routes, and errors as JSON."""
 
 import time
 from typing import Any
@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model_repo.inception_v3 import DecodeError
+from model_repo.inception_v3.errors import describe_problem
 from serving.auth import authorize
 from serving.errors import OverloadedError, ServiceError, UnauthorizedError, to_message, to_status
 from serving.http import classify, oip, pages
@@ -20,13 +21,13 @@ from serving.replicas.control import Control
 from serving.service import Service
 from serving.telemetry.access_log import CLIENT_GONE, log_access
 
-# What asks for no token: health, and the pages, which hold nothing and ask for one themselves.
+# Open to all: health, and the pages, which hold no data and ask for a token themselves.
 _OPEN_PATHS = ("/v2/health/live", "/v2/health/ready", "/", "/docs", "/openapi.json")
 _OPEN_PREFIX = "/page/"
 
 
 def build_http_app(service: Service, control: Control) -> FastAPI:
-    """Build what answers the HTTP requests of one replica."""
+    """Build the application that answers one replica's HTTP requests."""
     app = _Described(
         title="labelmill",
         version="1",
@@ -35,7 +36,7 @@ def build_http_app(service: Service, control: Control) -> FastAPI:
         redoc_url=None,
         separate_input_output_schemas=False,
     )
-    # For /docs only: `_AccessMiddleware` has refused who has no token.
+    # Shows tokens in /docs; `_AccessMiddleware` checks them.
     wanted = [Security(HTTPBearer(auto_error=False))] if service.config.token_hashes else []
     app.include_router(classify.build_router(service), dependencies=wanted)
     app.include_router(oip.build_router(service, control), dependencies=wanted)
@@ -52,7 +53,7 @@ def build_http_app(service: Service, control: Control) -> FastAPI:
 
 class _Described(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """Describe the routes, without FastAPI's own answer to a bad request, which is not ours."""
+        """Describe the routes without FastAPI's standard answer to bad requests; ours differs."""
         description = super().openapi()
         for operations in description["paths"].values():
             for operation in operations.values():
@@ -64,7 +65,7 @@ class _Described(FastAPI):
 
 
 class _AccessMiddleware:
-    """Lets in who may ask, and counts how every request ended."""
+    """Checks the token, then counts and logs how each request ended."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
@@ -123,9 +124,8 @@ async def _answer_error(_: Request, exc: Exception) -> Response:
 async def _answer_invalid(_: Request, exc: Exception) -> Response:
     assert isinstance(exc, RequestValidationError)
     problem = exc.errors()[0]
-    name = ".".join(str(part) for part in problem["loc"][1:])
-    text = problem["msg"]
-    return JSONResponse({"error": f"{name}: {text[0].lower()}{text[1:]}"}, 400)
+    name = ".".join(map(str, problem["loc"][1:]))
+    return JSONResponse({"error": describe_problem(name, problem)}, 400)
 
 
 async def _answer_http_error(_: Request, exc: Exception) -> Response:

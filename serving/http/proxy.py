@@ -1,8 +1,8 @@
-"""What stands in Serve's HTTP proxy: only whole bodies of bearable size get on to a replica.
+"""Middleware of Serve's HTTP proxy: it passes only whole bodies within the limits on to a replica.
 
-Named in RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH, which has to be in the environment that Ray is
-started in; `serve run` sees to that. Replicas have the same limits. But here a slow upload holds
-no place in their queue, a refusal costs less, and what Serve itself answers becomes JSON, too.
+RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH names it; that must be set where Ray is started, as
+`serve run` does. Replicas have the same limits, but here a slow upload takes no place in their
+queue, a refusal costs less, and Serve's own errors become JSON.
 """
 
 import asyncio
@@ -24,31 +24,31 @@ from serving.config import UserConfig
 from serving.errors import DeadlineError, OverloadedError, ServiceError, to_status
 
 CALLBACK = "serving.http.proxy:build_middlewares"
-VARIABLE = "LABELMILL_LIMITS"  # a `UserConfig` as JSON, for where the arguments are not known
+VARIABLE = "LABELMILL_LIMITS"  # a `UserConfig` as JSON; the proxy does not see the arguments
 
-# A replica's refusal has it where there was no room even for one image.
+# Header of a replica's refusal when it had no room even for one image.
 FULL = "x-labelmill-full"
 
 _INFERENCE = ("/classify", "/infer")
 _LOADING = "/v2/repository/models/"
 _TRIPPED_S = 0.5
-_GRACE_S = 1.0  # for the replica, which counts the same time, to answer by itself
-# Serve's own answers: what to say instead, where it is not for the caller's eyes or no right word.
+_GRACE_S = 1.0  # so that the replica, with the same limit, can answer first
+# Instead of Serve's own errors, which are misleading or not meant for callers: status and text.
 _INSTEAD = {
     408: (504, "no answer in time"),
-    500: (500, "internal error; what was asked for may or may not have happened"),
-    503: (503, "more is asked for than can be answered in time; try again later"),
+    500: (500, "internal error; the request may or may not have been carried out"),
+    503: (503, "overloaded; try again later"),
 }
 
 
 def build_middlewares() -> list[Middleware]:
-    """Return what Serve is to put around its proxy."""
+    """Return the middleware that Serve puts around its proxy."""
     limits = UserConfig.model_validate_json(os.environ.get(VARIABLE, "{}"))
     return [Middleware(ProxyMiddleware, limits=limits)]
 
 
 class ProxyMiddleware:
-    """Reads a request's body, then lets it through, or answers it."""
+    """Reads each request's whole body, then passes it on or answers it."""
 
     def __init__(self, app: ASGIApp, limits: UserConfig) -> None:
         self._app = app
@@ -62,7 +62,7 @@ class ProxyMiddleware:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let one request through, or answer it."""
+        """Pass one request on, or answer it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -81,7 +81,7 @@ class ProxyMiddleware:
                 await answer.refuse(*_INSTEAD[408 if timer.expired() else 500])
         except ServiceError as exc:
             await answer.refuse(to_status(exc).http, str(exc), exc)
-        except UnicodeDecodeError:  # of x-request-id and others, which Serve looks at
+        except UnicodeDecodeError:  # x-request-id or another one that Serve reads
             await answer.refuse(400, "a header is not UTF-8")
         finally:
             self._held_bytes -= upload.byte_count
@@ -89,7 +89,7 @@ class ProxyMiddleware:
                 self._refused.inc(tags={"status": str(answer.status)})
 
     def _answer_s(self, scope: Scope) -> float | None:
-        if _LOADING in scope["path"]:  # a model takes what time it needs
+        if _LOADING in scope["path"]:  # loading has no time limit
             return None
         return self._limits.request_timeout_s + _GRACE_S
 
@@ -98,7 +98,7 @@ class ProxyMiddleware:
 
         Raises:
             ContentTooLargeError: it is over the limit.
-            OverloadedError: too much is being read and waited for.
+            OverloadedError: the bodies held here are too large together.
             DeadlineError: it takes too long.
         """
         declared = headers.get("content-length", "")
@@ -157,7 +157,7 @@ class CircuitBreaker:
 
 
 class _Upload:
-    """A body that is read first, and passed on later."""
+    """A body that is read first and passed on later."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -167,7 +167,7 @@ class _Upload:
         self.gone = False
 
     async def read(self) -> int | None:
-        """Return how many bytes came, or None where there are no more."""
+        """Read one message; return its number of bytes, or None after the last."""
         if self._done:
             return None
         message = await self._receive()
@@ -179,7 +179,7 @@ class _Upload:
         return size
 
     async def next(self) -> Message:
-        """Return the next message; the body's first."""
+        """Return the next message, the body's first."""
         if self._messages:
             return self._messages.popleft()
         message = await self._receive()
@@ -188,7 +188,7 @@ class _Upload:
 
 
 class _Answer:
-    """Passes answers on; those of Serve itself, which are plain text, become JSON."""
+    """Passes answers on, and turns Serve's own plain-text errors into JSON."""
 
     def __init__(self, send: Send, breaker: CircuitBreaker) -> None:
         self._send = send
@@ -221,7 +221,7 @@ class _Answer:
         exc: ServiceError | None = None,
         retry_after: str | None = None,
     ) -> None:
-        """Answer, if nothing was answered yet."""
+        """Answer with an error."""
         self.status, self.is_own = status, True
         body = json.dumps({"error": text}).encode()
         headers = MutableHeaders({"content-type": "application/json"})
@@ -231,7 +231,7 @@ class _Answer:
         if retry_after:
             headers["retry-after"] = retry_after
         if isinstance(exc, DeadlineError):
-            headers["connection"] = "close"  # or it would be kept as long as bytes trickle in
+            headers["connection"] = "close"  # or it would stay open while bytes trickle in
         await self._send({"type": "http.response.start", "status": status, "headers": headers.raw})
         await self._send({"type": "http.response.body", "body": body})
 
@@ -241,7 +241,7 @@ def _is_json(headers: Headers) -> bool:
 
 
 def _with_length(scope: Scope, byte_count: int) -> Scope:
-    """Say how long a body is that came in chunks."""
+    """Replace Transfer-Encoding, if there is one, by the body's length."""
     headers = MutableHeaders(raw=list(scope["headers"]))
     if "transfer-encoding" in headers:
         del headers["transfer-encoding"]

@@ -1,4 +1,4 @@
-"""The models that one replica has loaded, by the names that clients ask for."""
+"""The models that one replica has loaded, by the names that clients use."""
 
 import asyncio
 import logging
@@ -42,7 +42,7 @@ class Served:
 
     @property
     def name(self) -> str:
-        """Return the name that clients ask for."""
+        """Return the name that clients use."""
         name: str = self.config.name
         return name
 
@@ -53,7 +53,7 @@ class Served:
 
 
 class Models:
-    """Loads and unloads what is wanted; see `serving.replicas.coordinator`."""
+    """Loads and unloads models as the coordinator asks; see `serving.replicas.coordinator`."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Models:
         return [one for pair in self._served.values() for one in pair]
 
     def find(self, name: str, version: str = "") -> Served:
-        """Return the version asked for, or the newest.
+        """Return the version asked for, by default the newest.
 
         Raises:
             NotFoundError: it is not served.
@@ -98,7 +98,7 @@ class Models:
         return sorted((one.version for one in self.all() if one.name == name), key=int)
 
     def first(self) -> Served:
-        """Return what answers who names no model: the first that was configured.
+        """Return what answers requests that name no model: the first loaded, for images.
 
         Raises:
             NotFoundError: nothing is loaded.
@@ -108,15 +108,15 @@ class Models:
         raise NotFoundError("no model is loaded")
 
     def errors(self) -> list[str]:
-        """Return why models that the arguments name could not be loaded.
+        """Return why configured models could not be loaded.
 
-        One that somebody has asked for later, and in vain, keeps no replica from starting.
+        Models that were asked for later do not count: they must not keep a replica from starting.
         """
         states = [self.loaded.get(reference, LOADING) for reference in self._config.models]
         return [state.error for state in states if state.error]
 
     def reconfigure(self, limits: UserConfig) -> None:
-        """Pass on what can change while models run."""
+        """Apply what can change while models run."""
         self._limits = limits
         for predictor in self.predictors():
             predictor.reconfigure(limits)
@@ -128,7 +128,7 @@ class Models:
         )
 
     async def apply(self, wanted: dict[str, int], agree: Agree) -> None:
-        """Load and unload until what is there is what is wanted.
+        """Load and unload until the wanted models are there.
 
         A model that cannot be loaded again stays as it is; `loaded` has the reason.
 
@@ -145,7 +145,7 @@ class Models:
             self.loaded.setdefault(reference, LOADING)
             try:
                 served = await self.load(reference, revision, agree)
-            except Exception as exc:  # whatever a runtime has against it must not end the replica
+            except Exception as exc:  # any runtime's error; it must not end the replica
                 known = isinstance(exc, ModelError | OSError)
                 logger.error("cannot load model %s: %s", reference, exc, exc_info=not known)
                 self.loaded[reference] = Loaded(revision, str(exc) or type(exc).__name__)
@@ -188,7 +188,7 @@ class Models:
         return Served(predictor, complete)
 
     def put(self, reference: str, served: Served, revision: int) -> None:
-        """Serve what was loaded, instead of what was there under the same reference."""
+        """Serve a loaded model in place of the one with the same reference, if any."""
         predictor = served.predictor
         predictor.reconfigure(self._limits)
         variant = Served(predictor, image_variant_config(served.config), encoded=True)

@@ -1,4 +1,4 @@
-"""What a replica says of one model that is wanted; the coordinator hears it."""
+"""The state of a wanted model in one replica, as the coordinator hears of it."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,11 @@ from model_repo.inception_v3.options import Precision
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a replica has made of a model that was wanted.
+    """The last attempt of a replica to load a model.
 
     Attributes:
-        revision: the last one that it has tried.
-        error: why that failed.
+        revision: of the attempt.
+        error: why it failed.
         precision: that it runs in since; None where that failed.
     """
 

@@ -1,4 +1,4 @@
-"""HTTP bodies ↔ requests and answers: JSON, and Triton's binary tensors behind it."""
+"""HTTP bodies ↔ requests and answers: JSON, followed by Triton's binary tensors."""
 
 import json
 import math
@@ -26,8 +26,8 @@ from serving.protocol.tensors import (
     quote,
 )
 
-# An empty array takes twenty times as much memory as it does JSON. The pixels of 32 images, with an
-# array for each row, have a ninth of these.
+# An empty array takes twenty times as much memory as its JSON. The pixels of 32 images, with an
+# array for each row, need a ninth of these.
 _MAX_CONTAINERS = 2**18
 
 _WORDS: dict[type, str] = {dict: "an object", list: "an array", str: "a string"}
@@ -37,7 +37,7 @@ def parse_header_length(text: str | None) -> int | None:
     """Read the header `Inference-Header-Content-Length`, if there is one.
 
     Raises:
-        BadRequestError: it is no whole number from 0.
+        BadRequestError: it is not a whole number from 0.
     """
     if text is None:
         return None
@@ -55,14 +55,14 @@ def parse_infer_request(
     """Read the body of a call of `infer`.
 
     Args:
-        body: JSON; with binary tensors behind it, or nothing but a tensor.
-        header_length: length of the JSON, bytes. None: all of the body is JSON. 0: none of it is,
+        body: JSON, JSON followed by binary tensors, or a single tensor.
+        header_length: length of the JSON, bytes. None: all of the body is JSON. 0: none of it is;
             the body is the data of the model's one input.
         raw_input: that input.
 
     Raises:
-        BadRequestError: the body is not what the protocol wants.
-        UnimplementedError: it wants shared memory.
+        BadRequestError: the body does not follow the protocol.
+        UnimplementedError: it asks for shared memory.
     """
     if header_length == 0:
         return _read_raw_request(body, raw_input)
@@ -86,10 +86,10 @@ def parse_infer_request(
 def build_infer_response(
     response: InferResponse, request: InferRequest
 ) -> tuple[bytes, int | None]:
-    """Write the body of the answer to `request`.
+    """Build the body of the answer to `request`.
 
     Returns:
-        The body, and the length of its JSON where binary tensors follow, else None.
+        The body, and the length of its JSON if binary tensors follow, else None.
     """
     binary = {output.name: output.binary for output in request.outputs}
     outputs: list[dict[str, object]] = []
@@ -116,7 +116,7 @@ def build_infer_response(
 
 
 def _read_raw_request(body: bytes, raw_input: model_config_pb2.ModelInput) -> InferRequest:
-    """Read `body` as `raw_input`: one image, or the pixels of as many as fit.
+    """Read `body` as `raw_input`: one image, or the pixels of several.
 
     The answer to such a request is binary.
 
@@ -147,7 +147,7 @@ def _parse_json(body: bytes, length: int) -> dict[str, Any]:
             "binary data"
         )
     try:
-        # Decoded here, or json would take UTF-16 as well.
+        # Decoded here, since json would take UTF-16 as well.
         text = str(memoryview(body)[:length], "utf-8")
         request = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError as exc:
@@ -182,7 +182,7 @@ def _read_inputs(request: dict[str, Any], content: memoryview) -> tuple[Tensor, 
 
 
 def _read_input(given: dict[str, Any], content: memoryview) -> tuple[Tensor, int]:
-    """Return a tensor, and how many bytes of `content` were its own."""
+    """Return a tensor, and how many bytes of `content` it took."""
     name: str = _member("an input", given, "name", str)
     owner = f"input {quote(name)}"
     datatype = check_datatype(name, _member(owner, given, "datatype", str))

@@ -22,7 +22,7 @@ from serving.storage import S3Store
 from serving.telemetry.statistics import to_protocol
 
 _POLL_S = 0.1
-# Whatever a replica counted before has reached the coordinator after this time.
+# After this time the coordinator knows what each replica had counted before.
 _SETTLED_S = SYNC_PERIOD_S + 0.2
 
 
@@ -31,7 +31,7 @@ Ask = Callable[..., Awaitable[Any]]
 
 
 class AskCoordinator:
-    """Calls the coordinator by its name: where it has died, Serve has started another."""
+    """Calls the coordinator by name; if it dies, Serve starts another."""
 
     def __init__(self) -> None:
         self._actor: Any = None
@@ -40,21 +40,21 @@ class AskCoordinator:
         """Call `serving.replicas.coordinator.Coordinator`'s `method`.
 
         Raises:
-            UnavailableError: there is no coordinator at the moment.
+            UnavailableError: there is none at the moment.
         """
         try:
             if self._actor is None:
                 self._actor = serve.get_deployment_actor(ACTOR_NAME)
             return await getattr(self._actor, method).remote(*arguments)
-        except (RayActorError, ValueError) as exc:  # dead, or dead and not there again yet
+        except (RayActorError, ValueError) as exc:  # it died, and may not be back yet
             self._actor = None
             raise UnavailableError(
-                "the replicas' coordinator is being started anew; try again in some seconds"
+                "the replicas' coordinator is restarting; try again in a few seconds"
             ) from exc
 
 
 class Control:
-    """One replica's side of what all share."""
+    """Keeps one replica in step with the others, by way of the coordinator."""
 
     def __init__(self, service: Service, ask: Ask, replica_id: str) -> None:
         self._service = service
@@ -63,17 +63,17 @@ class Control:
         self._applying: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Load what is wanted, and what comes to be wanted meanwhile."""
+        """Load the wanted models, and any that are wanted meanwhile."""
         while not await self.sync():
             await asyncio.sleep(_POLL_S)
 
     async def sync(self) -> bool:
-        """Report what was counted so far; begin to load and unload what is wanted.
+        """Report the counts so far, and begin to load and unload as wanted.
 
-        Loading takes longer than the coordinator waits for a sign of life, so it goes on by itself.
+        Loading runs in a task, since the coordinator must hear from this replica meanwhile.
 
         Returns:
-            Whether what is wanted is there, or could not be loaded.
+            Whether all that is wanted was loaded or has failed to load.
         """
         models = self._service.models
         counted = self._service.statistics.totals
@@ -99,7 +99,7 @@ class Control:
                 return agreed
 
     async def statistics(self, name: str = "", version: str = "") -> dict[str, Any]:
-        """Return the statistics of one model, or of all, since this version of the service began.
+        """Return the statistics of one model, or of all, since the service was deployed.
 
         Raises:
             NotFoundError: there is no such model.
@@ -112,7 +112,7 @@ class Control:
         return to_protocol(totals, [(served.name, served.version) for served in wanted])
 
     async def index(self, *, ready_only: bool = False) -> list[dict[str, str]]:
-        """Return what the repository holds: name, version, state and reason of each model."""
+        """Return the repository's models: name, version, state and reason of each."""
         ready = [
             {"name": served.name, "version": served.version, "state": "READY", "reason": ""}
             for served in self._service.models.all()
@@ -129,15 +129,15 @@ class Control:
         ]
 
     async def load(self, name: str, *, with_parameters: bool = False) -> None:
-        """Load `name`, or load it anew, in every replica.
+        """Load or reload `name` in every replica.
 
         Raises:
-            UnimplementedError: the model is not to be as the repository has it.
+            UnimplementedError: the request has parameters.
             NotFoundError: the repository has no such model.
             BadRequestError: it cannot be loaded.
         """
         if with_parameters:
-            raise UnimplementedError("a model is loaded as the repository has it, no parameters")
+            raise UnimplementedError("a model is loaded without parameters, as it is stored")
         repository = self._service.config.model_repository
         known = await asyncio.to_thread(list_repository, repository, S3Store())
         name = name if name in known else repository_name(name)

@@ -15,8 +15,8 @@ from serving.telemetry.statistics import Totals, add_totals
 
 ACTOR_NAME = "coordinator"
 SYNC_PERIOD_S = 0.5
-_TOLD_S = 4 * SYNC_PERIOD_S  # after which a new coordinator has heard of all replicas
-_SILENT_S = 5.0  # a replica that was not heard of for so long is no longer waited for
+_TOLD_S = 4 * SYNC_PERIOD_S  # by then a new coordinator has heard from all replicas
+_SILENT_S = 5.0  # a replica that is silent for longer counts as gone
 
 
 @dataclass(slots=True)
@@ -26,7 +26,7 @@ class _Replica:
 
 
 class Coordinator:
-    """See the module. Wanted is reference → revision, raised when it is to be loaded anew."""
+    """See the module. `wanted` is reference → revision; a higher one means to reload."""
 
     def __init__(self, references: list[str]) -> None:
         self._began = time.monotonic()
@@ -38,12 +38,12 @@ class Coordinator:
         self._agreed: dict[str, tuple[int, Precision]] = {}  # reference → since which revision
 
     def sync(self, replica_id: str, counted: Totals, loaded: dict[str, Loaded]) -> dict[str, int]:
-        """Take what a replica has counted since it began; return what is wanted."""
+        """Take a replica's counts since its start and its models; return what is wanted."""
         if counted:
             self._counted[replica_id] = counted
         now = time.monotonic()
         if replica_id not in self._replicas and now - self._began < _TOLD_S:
-            for reference, state in loaded.items():  # for the coordinator before this one
+            for reference, state in loaded.items():  # told to the coordinator before this one
                 self._wanted.setdefault(reference, state.revision)
         for reference, state in loaded.items():
             if state.precision:
@@ -66,9 +66,9 @@ class Coordinator:
         return agreed
 
     def totals(self) -> Totals | None:
-        """Return what was counted by all replicas, those that are gone included.
+        """Return the counts of all replicas, past ones included.
 
-        It is None while replicas may not have had the time to say it.
+        They are None while replicas may not have reported yet.
         """
         if time.monotonic() - self._began < _TOLD_S:
             return None
@@ -78,8 +78,8 @@ class Coordinator:
         return totals
 
     def load(self, name: str) -> dict[str, int]:
-        """Want the model `name`, anew if it is there; return its references and their revision."""
-        # Above whatever a coordinator before this one has given out.
+        """Want the model `name` loaded or reloaded; return its references and their revision."""
+        # Higher than any that an earlier coordinator has given out.
         self._revision = max(self._revision + 1, time.time_ns())
         references = [key for key in self._configured if key.partition(":")[0] == name] or [name]
         added = dict.fromkeys(references, self._revision)
@@ -87,13 +87,13 @@ class Coordinator:
         return added
 
     def unload(self, name: str) -> None:
-        """Want the model `name` no more."""
+        """Want the model `name` unloaded."""
         self._wanted = {
             key: revision for key, revision in self._wanted.items() if key.partition(":")[0] != name
         }
 
     def errors(self, revisions: dict[str, int]) -> list[str] | None:
-        """Return why replicas could not load `revisions`, or None while some are still at it."""
+        """Return why replicas could not load `revisions`, or None while some are still loading."""
         if not revisions.keys() <= self._wanted.keys():
             return ["it was unloaded meanwhile"]
         states = [
@@ -106,7 +106,7 @@ class Coordinator:
         return sorted({state.error for state in states if state.error})
 
     def is_unloaded(self, name: str) -> bool:
-        """Say whether no replica has the model `name` any more, or it is wanted again."""
+        """Say whether all replicas have unloaded the model `name`, or it is wanted again."""
         if _names(self._wanted, name):
             return True
         return not any(_names(replica.loaded, name) for replica in self._replicas.values())
