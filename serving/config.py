@@ -23,6 +23,7 @@ from pydantic import (
 from model_repo.inception_v3.errors import describe_problem
 from model_repo.inception_v3.repository.locate import ModelSource
 from model_repo.inception_v3.repository.weights import is_untrained
+from model_repo.inception_v3.spec import Precision
 from serving.auth import read_tokens
 
 MEBIBYTE = 1024 * 1024
@@ -64,6 +65,8 @@ class ServingConfig(UserConfig):
             `name_image`, for encoded images.
         model_repository: folder or `s3://` prefix; `None` is the built-in one.
         weights, labels: of the only model that is served, as for `labelmill label`.
+        precision: `None` is what the model's config.pbtxt says, or else fp16 on GPUs and fp32 on
+            CPUs.
         min_replicas, max_replicas: `None` is one for each core or GPU of the cluster.
         num_cpus, num_gpus: of each replica, at most one GPU; `None` is half a GPU if the cluster
             has any, else half a core.
@@ -78,7 +81,7 @@ class ServingConfig(UserConfig):
     weights: str | None = None
     labels: str | None = None
     runtime: Literal["auto", "torch", "openvino"] = "auto"
-    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    precision: Precision | None = None
     min_replicas: PositiveInt = 1
     max_replicas: PositiveInt | None = None
     target_ongoing_requests: PositiveFloat = 4
@@ -99,6 +102,13 @@ class ServingConfig(UserConfig):
         if not names or not all(isinstance(name, str) and name.strip() for name in names):
             raise ValueError("name at least one model, such as inception_v3 or flowers:2")
         return tuple(dict.fromkeys(name.strip() for name in names))
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _refuse_auto(cls, value: Any) -> Any:
+        if value == "auto":
+            raise ValueError("leave it out, or take what 'labelmill models check' prints")
+        return value
 
     @model_validator(mode="after")
     def _check_replicas(self) -> "ServingConfig":

@@ -15,7 +15,6 @@ import numpy.typing as npt
 from ray import serve
 
 from model_repo.inception_v3 import Classifier, DecodeError
-from model_repo.inception_v3.options import Precision
 from model_repo.inception_v3.preprocess import Pixels, Preprocessed, preprocess, warm_up
 from serving.config import UserConfig
 from serving.models.batching import BatchGate, LatencyAverage
@@ -95,11 +94,6 @@ class Predictor:
         self._max_pixels = 0
         self._warm_up()
         self._enqueue: Any = self._build_queue()
-
-    @property
-    def precision(self) -> Precision:
-        """Return the precision that the network runs in."""
-        return self._classifier.options.precision
 
     @property
     def per_image_s(self) -> float:

@@ -2,14 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from model_repo.inception_v3 import Classifier, Model, ModelError, RuntimeOptions, Weights
-from model_repo.inception_v3.options import Precision
-from model_repo.inception_v3.precision import choose_precision, is_native
+from model_repo.inception_v3 import Classifier, ModelError, RuntimeOptions
 from model_repo.inception_v3.repository.config import parse_config
 from model_repo.inception_v3.repository.locate import find_model
 from serving.config import ServingConfig, UserConfig
@@ -22,9 +20,6 @@ from serving.telemetry.metrics import Metrics
 from serving.telemetry.statistics import Statistics
 
 logger = logging.getLogger("ray.serve")
-
-# `serving.replicas.coordinator.Coordinator.agree`, which is in another process.
-Agree = Callable[[str, int, Precision], Awaitable[Precision]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +122,13 @@ class Models:
             self.loaded[reference].revision >= revision for reference, revision in wanted.items()
         )
 
-    async def apply(self, wanted: dict[str, int], agree: Agree) -> None:
+    async def apply(self, wanted: dict[str, int]) -> None:
         """Load and unload until the wanted models are there.
 
         A model that cannot be loaded again stays as it is; `loaded` has the reason.
 
         Args:
             wanted: reference → revision.
-            agree: asks the coordinator for the precision that all replicas take.
         """
         for reference in [key for key in self._served if key not in wanted]:
             self._served.pop(reference)[0].predictor.close()
@@ -144,7 +138,7 @@ class Models:
                 continue
             self.loaded.setdefault(reference, LOADING)
             try:
-                served = await self.load(reference, revision, agree)
+                served = await asyncio.to_thread(self.load, reference)
             except Exception as exc:  # any runtime's error; it must not end the replica
                 known = isinstance(exc, ModelError | OSError)
                 logger.error("cannot load model %s: %s", reference, exc, exc_info=not known)
@@ -152,36 +146,18 @@ class Models:
             else:
                 self.put(reference, served, revision)
 
-    async def load(self, reference: str, revision: int, agree: Agree) -> Served:
-        """Find one model, load it in the precision that all replicas take, and warm it up.
+    def load(self, reference: str) -> Served:
+        """Find one model, load it and warm it up.
 
         Raises:
-            ModelError: as `find_model` and `Classifier.load`, or this machine cannot do what the
-                others do.
+            ModelError: as `find_model` and `Classifier.load`.
         """
-        model, weights, options = await asyncio.to_thread(self._find, reference)
-        agreed = await agree(reference, revision, options.precision)
-        return await asyncio.to_thread(
-            self._build, reference, model, weights, replace(options, precision=agreed)
-        )
-
-    def _find(self, reference: str) -> tuple[Model, Weights, RuntimeOptions]:
         model, weights = find_model(self._config.source(reference), S3Store())
-        options, _ = choose_precision(self._options, model.spec, weights)
-        return model, weights, options
-
-    def _build(
-        self, reference: str, model: Model, weights: Weights, options: RuntimeOptions
-    ) -> Served:
-        if self._options.precision == "auto" and not is_native(options):
-            raise ModelError(
-                f"other replicas run model {reference!r} in {options.precision}, in which this "
-                "machine does not compute; start the service with precision=fp32"
-            )
+        classifier = Classifier.load(model, weights, self._options)
+        options = classifier.options
+        logger.info("model %s runs in %s on %s", reference, options.precision, options.runtime)
         config = parse_config(model.folder.parent / "config.pbtxt")
         wait_s = config.dynamic_batching.max_queue_delay_microseconds / 1e6
-        classifier = Classifier.load(model, weights, options)
-        logger.info("model %s runs in %s on %s", reference, options.precision, options.runtime)
         predictor = Predictor(classifier, wait_s, self._decoders, self._metrics, self._statistics)
         complete = complete_config(config, model.spec)
         complete.parameters["precision"].string_value = options.precision
@@ -194,7 +170,7 @@ class Models:
         variant = Served(predictor, image_variant_config(served.config), encoded=True)
         before = self._served.get(reference)
         self._served[reference] = served, variant
-        self.loaded[reference] = Loaded(revision, precision=predictor.precision)
+        self.loaded[reference] = Loaded(revision)
         if before is not None:
             before[0].predictor.close()
 

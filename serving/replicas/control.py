@@ -7,7 +7,6 @@ from typing import Any
 from ray import serve
 from ray.exceptions import RayActorError
 
-from model_repo.inception_v3.options import Precision
 from model_repo.inception_v3.repository.locate import list_repository
 from serving.errors import (
     BadRequestError,
@@ -85,18 +84,8 @@ class Control:
             self._applying = None
         if models.are_as(wanted):
             return True
-        self._applying = asyncio.create_task(models.apply(wanted, self._agree))
+        self._applying = asyncio.create_task(models.apply(wanted))
         return False
-
-    async def _agree(self, reference: str, revision: int, precision: Precision) -> Precision:
-        """Ask the coordinator for the precision that all replicas take, until there is one."""
-        while True:
-            try:
-                agreed: Precision = await self._ask("agree", reference, revision, precision)
-            except UnavailableError:
-                await asyncio.sleep(_POLL_S)
-            else:
-                return agreed
 
     async def statistics(self, name: str = "", version: str = "") -> dict[str, Any]:
         """Return the statistics of one model, or of all, since the service was deployed.

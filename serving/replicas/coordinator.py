@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from model_repo.inception_v3.options import Precision
 from serving.models.state import LOADING, Loaded
 from serving.telemetry.statistics import Totals, add_totals
 
@@ -35,7 +34,6 @@ class Coordinator:
         self._revision = 0
         self._replicas: dict[str, _Replica] = {}
         self._counted: dict[str, Totals] = {}
-        self._agreed: dict[str, tuple[int, Precision]] = {}  # reference → since which revision
 
     def sync(self, replica_id: str, counted: Totals, loaded: dict[str, Loaded]) -> dict[str, int]:
         """Take a replica's counts since its start and its models; return what is wanted."""
@@ -45,25 +43,11 @@ class Coordinator:
         if replica_id not in self._replicas and now - self._began < _TOLD_S:
             for reference, state in loaded.items():  # told to the coordinator before this one
                 self._wanted.setdefault(reference, state.revision)
-        for reference, state in loaded.items():
-            if state.precision:
-                self.agree(reference, state.revision, state.precision)
         self._replicas[replica_id] = _Replica(now, loaded)
         silent = [key for key, one in self._replicas.items() if now - one.heard > _SILENT_S]
         for key in silent:
             del self._replicas[key]
         return self._wanted
-
-    def agree(self, reference: str, revision: int, precision: Precision) -> Precision:
-        """Return what all replicas run a revision in: what the first of them has chosen.
-
-        By the time that another comes, `auto` may be something else.
-        """
-        since, agreed = self._agreed.get(reference, (-1, precision))
-        if since < revision:
-            self._agreed[reference] = revision, precision
-            return precision
-        return agreed
 
     def totals(self) -> Totals | None:
         """Return the counts of all replicas, past ones included.

@@ -238,7 +238,8 @@ def test_busy_service_is_asked_again_when_it_said(page, picture):
     page.route(CLASSIFY, refuse, times=1)
     page.set_input_files("#files", picture)
     card = finished(page)
-    assert card.locator(".state").inner_text() == "The service is busy and asks you to wait 1 second."
+    said = card.locator(".state").inner_text()
+    assert said == "The service is busy and asks you to wait 1 second."
 
     with page.expect_request(CLASSIFY):
         card.locator(".retry").click()

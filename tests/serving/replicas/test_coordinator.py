@@ -131,22 +131,3 @@ def test_coordinator_that_takes_over_wants_what_replicas_have(clock):
     clock[0] = 60
     assert after.sync("late", {}, {"b": Loaded(revision)}) == {"a": 0}
     assert after.load("b")["b"] > revision  # or replicas would think that they have it
-
-
-def test_all_replicas_take_the_precision_that_the_first_has_chosen():
-    coordinator = Coordinator(["a"])
-
-    assert coordinator.agree("a", 0, "fp32") == "fp32"
-    assert coordinator.agree("a", 0, "bf16") == "fp32"
-    (revision,) = coordinator.load("a").values()
-    assert coordinator.agree("a", revision, "bf16") == "bf16"  # loaded anew, it is chosen anew
-    assert coordinator.agree("a", 0, "fp32") == "bf16"
-
-
-def test_another_coordinator_hears_what_was_agreed_with_the_one_before():
-    coordinator = Coordinator(["a"])
-
-    coordinator.sync("one", {}, {"a": Loaded(7, precision="fp32"), "b": Loaded(3, "no weights")})
-
-    assert coordinator.agree("a", 0, "bf16") == "fp32"
-    assert coordinator.agree("b", 3, "bf16") == "bf16"
