@@ -40,7 +40,8 @@ def build_app(args: dict[str, Any]) -> Application:
     """
     with _plain_errors():
         config = load_config(args)
-        _check_models(config)
+        for reference in config.models:
+            find_model(config.source(reference), S3Store())
         if not ray.is_initialized():
             start_serve(config)
     return build_deployment(config, ray.cluster_resources()).bind(config)
@@ -92,11 +93,6 @@ def _replica_resources(
         return config.num_cpus or _SHARE, 0, int(cpus / max(1, config.num_cpus or 1))
     most = gpus if config.num_gpus is None else count_shares(max(1, gpus), num_gpus)
     return config.num_cpus or max(1, int(cpus / most / 2)), num_gpus, most
-
-
-def _check_models(config: ServingConfig) -> None:
-    for reference in config.models:
-        find_model(config.source(reference), S3Store())
 
 
 @contextmanager

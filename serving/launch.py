@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import threading
-from typing import Any
 
 import click
 import ray
@@ -23,7 +22,8 @@ def start_serve(config: ServingConfig) -> None:
     Raises:
         ConfigError: a port is taken, or `serve run` was given a runtime environment.
     """
-    options = _serve_run_options()
+    context = click.get_current_context(silent=True)
+    options = context.params if context else {}
     if options.get("runtime_env") or options.get("runtime_env_json") or options.get("working_dir"):
         raise ConfigError("a runtime_env needs a cluster that Serve runs on: use serve deploy")
     for name, value in _environment(config).items():
@@ -79,11 +79,6 @@ def _check_port(argument: str, host: str, port: int) -> None:
             f"cannot listen on {argument} {port} of host {host or '*'}: "
             f"{os.strerror(exc.errno or 0).lower()}; choose another with {argument}="
         ) from exc
-
-
-def _serve_run_options() -> dict[str, Any]:
-    context = click.get_current_context(silent=True)
-    return context.params if context else {}
 
 
 def _end(*_: object) -> None:

@@ -199,7 +199,7 @@ class Service:
             self.statistics.record_failure(served.name, served.version, seconds)
             return
         took = Durations(
-            total_s=seconds,
+            success_s=seconds,
             queue_s=max(one.output.queue_s for one in found),
             compute_input_s=max(one.decode_s for one in found),
             compute_infer_s=max(one.output.forward_s for one in found),

@@ -37,9 +37,9 @@ def build_http_app(service: Service, control: Control) -> FastAPI:
         separate_input_output_schemas=False,
     )
     # Shows tokens in /docs; `_AccessMiddleware` checks them.
-    wanted = [Security(HTTPBearer(auto_error=False))] if service.config.token_hashes else []
-    app.include_router(classify.build_router(service), dependencies=wanted)
-    app.include_router(oip.build_router(service, control), dependencies=wanted)
+    security = [Security(HTTPBearer(auto_error=False))] if service.config.token_hashes else []
+    app.include_router(classify.build_router(service), dependencies=security)
+    app.include_router(oip.build_router(service, control), dependencies=security)
     app.include_router(oip.build_health_router())
     pages.add_pages(app)
     app.add_exception_handler(ServiceError, _answer_error)

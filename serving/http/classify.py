@@ -38,7 +38,7 @@ def build_router(service: Service) -> APIRouter:
         embedding: Annotated[bool, Query(description="With the embedding, if true.")] = False,
     ) -> Any:
         """Label images: one as the body, or several as files of a form."""
-        _find(service.models, model)  # before reading a body in vain
+        _find(service.models, model)  # before the body is read
         several = _is_form(request.headers.get("content-type", ""))
         async with admit(request, service) as (ticket, note):
             if several:

@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from math import inf
 
@@ -80,7 +80,7 @@ class ProxyMiddleware:
             if answer.status is None and not upload.gone:
                 await answer.refuse(*_INSTEAD[408 if timer.expired() else 500])
         except ServiceError as exc:
-            await answer.refuse(to_status(exc).http, str(exc), exc)
+            await answer.refuse(to_status(exc).http, str(exc), _headers_of(exc))
         except UnicodeDecodeError:  # x-request-id or another one that Serve reads
             await answer.refuse(400, "a header is not UTF-8")
         finally:
@@ -206,34 +206,32 @@ class _Answer:
                 self._breaker.trip(int(headers["retry-after"]))
                 del headers[FULL]
             if self.is_own:
-                retry_after = headers.get("retry-after")
+                kept = {key: value for key, value in headers.items() if key == "retry-after"}
                 status, text = _INSTEAD.get(self.status, (self.status, "not found"))
-                await self.refuse(status, text, retry_after=retry_after)
+                await self.refuse(status, text, kept)
                 return
         elif self.is_own:
             return
         await self._send(message)
 
-    async def refuse(
-        self,
-        status: int,
-        text: str,
-        exc: ServiceError | None = None,
-        retry_after: str | None = None,
-    ) -> None:
+    async def refuse(self, status: int, text: str, headers: Mapping[str, str] = {}) -> None:
         """Answer with an error."""
         self.status, self.is_own = status, True
         body = json.dumps({"error": text}).encode()
-        headers = MutableHeaders({"content-type": "application/json"})
-        headers["content-length"] = str(len(body))
-        if isinstance(exc, OverloadedError):
-            retry_after = str(exc.retry_after_s)
-        if retry_after:
-            headers["retry-after"] = retry_after
-        if isinstance(exc, DeadlineError):
-            headers["connection"] = "close"  # or it would stay open while bytes trickle in
-        await self._send({"type": "http.response.start", "status": status, "headers": headers.raw})
+        all_headers = MutableHeaders(
+            {"content-type": "application/json", "content-length": str(len(body)), **headers}
+        )
+        start = {"type": "http.response.start", "status": status, "headers": all_headers.raw}
+        await self._send(start)
         await self._send({"type": "http.response.body", "body": body})
+
+
+def _headers_of(exc: ServiceError) -> dict[str, str]:
+    if isinstance(exc, OverloadedError):
+        return {"retry-after": str(exc.retry_after_s)}
+    if isinstance(exc, DeadlineError):
+        return {"connection": "close"}  # or it would stay open while bytes trickle in
+    return {}
 
 
 def _is_json(headers: Headers) -> bool:

@@ -20,8 +20,8 @@ encoded images (`BYTES [B, 1]`):
     curl http://127.0.0.1:8000/v2/models/inception_v3
     echo '{"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1, 1], "data": ["'$(base64 -w0 photo.jpg)'"]}], "outputs": [{"name": "classification", "parameters": {"classification": 3}}]}' | curl --json @- http://127.0.0.1:8000/v2/models/inception_v3_image/infer
 
-Every error has the body `{"error": "…"}`. If the service wants a token, send it
-as `Authorization: Bearer …`.
+Every error has the body `{"error": "…"}`. If the service asks for a token,
+send it as `Authorization: Bearer …`.
 """  # noqa: E501
 
 

@@ -134,9 +134,8 @@ class Models:
             self._served.pop(reference)[0].predictor.close()
         self.loaded = {key: state for key, state in self.loaded.items() if key in wanted}
         for reference, revision in wanted.items():
-            if reference in self.loaded and self.loaded[reference].revision >= revision:
+            if self.loaded.setdefault(reference, LOADING).revision >= revision:
                 continue
-            self.loaded.setdefault(reference, LOADING)
             try:
                 served = await asyncio.to_thread(self.load, reference)
             except Exception as exc:  # any runtime's error; it must not end the replica

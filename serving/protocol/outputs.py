@@ -36,7 +36,7 @@ def build_outputs(
     Args:
         logits: float32 [B, classes].
         labels: class names, one per column.
-        request: with the number of classes to name, if it wants names.
+        request: with the number of classes to name, if any.
 
     Returns:
         FP32 [B, classes], the softmax scores; or, with the classification extension, BYTES [B, k]

@@ -4,7 +4,7 @@
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 Totals = dict[str, Counter[str]]
@@ -15,9 +15,9 @@ _LAST = "last_inference_ms"  # the only one that is not a sum
 
 @dataclass(slots=True)
 class Durations:
-    """How long one answered request took, in seconds; of several images the longest."""
+    """How long one answered request took; of several images the longest."""
 
-    total_s: float
+    success_s: float
     queue_s: float = 0.0
     compute_input_s: float = 0.0
     compute_infer_s: float = 0.0
@@ -37,14 +37,8 @@ class Statistics:
         counter = self._counter(name, version)
         counter["inference_count"] += images
         counter[_LAST] = max(counter[_LAST], int(now_s * 1000))
-        for kind, seconds in (
-            ("success", took.total_s),
-            ("queue", took.queue_s),
-            ("compute_input", took.compute_input_s),
-            ("compute_infer", took.compute_infer_s),
-            ("compute_output", took.compute_output_s),
-        ):
-            _add_duration(counter, kind, seconds)
+        for kind, seconds in asdict(took).items():
+            _add_duration(counter, kind.removesuffix("_s"), seconds)
 
     def record_failure(self, name: str, version: str, seconds: float) -> None:
         """Count a request that was not answered."""
