@@ -30,10 +30,8 @@ from jobs.labelling.summary import ErrorRate, is_over
 from jobs.listing.changes import Labelled, find_changes, write_removed
 from jobs.listing.manifest import Manifest
 from jobs.listing.stream import limit_rows, record_tables
-from jobs.planning.estimate import with_forecast
 from jobs.progress import JobProgress
 from jobs.storage import Storage
-from model_repo.inception_v3.precision import explain_precision
 
 # Committing so many takes less than starting a worker for it; more would take memory here.
 _FEW_OBJECTS = 2000
@@ -72,11 +70,7 @@ def label(spec: JobSpec, manner: Manner) -> Result:
     with JobProgress() as progress, ExitStack() as stack:
         progress.say("checking")
         ray = running_ray(verbose=manner.verbose)
-        plan = make_plan(
-            spec, storage, lambda: stack.enter_context(ray), overwrite=manner.overwrite
-        )
-        if known := explain_precision(plan.options, plan.precision_check):
-            progress.note(known)
+        plan = make_plan(spec, storage, lambda: stack.enter_context(ray))
         if has_to_start_over(plan, storage, overwrite=manner.overwrite):
             start_over(plan, storage)
         try:
@@ -93,13 +87,10 @@ def dry_run(spec: JobSpec, manner: Manner) -> Result:
         JobError: it could not be done; the message says why.
     """
     storage = Storage()
-    with JobProgress() as progress, ExitStack() as stack:
+    with JobProgress(), ExitStack() as stack:
         ray = running_ray(verbose=manner.verbose)
-        plan = make_plan(
-            spec, storage, lambda: stack.enter_context(ray), overwrite=manner.overwrite
-        )
+        plan = make_plan(spec, storage, lambda: stack.enter_context(ray))
         record = None if manner.overwrite else check_output(plan, storage)
-        plan = with_forecast(plan, storage, progress, run_parallel)
         tables = limit_rows(plan.source.tables(storage), plan.spec.limit)
         if record is not None and _is_done(record, plan, storage):
             plan = _of_generation(plan, record["generation"])
@@ -183,7 +174,6 @@ def _run(
     plan: Plan, storage: Storage, progress: JobProgress, record: dict[str, Any]
 ) -> dict[str, Any]:
     """Label and commit what is left of a generation."""
-    plan = with_forecast(plan, storage, progress, run_parallel)
     started = time.monotonic()
     _label(plan, storage, progress, record.get("counts", {}).get("ok", 0))
     labelled = time.monotonic()

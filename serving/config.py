@@ -22,6 +22,7 @@ from pydantic import (
 
 from model_repo.inception_v3.repository.locate import ModelSource
 from model_repo.inception_v3.repository.weights import is_untrained
+from model_repo.inception_v3.spec import Precision
 from serving.auth import read_tokens
 
 MEBIBYTE = 1024 * 1024
@@ -76,7 +77,7 @@ class ServingConfig(UserConfig):
     weights: str | None = None
     labels: str | None = None
     runtime: Literal["auto", "torch", "openvino"] = "auto"
-    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    precision: Precision | None = None
     min_replicas: PositiveInt = 1
     max_replicas: PositiveInt | None = None
     target_ongoing_requests: PositiveFloat = 4

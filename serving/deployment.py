@@ -44,7 +44,7 @@ class Labelmill(GrpcMethods):
             # Ray does not hide GPUs from those that have none of them.
             device="cuda" if resources.get("GPU") else "cpu",
             runtime=config.runtime,
-            precision=config.precision,
+            precision=config.precision or "auto",
             threads=threads,
         )
         _give_back_large_blocks()

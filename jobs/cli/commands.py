@@ -12,10 +12,8 @@ from typing import Any
 import click
 
 from jobs.cli.exits import EXIT_NOT_PASSED, EXIT_OVER_ERROR_RATE, fail
-from jobs.cli.text import describe_estimate
+from jobs.cli.text import describe_check, describe_estimate
 from jobs.errors import JobError
-
-_FEW_IMAGES = 200  # the rate of fewer says more of the start than of the job
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -43,22 +41,22 @@ _JOB_OPTIONS = (
     ),
     click.option("--labels", metavar="PATH", help="Class names for --weights, one per line."),
     click.option("--runtime", help="auto, torch or openvino.  [default: openvino on CPUs]"),
-    click.option("--precision", help="auto, fp32, fp16 or bf16.  [default: auto, by models check]"),
+    click.option(
+        "--precision", help="fp32, fp16 or bf16.  [default: the model's, or fp32; GPUs: fp16]"
+    ),
     click.option("--top-k", type=int, help="Labels per image.  [default: 5]"),
     click.option("--emit", metavar="LIST", help="classification,embedding,features:<layer>"),
     click.option("--image-column", metavar="NAME", help="Parquet column that holds the images."),
     click.option(
         "--batch-size",
-        metavar="N|auto",
-        help="Images of a forward pass; auto measures.  [default: the model's; GPUs: 128 or more]",
+        metavar="N",
+        help="Images of a forward pass.  [default: the model's; GPUs: 128 or more]",
     ),
     click.option(
         "--num-gpus", type=float, help="GPU per actor, at most 1.  [default: 1 where there are any]"
     ),
     click.option(
-        "--actors",
-        metavar="MIN[:MAX]|auto",
-        help="Size of the actor pool; auto measures.  [default: up to the cores]",
+        "--actors", metavar="MIN[:MAX]", help="Size of the actor pool.  [default: up to the cores]"
     ),
     click.option("--limit", type=int, help="The first N objects only."),
     click.option("--max-pixels", type=int, help="Larger images are errors.  [default: 100000000]"),
@@ -118,8 +116,8 @@ def plan(config: Path | None, price_per_hour: float | None, as_json: bool, **opt
     """Say how fast INPUT would be labelled on this machine, and what bounds it.
 
     Lists the input, then fetches, decodes and labels a sample of it here. Writing is tried only if
-    OUTPUT is given, and leaves nothing behind. What it finds best for --batch-size and --actors is
-    what these options' `auto` takes in `labelmill label`, whose job.json then has plan and actual.
+    OUTPUT is given, and leaves nothing behind. The last line has the best --batch-size and
+    --actors, ready to be copied to `labelmill label`.
     """
     from jobs.job.spec import load_job_spec  # noqa: PLC0415
     from jobs.planning.estimate import estimate  # noqa: PLC0415
@@ -169,23 +167,21 @@ def models() -> None:
 @click.option("--runtime", help="auto, torch or openvino.  [default: openvino on CPUs]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def check(limit: int, as_json: bool, **options: Any) -> int:
-    """Compare a lower precision with fp32 on your own images, and keep the result.
+    """Compare a lower precision of MODEL (name or name:version) with fp32 on your own images.
 
-    It is written beside the weights of MODEL (name or name:version), and decides from then on what
-    --precision auto does with them. The images are drawn from all over INPUT.
+    Draws the images from all over INPUT, and prints the --precision to use, as an option of
+    `labelmill label` and as a line of the model's config.pbtxt. Writes nothing.
 
-    Exit codes: 0 passed, 1 failed or could not be written, 2 wrong option or input, 3 not passed:
-    fewer than 99.5 % of the images keep their label, or they were fewer than 200.
+    Exit codes: 0 passed, 1 failed, 2 wrong option or input, 3 not passed: fewer than 99.5 % of the
+    images keep their label, or there are fewer than 200 images.
     """
     from jobs.check_precision import check_precision  # noqa: PLC0415
     from jobs.job.spec import load_job_spec  # noqa: PLC0415
 
     spec = load_job_spec(options, usage="models check MODEL")
     checked = check_precision(spec, limit=limit)
-    click.echo(json.dumps(checked.record) if as_json else checked.describe())
-    if checked.failed:
-        return JobError.exit_code
-    return 0 if checked.check.passed else EXIT_NOT_PASSED
+    click.echo(json.dumps(checked.to_json()) if as_json else describe_check(checked))
+    return 0 if checked.passed else EXIT_NOT_PASSED
 
 
 @cli.command()
@@ -231,12 +227,8 @@ def describe(record: dict[str, Any]) -> str:
 
 
 def _pace(record: dict[str, Any]) -> str:
-    actual, planned = record.get("actual", {}).get("images_per_s"), record.get("plan")
-    if not actual:
-        return ""
-    is_long = record["counts"]["listed"] >= _FEW_IMAGES
-    expected = f" ({planned['images_per_s']:.1f} planned)" if planned and is_long else ""
-    return f", {actual:.1f} images/s{expected}"
+    actual = record.get("actual", {}).get("images_per_s")
+    return f", {actual:.1f} images/s" if actual else ""
 
 
 def _planned(record: dict[str, Any]) -> dict[str, str]:

@@ -1,7 +1,10 @@
 """What `labelmill plan` found, as people read it."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jobs.check_precision import Checked
 
 _UNITS = ("bytes", "KB", "MB", "GB", "TB", "PB")
 _BUSY = 0.85  # of the cores; others had the rest while they were measured
@@ -24,6 +27,34 @@ def describe_estimate(record: dict[str, Any]) -> str:
     lines.append(("options", f"--batch-size {record['batch_size']} --actors {record['actors'][1]}"))
     lines += [("note", note) for note in _notes(record)]
     return "\n".join(f"{name:11}{value}" for name, value in lines)
+
+
+def describe_check(checked: "Checked") -> str:
+    """Say in some lines how a lower precision did, and which one to use."""
+    fate = f"not passed: {checked.shortfall}" if checked.shortfall else "passed"
+    fp32 = f"{checked.fp32_images_per_s:.1f} images/s, {checked.fp32_cpu_ms:.1f} CPU-ms each"
+    lower = f"{checked.images_per_s:.1f} images/s, {checked.cpu_ms:.1f} CPU-ms each"
+    option = f"--precision {checked.recommended}"
+    parameter = f'key: "precision" value {{ string_value: "{checked.recommended}" }}'
+    lines = {
+        "model": f"{checked.model}, {checked.weights_sha256}",
+        "runtime": f"{checked.runtime} on {checked.hardware}",
+        "images": f"{checked.images:,}, {checked.skipped:,} skipped",
+        "top-1 kept": to_percent(checked.top1_kept),
+        "top-5 overlap": to_percent(checked.top5_overlap),
+        "largest score change": f"{checked.largest_change:.4f}",
+        "fp32": fp32,
+        checked.precision: lower,
+        "result": fate,
+        "option": option,
+        "config.pbtxt": f"parameters {{ {parameter} }}",
+    }
+    return "\n".join(f"{name:22}{value}" for name, value in lines.items())
+
+
+def to_percent(share: float) -> str:
+    """Write a share (0..1), rounded down: what falls short of a threshold must not look like it."""
+    return f"{math.floor(share * 1000 + 1e-6) / 10:.1f} %"
 
 
 def to_duration(seconds: float) -> str:

@@ -1,8 +1,6 @@
 """`_labelmill/job.json`: what was asked, with what it was done, and what came of it."""
 
 import json
-from contextlib import suppress
-from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -11,10 +9,6 @@ from jobs.errors import SpecError
 from jobs.job.job import Plan
 from jobs.job.spec import ROW_OPTIONS
 from jobs.storage import Storage
-from model_repo.inception_v3 import ModelError
-from model_repo.inception_v3.checks import PrecisionCheck, parse_checks
-from model_repo.inception_v3.errors import RepositoryError
-from model_repo.inception_v3.precision import is_native
 
 _PACKAGES = (
     "labelmill",
@@ -35,20 +29,18 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         "rows": what_decides_rows(plan),
         "num_classes": plan.model.num_classes,
         "runtime": plan.options.runtime,
-        "precision_check": asdict(plan.precision_check) if plan.precision_check else None,
         "versions": {name: version(name) for name in _PACKAGES},
         **describe_settings(plan),
     }
 
 
 def describe_settings(plan: Plan) -> dict[str, Any]:
-    """Return what decides how fast a plan is, and how fast it should be."""
+    """Return what decides how fast a job is."""
     return {
         "batch_size": plan.batch_size,
         "actors": list(plan.actors),
         "num_cpus": plan.num_cpus,
         "num_gpus": plan.num_gpus,
-        "plan": plan.forecast,
     }
 
 
@@ -89,47 +81,6 @@ def compare_jobs(plan: Plan, record: dict[str, Any]) -> list[str]:
         for name in now
         if before.get(name) != now[name]
     ]
-
-
-def keep_precision(plan: Plan, record: dict[str, Any] | None, *, overwrite: bool) -> Plan:
-    """Go on in the precision that a job was begun in, where the user leaves it to labelmill.
-
-    A check that has come since must not make another job of the same command.
-
-    Args:
-        plan: as it would be for a new job.
-        record: of the job that the output belongs to, if there is one.
-        overwrite: start over, unless that is what the recorded job has already done.
-    """
-    if record is None or plan.spec.precision != "auto":
-        return plan
-    if overwrite and not is_starting_over(record):
-        return plan
-    begun = replace(plan.options, precision=record["rows"]["precision"])
-    if begun == plan.options:
-        return plan
-    try:
-        begun.resolve()
-    except ModelError:  # on a GPU, and there is none now
-        return plan
-    if not is_native(begun):  # on a CPU of another kind; its rows would be others
-        return plan
-    kept = replace(plan, options=begun, precision_check=_recorded_check(plan, record))
-    return plan if compare_jobs(kept, record) else kept
-
-
-def _recorded_check(plan: Plan, record: dict[str, Any]) -> PrecisionCheck | None:
-    """Return the check by which the recorded job's precision was chosen, if it can be read."""
-    check = record.get("precision_check")
-    with suppress(RepositoryError):  # another release's; all that it is for is a note
-        return parse_checks(json.dumps([check]), plan.layout.job)[0] if check else None
-    return None
-
-
-def is_starting_over(record: dict[str, Any]) -> bool:
-    """Say whether the recorded job began by deleting another one's rows, and is not done."""
-    state = record["state"]
-    return bool(state == "deleting" or (state == "running" and record.get("overwrites", False)))
 
 
 def what_decides_rows(plan: Plan) -> dict[str, Any]:

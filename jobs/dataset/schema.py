@@ -27,6 +27,7 @@ class Origin:
     model: str
     model_version: str
     weights_sha256: str
+    precision: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ ROWS_PER_TABLE = 1000
 # what a predictions dataset or the table of objects calls its own
 _OUR_COLUMNS = frozenset(
     """location offset row size etag width height flags label score labels embedding error_kind
-    error model model_version weights_sha256 outcome""".split()  # noqa: SIM905
+    error model model_version weights_sha256 precision outcome""".split()  # noqa: SIM905
 )
 _Item = TypeVar("_Item")
 

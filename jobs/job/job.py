@@ -2,7 +2,6 @@
 
 import uuid
 from dataclasses import dataclass, field
-from typing import Any
 
 import pyarrow as pa
 
@@ -10,7 +9,6 @@ from jobs.dataset.layout import Layout
 from jobs.dataset.schema import Origin, output_schema, row_bytes
 from jobs.inputs import Source
 from jobs.job.spec import JobSpec
-from model_repo.inception_v3.checks import PrecisionCheck
 from model_repo.inception_v3.options import RuntimeOptions
 from model_repo.inception_v3.spec import ModelSpec
 
@@ -33,13 +31,11 @@ class Plan:
         model: what predicts, and how images are prepared for it.
         weights_sha256: of the weights that every worker must load.
         options: how the network runs; nothing is left at `auto`.
-        precision_check: what is known of the precision, if there is a check.
         batch_size: images of one forward pass.
         actors: smallest and largest number of actors.
         num_cpus, num_gpus: that each actor takes.
         separate_decode: decode in tasks of their own rather than in the actors.
         resources: what all of them share.
-        forecast: how fast it should be, as job.json has it; None where nothing was measured.
         run_id: tells one run of the command from the next.
     """
 
@@ -55,8 +51,6 @@ class Plan:
     num_gpus: float
     separate_decode: bool
     resources: Resources
-    precision_check: PrecisionCheck | None = None
-    forecast: dict[str, Any] | None = None
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
@@ -71,7 +65,12 @@ class Plan:
     @property
     def origin(self) -> Origin:
         """Return what every row says of its maker."""
-        return Origin(self.model.name, self.model.version, self.weights_sha256)
+        return Origin(
+            self.model.name,
+            self.model.version,
+            self.weights_sha256,
+            self.options.precision,
+        )
 
     @property
     def row_bytes(self) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from jobs.commit.record import check_same_job, keep_precision, read_record
+from jobs.commit.record import check_same_job, read_record
 from jobs.dataset.layout import Layout
 from jobs.errors import FetchError, SpecError
 from jobs.inputs import Source, open_source
@@ -18,7 +18,6 @@ from jobs.listing.stream import limit_rows
 from jobs.storage import Storage, to_uri
 from model_repo.inception_v3 import ModelError, RuntimeOptions, prepare
 from model_repo.inception_v3.options import count_shares
-from model_repo.inception_v3.precision import choose_precision
 
 # So many objects are tried before "may list, may not read" is said of the whole input.
 _TRIED_OBJECTS = 5
@@ -30,8 +29,6 @@ def make_plan(
     spec: JobSpec,
     storage: Storage,
     start_ray: Callable[[], Resources],
-    *,
-    overwrite: bool = False,
 ) -> Plan:
     """Resolve and check everything that a job needs; nothing stays written.
 
@@ -52,13 +49,8 @@ def make_plan(
         storage.write(layout.probe, b"labelmill")
         storage.delete([layout.probe])
     with _as_spec_errors():
-        _, weights = find_model(spec, storage)
-        if spec.precision != "fp32":
-            _ = weights.checks  # damaged ones are said before Ray is started
-    plan = resolve_plan(spec, source, storage, start_ray(), first_rows=first_rows)
-    if not spec.output:
-        return plan
-    return keep_precision(plan, read_record(storage, layout), overwrite=overwrite)
+        find_model(spec, storage)
+    return resolve_plan(spec, source, storage, start_ray(), first_rows=first_rows)
 
 
 def resolve_plan(
@@ -83,10 +75,10 @@ def resolve_plan(
         wanted = RuntimeOptions(
             device="cuda" if num_gpus else "cpu",
             runtime=spec.runtime,
-            precision=spec.precision,
+            precision=spec.precision or "auto",
             outputs=spec.outputs,
         )
-        options, check = choose_precision(wanted, model.spec, weights)
+        options = wanted.resolve(model.precision)
         prepare(model, weights, options)
     largest = count_shares(resources.gpus, num_gpus) if num_gpus else resources.cpus
     # As many from the start as the first page of the listing keeps busy; the pool grows by itself.
@@ -98,14 +90,13 @@ def resolve_plan(
         model=model.spec,
         weights_sha256=weights.sha256,
         options=options,
-        batch_size=spec.fixed_batch_size
+        batch_size=spec.batch_size
         or max(model.spec.max_batch_size, _GPU_BATCH_SIZE if num_gpus else 0),
         actors=actors,
         # More actors than cores share them; with GPUs the cores are for decoding.
         num_cpus=0.0 if num_gpus else min(1.0, resources.cpus / actors[1]),
         num_gpus=num_gpus,
         separate_decode=num_gpus > 0,
-        precision_check=check,
         resources=resources,
     )
 

@@ -1,7 +1,7 @@
 """What a job is asked to do: the options of `labelmill label`, as data."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import (
@@ -11,20 +11,29 @@ from pydantic import (
     NonNegativeFloat,
     PositiveInt,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 
 from jobs.errors import SpecError
-from model_repo.inception_v3.spec import FEATURE_SHAPES
+from model_repo.inception_v3.options import RuntimeName
+from model_repo.inception_v3.spec import FEATURE_SHAPES, Precision
 
 # The options that decide what the rows say. An output continues only under the same ones.
 ROW_OPTIONS = ("input", "image_column", "limit", "top_k", "emit", "max_pixels")
+
+# Of options that once could be `auto`: the command that prints a value for them.
+_MEASURED_BY = {
+    "batch_size": "labelmill plan",
+    "actors": "labelmill plan",
+    "precision": "labelmill models check",
+}
 
 
 class JobSpec(BaseModel):
     """One job as the user asked for it; `None` means that labelmill chooses.
 
-    `auto` means that it measures first. Without an output a job can only be forecast.
+    Without an output a job can only be forecast.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,12 +44,12 @@ class JobSpec(BaseModel):
     model_repository: str | None = None
     weights: str | None = None
     labels: str | None = None
-    runtime: Literal["auto", "torch", "openvino"] = "auto"
-    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    runtime: RuntimeName = "auto"
+    precision: Precision | None = None
     top_k: PositiveInt = 5
     emit: tuple[str, ...] = ("classification",)
     image_column: str | None = None
-    batch_size: PositiveInt | Literal["auto"] | None = None
+    batch_size: PositiveInt | None = None
     num_gpus: NonNegativeFloat | None = None
     actors: str | None = None
     limit: PositiveInt | None = None
@@ -59,26 +68,25 @@ class JobSpec(BaseModel):
                 )
         return tuple(dict.fromkeys(names))
 
+    @field_validator("batch_size", "actors", "precision", mode="before")
+    @classmethod
+    def _refuse_auto(cls, value: Any, info: ValidationInfo) -> Any:
+        if value == "auto":
+            command = _MEASURED_BY[info.field_name or ""]
+            raise ValueError(f"'auto' is gone; leave it out, or take what '{command}' prints")
+        return value
+
     @field_validator("actors", mode="before")
     @classmethod
     def _check_actors(cls, value: Any) -> Any:
-        if value in (None, "auto"):
-            return value
+        if value is None:
+            return None
         smallest, _, largest = str(value).partition(":")
         if not smallest.isdecimal() or not (largest or smallest).isdecimal():
-            raise ValueError(f"{value!r} is not auto, MIN or MIN:MAX")
+            raise ValueError(f"{value!r} is not MIN or MIN:MAX")
         if not 1 <= int(smallest) <= int(largest or smallest):
             raise ValueError(f"{value!r}: MIN must be at least 1 and no more than MAX")
         return str(value)
-
-    @field_validator("batch_size", mode="before")
-    @classmethod
-    def _check_batch_size(cls, value: Any) -> Any:
-        if value in (None, "auto"):
-            return value
-        if not str(value).isdecimal() or int(value) < 1:
-            raise ValueError(f"{value!r} is neither auto nor a number of at least 1")
-        return int(value)
 
     @field_validator("num_gpus")
     @classmethod
@@ -96,19 +104,9 @@ class JobSpec(BaseModel):
         )
 
     @property
-    def fixed_batch_size(self) -> int | None:
-        """Return the batch size, if the user gave one."""
-        return self.batch_size if isinstance(self.batch_size, int) else None
-
-    @property
-    def wants_measuring(self) -> bool:
-        """Whether something is to be chosen by measuring."""
-        return "auto" in (self.batch_size, self.actors)
-
-    @property
     def actor_range(self) -> tuple[int, int] | None:
         """Return the smallest and the largest number of actors, if the user gave them."""
-        if self.actors is None or self.actors == "auto":
+        if self.actors is None:
             return None
         smallest, _, largest = self.actors.partition(":")
         return int(smallest), int(largest or smallest)

@@ -44,7 +44,7 @@ class Forecast:
         return STARTUP_S + self.measured.load_s + objects / self.images_per_s
 
     def to_json(self) -> dict[str, Any]:
-        """Return what job.json says of it."""
+        """Return it as JSON."""
         rounded: dict[str, Any] = _round(asdict(self))
         return rounded
 
@@ -93,7 +93,7 @@ def make_forecast(measured: Measurement, plan: Plan) -> Forecast:
     network = measured.fetch_per_s * max(1.0, cpus / measured.cores)
     of_cores = cpus / costs.cpu_s
     actors = plan.actors[1]
-    if plan.spec.actors == "auto":
+    if plan.spec.actors is None:
         actors = _choose_actors(costs, min(network, of_cores), plan)
     of_actors = actors / costs.actor_s
     writers = actors * costs.in_hand
@@ -120,9 +120,9 @@ def make_forecast(measured: Measurement, plan: Plan) -> Forecast:
 
 
 def choose_batch_size(measured: Measurement, plan: Plan) -> int:
-    """Return the plan's batch size; with `auto` the smallest that is nearly the fastest."""
-    if plan.spec.batch_size != "auto":
-        return plan.batch_size
+    """Return the batch size that was asked for, or the smallest that is nearly the fastest."""
+    if plan.spec.batch_size is not None:
+        return plan.spec.batch_size
     costs = measured.forward_s if plan.num_gpus else measured.forward_cpu_s
     return min(size for size, cost in costs.items() if cost <= min(costs.values()) * BATCH_GAIN)
 

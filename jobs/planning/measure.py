@@ -68,15 +68,6 @@ class Measurement:
     write_s: float
     load_s: float
 
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Measurement":
-        """Undo `asdict` and JSON, whose keys are text."""
-        by_size = {
-            name: {int(size): cost for size, cost in values[name].items()}
-            for name in ("forward_cpu_s", "forward_s")
-        }
-        return cls(**{**values, **by_size})
-
     @property
     def error_share(self) -> float:
         """Return the share of objects that cannot be labelled."""
@@ -212,8 +203,8 @@ def _try_batch_sizes(workers: _Workers, plan: Plan) -> dict[int, Cost]:
 
 
 def _batch_sizes(plan: Plan) -> list[int]:
-    if plan.spec.fixed_batch_size:
-        return [plan.spec.fixed_batch_size]
+    if plan.spec.batch_size:
+        return [plan.spec.batch_size]
     largest = plan.batch_size  # the model's, or what a GPU needs
     return sorted({1, *(size for size in (8, 16, 32, 64, 128, 256) if size < largest), largest})
 

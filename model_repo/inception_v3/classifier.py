@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 from model_repo.inception_v3.errors import InputError
 from model_repo.inception_v3.options import Runtime, RuntimeOptions
-from model_repo.inception_v3.precision import choose_precision
 from model_repo.inception_v3.repository.config import Model
 from model_repo.inception_v3.repository.weights import Weights
 from model_repo.inception_v3.spec import FEATURE_SHAPES, ModelSpec
@@ -54,9 +53,9 @@ class Classifier:
 
         Raises:
             WeightsError: the weights do not fit.
-            ModelError: the precision is not to be had on this machine.
+            ModelError: the device does not have the runtime or the precision.
         """
-        options, _ = choose_precision(options or RuntimeOptions(), model.spec, weights)
+        options = (options or RuntimeOptions()).resolve(model.precision)
         run = _build_runtime(model.spec, weights, options)
         return cls(model.spec, weights.sha256, options, run)
 
@@ -103,6 +102,15 @@ def prepare(model: Model, weights: Weights, options: RuntimeOptions) -> None:
         from model_repo.inception_v3.runtimes.checkpoint import load_state_dict  # noqa: PLC0415
 
         load_state_dict(weights, model.spec)
+
+
+def is_native(options: RuntimeOptions) -> bool:
+    """Say whether this machine computes in the precision of resolved options, not around it."""
+    if options.device == "cuda" or options.precision == "fp32":
+        return True
+    from model_repo.inception_v3.runtimes.openvino_runtime import computes_bf16  # noqa: PLC0415
+
+    return computes_bf16()
 
 
 def device_name(options: RuntimeOptions) -> str:

@@ -12,11 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from model_repo.inception_v3.errors import ModelError
-from model_repo.inception_v3.spec import OUTPUT_NAMES
+from model_repo.inception_v3.spec import OUTPUT_NAMES, Precision
 
 Device = Literal["auto", "cpu", "cuda"]
 RuntimeName = Literal["auto", "torch", "openvino"]
-Precision = Literal["auto", "fp32", "fp16", "bf16"]
 Runtime = Callable[[npt.NDArray[np.uint8]], dict[str, npt.NDArray[np.float32]]]
 
 
@@ -27,15 +26,14 @@ class RuntimeOptions:
     Attributes:
         device: `auto` is cuda where there is such a device, unless openvino is asked for.
         runtime: `auto` is torch on cuda, openvino on cpu.
-        precision: `auto` is fp16 on cuda, fp32 on cpu; checks can change that, see
-            `precision.choose_precision`.
+        precision: `auto` is what the model's config says, or else fp16 on cuda and fp32 on cpu.
         outputs: wanted beside the logits: `embedding` or layers of `FEATURE_SHAPES`.
         threads: CPU threads of one forward pass.
     """
 
     device: Device = "auto"
     runtime: RuntimeName = "auto"
-    precision: Precision = "auto"
+    precision: Precision | Literal["auto"] = "auto"
     outputs: tuple[str, ...] = ()
     threads: int = 1
 
@@ -49,19 +47,23 @@ class RuntimeOptions:
         """Return what a runtime returns: the logits, then `outputs`, each once."""
         return tuple(dict.fromkeys(("logits", *self.outputs)))
 
-    def resolve(self) -> "RuntimeOptions":
-        """Replace each `auto` by what it is without checks; only `device` depends on the machine.
+    def resolve(self, configured: Precision | None = None) -> "RuntimeOptions":
+        """Replace each `auto`; only `device` depends on the machine.
+
+        Args:
+            configured: the precision that the model's config.pbtxt names, if it names one.
 
         Raises:
             ModelError: the runtime or the precision does not go with the device.
         """
-        device, runtime, precision = self.device, self.runtime, self.precision
+        device, runtime = self.device, self.runtime
         if device == "auto":
             device = "cuda" if runtime != "openvino" and _has_cuda() else "cpu"
         if runtime == "auto":
             runtime = "torch" if device == "cuda" else "openvino"
+        precision = self.precision
         if precision == "auto":
-            precision = "fp16" if device == "cuda" else "fp32"
+            precision = configured or ("fp16" if device == "cuda" else "fp32")
         if runtime == "openvino" and device == "cuda":
             raise ModelError("the openvino runtime runs on CPUs; use the torch runtime on GPUs")
         if precision == "fp16" and device == "cpu":

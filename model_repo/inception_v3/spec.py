@@ -2,6 +2,10 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+Precision = Literal["fp32", "fp16", "bf16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

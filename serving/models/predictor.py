@@ -15,7 +15,6 @@ import numpy.typing as npt
 from ray import serve
 
 from model_repo.inception_v3 import Classifier, DecodeError
-from model_repo.inception_v3.options import Precision
 from model_repo.inception_v3.preprocess import Preprocessed, preprocess, warm_up
 from serving.config import UserConfig
 from serving.models.batching import Gate, Pace
@@ -99,7 +98,7 @@ class Predictor:
         self._enqueue: Any = self._build_queue()
 
     @property
-    def precision(self) -> Precision:
+    def precision(self) -> str:
         """Return what the network runs in."""
         return self._classifier.options.precision
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from model_repo.inception_v3 import Classifier, Model, ModelError, RuntimeOptions, Weights
-from model_repo.inception_v3.options import Precision
-from model_repo.inception_v3.precision import choose_precision, is_native
+from model_repo.inception_v3.classifier import is_native
 from model_repo.inception_v3.repository.config import parse_config
 from model_repo.inception_v3.repository.locate import find_model
 from serving.config import ServingConfig, UserConfig
@@ -24,7 +23,7 @@ from serving.telemetry.statistics import Statistics
 logger = logging.getLogger("ray.serve")
 
 # `serving.replicas.coordinator.Ledger.agree`, which is in another process.
-Agree = Callable[[str, int, Precision], Awaitable[Precision]]
+Agree = Callable[[str, int, str], Awaitable[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +162,16 @@ class Models:
         model, weights, options = await asyncio.to_thread(self._find, reference)
         agreed = await agree(reference, revision, options.precision)
         return await asyncio.to_thread(
-            self._build, reference, model, weights, replace(options, precision=agreed)
+            self._build,
+            reference,
+            model,
+            weights,
+            replace(options, precision=agreed),  # type: ignore[arg-type]
         )
 
     def _find(self, reference: str) -> tuple[Model, Weights, RuntimeOptions]:
         model, weights = find_model(self._config.source(reference), S3Store())
-        options, _ = choose_precision(self._options, model.spec, weights)
-        return model, weights, options
+        return model, weights, self._options.resolve(model.precision)
 
     def _build(
         self, reference: str, model: Model, weights: Weights, options: RuntimeOptions

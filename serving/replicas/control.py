@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from model_repo.inception_v3.options import Precision
 from model_repo.inception_v3.repository.locate import list_repository
 from serving.errors import (
     BadRequestError,
@@ -62,11 +61,11 @@ class Control:
         self._applying = asyncio.create_task(models.apply(wanted, self._agree))
         return False
 
-    async def _agree(self, reference: str, revision: int, precision: Precision) -> Precision:
+    async def _agree(self, reference: str, revision: int, precision: str) -> str:
         """Ask the ledger for the precision that all replicas take, until there is one."""
         while True:
             try:
-                agreed: Precision = await self._ask("agree", reference, revision, precision)
+                agreed: str = await self._ask("agree", reference, revision, precision)
             except UnavailableError:
                 await asyncio.sleep(_POLL_S)
             else:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from model_repo.inception_v3.options import Precision
 from serving.telemetry.statistics import Totals, add_totals
 
 SYNC_PERIOD_S = 0.5
@@ -30,7 +29,7 @@ class Loaded:
 
     revision: int
     error: str | None = None
-    precision: Precision | None = None
+    precision: str | None = None
 
 
 LOADING = Loaded(-1)  # for the first time
@@ -52,7 +51,7 @@ class Ledger:
         self._revision = 0
         self._replicas: dict[str, _Replica] = {}
         self._counted: dict[str, Totals] = {}
-        self._agreed: dict[str, tuple[int, Precision]] = {}  # reference → since which revision
+        self._agreed: dict[str, tuple[int, str]] = {}  # reference → since which revision
 
     def sync(self, replica_id: str, counted: Totals, loaded: dict[str, Loaded]) -> dict[str, int]:
         """Take what a replica has counted since it began; return what is wanted."""
@@ -71,7 +70,7 @@ class Ledger:
             del self._replicas[key]
         return self._wanted
 
-    def agree(self, reference: str, revision: int, precision: Precision) -> Precision:
+    def agree(self, reference: str, revision: int, precision: str) -> str:
         """Return what all replicas run a revision in: what the first of them has chosen.
 
         By the time that another comes, `auto` may be something else.

@@ -75,10 +75,9 @@ def plan_job() -> Callable[..., Plan]:
     """Make a plan as the command does, for a machine of two cores."""
 
     def plan(input_: object, output: object, **options: Any) -> Plan:
-        overwrite = options.pop("overwrite", False)
         values = {"weights": "untrained", **options, "input": str(input_), "output": str(output)}
         resources = Resources(cpus=2, gpus=0)
-        return make_plan(load_job_spec(values), Storage(), lambda: resources, overwrite=overwrite)
+        return make_plan(load_job_spec(values), Storage(), lambda: resources)
 
     return plan
 

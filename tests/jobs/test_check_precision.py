@@ -3,7 +3,7 @@
 import json
 import shutil
 import sys
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,28 +11,45 @@ import pytest
 from safetensors.torch import save_file
 
 from jobs.__main__ import main
-from jobs.check_precision import keep_check
+from jobs.check_precision import Checked
 from jobs.errors import SpecError
-from jobs.job.model import find_model
 from jobs.job.resolve import check_output
-from jobs.job.spec import load_job_spec
 from jobs.storage import Storage
 from jobs.verify import verify
 from model_repo.inception_v3 import Classifier, RuntimeOptions, load_model, preprocess
-from model_repo.inception_v3.checks import format_checks
 from model_repo.inception_v3.repository.config import BUILTIN_REPOSITORY
 from model_repo.inception_v3.repository.weights import Weights
 from model_repo.inception_v3.runtimes.checkpoint import load_state_dict
-from tests.support.checked import made_check
+from tests.jobs.conftest import read_rows
 from tests.support.images import encode, photo
 
 SIDE = 107
 UNTRAINED = Weights(None, "untrained:0")
-CHECKS = "model.safetensors.precision.json"
+CHECKED = Checked(
+    precision="bf16",
+    runtime="openvino",
+    device="cpu",
+    hardware="a CPU",
+    model="lamp:2",
+    weights_sha256="abc",
+    images=1000,
+    skipped=2,
+    top1_kept=0.998,
+    top5_overlap=0.99,
+    largest_change=0.02,
+    cpu_ms=50.0,
+    fp32_cpu_ms=100.0,
+    images_per_s=40.0,
+    fp32_images_per_s=20.0,
+)
 
 bf16 = pytest.mark.skipif(
     "avx512_bf16" not in Path("/proc/cpuinfo").read_text(), reason="this CPU computes no bf16"
 )
+
+
+def _parameter(precision: str) -> str:
+    return f'parameters {{ key: "precision" value {{ string_value: "{precision}" }} }}'
 
 
 def picture(seed: int) -> bytes:
@@ -80,13 +97,6 @@ def _clear_head(model, state):
     return {"fc.weight": weight, "fc.bias": -weight @ weight.new_tensor((bright + dim) / 2)}
 
 
-@pytest.fixture(autouse=True)
-def _forget(repository):
-    yield
-    for path in repository.rglob(CHECKS):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
 @pytest.fixture
 def run(monkeypatch, capsys, repository):
     def run(*arguments: object) -> tuple[int, str, str]:
@@ -112,25 +122,8 @@ def plan(plan_job, repository, pictures, tmp_path):
     return plan
 
 
-@pytest.fixture
-def note(repository):
-    """Write a check that was passed, or not, beside the weights of the clear model."""
-
-    def note(**changes):
-        spec = load_job_spec(
-            {"input": "a", "output": "b", "model": "lamp", "model_repository": str(repository)}
-        )
-        model, weights = find_model(spec, Storage())
-        check = made_check(model.spec, weights.sha256, **changes)
-        return keep_check(check, weights, Storage())
-
-    return note
-
-
 @bf16
-def test_a_network_that_keeps_its_labels_runs_in_bf16_from_then_on(
-    run, pictures, repository, plan, tmp_path, run_job_here
-):
+def test_a_network_that_keeps_its_labels_is_told_to_run_in_bf16(run, pictures, plan, run_job_here):
     code, out, err = run("lamp", "--precision", "bf16", "--images", pictures)
 
     assert code == 0
@@ -138,56 +131,53 @@ def test_a_network_that_keeps_its_labels_runs_in_bf16_from_then_on(
     assert "images                200, 1 skipped" in out
     assert "skipped file://" in err
     assert "broken.png" in err
-    path = repository / "lamp" / "2" / CHECKS
-    assert out.splitlines()[-1].split() == ["written", str(path)]
-    (written,) = json.loads(path.read_text())
-    assert (written["images"], written["skipped"], written["top1_kept"]) == (200, 1, 1.0)
-    assert 0 < written["largest_change"] < 0.1
-    assert min(written["cpu_ms"], written["fp32_images_per_s"]) > 0
+    *_, option, parameter = out.splitlines()
+    assert option.split() == ["option", "--precision", "bf16"]
+    assert parameter.split(None, 1)[1] == _parameter("bf16")
 
-    job = run_job_here(plan())
+    job = run_job_here(plan(precision="bf16"))
 
     assert job["rows"]["precision"] == "bf16"
-    assert job["precision_check"] == written
     assert set(job["counts"]["errors"]) <= {"unreadable"}
 
 
 @bf16
-def test_a_network_that_loses_labels_stays_in_fp32(run, pictures, repository, plan):
+def test_a_network_that_loses_labels_is_told_to_stay_in_fp32(run, pictures):
     code, out, _ = run("lamp:1", "--images", f"{pictures}/*.png", "--json")
 
     found = json.loads(out)
     assert (code, found["passed"], found["precision"], found["images"]) == (3, False, "bf16", 200)
     assert found["top1_kept"] < found["threshold"] == 0.995
-    assert found["written"] == str(repository / "lamp" / "1" / CHECKS)
-    assert plan(model="lamp:1").options.precision == "fp32"
-    assert plan(model="lamp:2").precision_check is None
+    assert found["recommended"] == "fp32"
+    assert 0 < found["largest_change"] < 1
+    assert min(found["cpu_ms"], found["fp32_images_per_s"]) > 0
 
 
 @bf16
-def test_untrained_weights_are_compared_and_nothing_is_written(run, pictures, repository):
+def test_too_few_images_pass_no_check(run, pictures, repository):
+    before = sorted(repository.rglob("*"))
     options = ("--precision", "bf16", "--images", pictures, "--limit", 3)
     code, out, _ = run("lamp", *options, "--weights", "untrained")
 
     assert code == 3
     assert "not passed: fewer than 200 images" in out
-    assert "no: untrained weights are for trials" in out
-    assert not list(repository.rglob(CHECKS))
+    assert "--precision fp32" in out
+    assert sorted(repository.rglob("*")) == before
 
 
-@bf16
-def test_a_check_that_cannot_be_written_is_shown_and_fails(run, pictures, repository):
-    path = repository / "lamp" / "2" / CHECKS
-    path.mkdir()
+@pytest.mark.parametrize(
+    ("images", "top1_kept", "shortfall"),
+    [
+        (200, 199 / 200, None),
+        (1000, 994 / 1000, "less than 99.5% of labels kept"),
+        (199, 1.0, "fewer than 200 images"),
+    ],
+)
+def test_a_check_passes_where_enough_of_enough_images_is_kept(images, top1_kept, shortfall):
+    check = replace(CHECKED, images=images, top1_kept=top1_kept)
 
-    options = ("--precision", "bf16", "--images", pictures, "--limit", 3, "--json")
-    code, out, _ = run("lamp", *options)
-
-    assert code == 1
-    found = json.loads(out)
-    assert (found["images"], found["written"]) == (3, None)
-    assert f"cannot write '{path}'" in found["not_written"]
-    assert "'--precision auto' does not know of this check" in found["not_written"]
+    assert (check.shortfall, check.passed) == (shortfall, shortfall is None)
+    assert check.recommended == ("fp32" if shortfall else "bf16")
 
 
 @pytest.mark.parametrize(
@@ -226,51 +216,22 @@ def test_a_machine_without_bf16_checks_nothing(run, pictures, monkeypatch):
     assert "this machine's CPU does not compute in bf16" in err
 
 
-# --- Jobs and checks that come and go -------------------------------------------------------------
+# --- Jobs ---------------------------------------------------------------------------------------
 
 
 @bf16
-def test_a_job_goes_on_as_it_was_begun_though_a_check_has_come(plan, note, run_job_here):
-    begun = run_job_here(plan())
-    note()
+def test_the_precision_of_the_models_config_is_the_jobs_unless_an_option_says_otherwise(
+    plan, repository, tmp_path, run_job_here
+):
+    shutil.copytree(repository, tmp_path / "models")
+    with (tmp_path / "models" / "lamp" / "config.pbtxt").open("a") as config:
+        config.write(_parameter("bf16"))
+    models = {"model_repository": str(tmp_path / "models")}
 
-    again = plan()
-
-    assert (again.options.precision, again.precision_check) == ("fp32", None)
-    assert run_job_here(again)["rows"] == begun["rows"]
-    assert plan(limit=7).options.precision == "bf16"  # another job, and refused as such
-
-
-@bf16
-def test_a_job_goes_on_as_it_was_begun_though_its_check_is_gone(plan, note, run_job_here, tmp_path):
-    written = note().written
-    begun = run_job_here(plan())
-    Path(written).unlink()
-
-    assert begun["rows"]["precision"] == "bf16"
-    again = plan()
-    assert run_job_here(again)["rows"] == begun["rows"]
-    assert asdict(again.precision_check) == begun["precision_check"]  # and it says so
+    assert run_job_here(plan(**models))["rows"]["precision"] == "bf16"
+    assert {row["precision"] for row in read_rows(tmp_path / "out")} == {"bf16"}
+    assert plan(**models, precision="fp32").options.precision == "fp32"
     assert verify(str(tmp_path / "out"), sample=4).same == 4
-
-
-@bf16
-def test_starting_over_goes_by_the_checks_that_there_are(plan, note, run_job_here, tmp_path):
-    run_job_here(plan())
-    note()
-    record = tmp_path / "out" / "_labelmill" / "job.json"
-
-    def planned():
-        return plan(overwrite=True).options.precision
-
-    assert planned() == "bf16"
-    # ... but one that was interrupted while it started over goes on in what it had chosen.
-    written = json.loads(record.read_text())
-    for state in ({"state": "deleting"}, {"state": "running", "overwrites": True}):
-        record.write_text(json.dumps(written | state))
-        assert planned() == "fp32"
-    record.write_text(json.dumps(written | {"state": "running"}))
-    assert planned() == "bf16"
 
 
 def test_another_precision_that_is_asked_for_is_another_job(plan, run_job_here):
@@ -278,23 +239,3 @@ def test_another_precision_that_is_asked_for_is_another_job(plan, run_job_here):
 
     with pytest.raises(SpecError, match="precision was 'fp32' and is now 'bf16'"):
         check_output(plan(precision="bf16"), Storage())
-
-
-# --- Parts ----------------------------------------------------------------------------------------
-
-
-def test_a_check_of_weights_on_s3_is_written_beside_them(s3_bucket, s3_client):
-    s3_client.put_object(Bucket=s3_bucket, Key="w/net.pt", Body=b"weights")
-    options = {"input": "a", "output": "b", "weights": f"s3://{s3_bucket}/w/net.pt"}
-
-    def find():
-        return find_model(load_job_spec(options), Storage())
-
-    model, weights = find()
-    check = made_check(model.spec, weights.sha256)
-    kept = keep_check(check, weights, Storage())
-
-    assert kept.written == f"s3://{s3_bucket}/w/net.pt.precision.json"
-    body = s3_client.get_object(Bucket=s3_bucket, Key="w/net.pt.precision.json")["Body"].read()
-    assert body == format_checks((), check)
-    assert find()[1].checks == (check,)

@@ -53,7 +53,7 @@ def on_s3(seaweedfs, unreliable_s3, zoo, tmp_path_factory):
         client.put_object(Bucket="zoo", Key=f"photos/{name}", Body=body)
     done = labelmill(
         *("label", "s3://zoo/photos/", "s3://zoo/out", "--weights", "untrained", "--json"),
-        *("--batch-size", "8", "--actors", "auto"),
+        *("--batch-size", "8", "--actors", "1:2"),
         **unreliable_s3,
     )
     folder = tmp_path_factory.mktemp("zoo") / "out"

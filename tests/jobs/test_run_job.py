@@ -48,6 +48,13 @@ def without_scores(rows):
     return {uri: (row["outcome"], row["etag"], row["label"]) for uri, row in rows.items()}
 
 
+def test_a_job_that_is_done_says_how_fast_it_was(job, run_job_here):
+    actual = run_job_here(job())["actual"]
+
+    assert actual["images_per_s"] > 0
+    assert sum(actual["shares"].values()) == pytest.approx(1, abs=0.01)
+
+
 def test_a_job_that_is_done_has_nothing_left_to_do(job, tmp_path, run_job_here, capsys):
     first = run_job_here(job)
     rows = read_rows(tmp_path / "out")

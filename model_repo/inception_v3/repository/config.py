@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from model_repo.inception_v3.errors import RepositoryError
-from model_repo.inception_v3.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
+from model_repo.inception_v3.spec import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    PRECISIONS,
+    ModelSpec,
+    Precision,
+)
 
 if TYPE_CHECKING:
     from tritonclient.grpc import model_config_pb2
@@ -25,10 +31,16 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One version of one model, as its files describe it; `folder` is the version's own."""
+    """One version of one model, as its files describe it.
+
+    Attributes:
+        folder: the version's own.
+        precision: to compute in unless an option says otherwise; None leaves it to the device.
+    """
 
     spec: ModelSpec
     folder: Path
+    precision: Precision | None = None
 
 
 def load_model(
@@ -64,7 +76,8 @@ def load_model(
     labels = read_labels(labels_path or folder / _label_filename(config))
     if labels_path is None:
         _check_class_count(config, folder, len(labels))
-    return Model(_to_spec(config, name, version, labels), folder / version)
+    spec, precision = _read_parameters(config, name, version, labels)
+    return Model(spec, folder / version, precision)
 
 
 def list_models(repository: Path) -> list[str]:
@@ -105,9 +118,9 @@ def read_labels(path: Path) -> tuple[str, ...]:
     return labels
 
 
-def _to_spec(
+def _read_parameters(
     config: "model_config_pb2.ModelConfig", name: str, version: str, labels: tuple[str, ...]
-) -> ModelSpec:
+) -> tuple[ModelSpec, Precision | None]:
     def read(key: str, default: _Value, parse: Callable[[str], _Value]) -> _Value:
         if key not in config.parameters:
             return default
@@ -129,13 +142,21 @@ def _to_spec(
             labels=labels,
             max_batch_size=config.max_batch_size or 1,
         )
+        precision = read("precision", None, _precision)
     except ValueError as exc:
         raise RepositoryError(f"parameters of model {name!r} in config.pbtxt: {exc}") from exc
     if spec.architecture != "inception_v3":
         raise RepositoryError(
             f"model {name!r} has architecture {spec.architecture!r}; only 'inception_v3' is known"
         )
-    return spec
+    return spec, precision
+
+
+def _precision(text: str) -> Precision | None:
+    for precision in PRECISIONS:
+        if text.lower() == precision:
+            return precision
+    raise ValueError(f"{text!r} is not one of {', '.join(PRECISIONS)}")
 
 
 def _triple(text: str) -> tuple[float, float, float]:

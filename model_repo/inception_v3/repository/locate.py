@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from model_repo.inception_v3.cache import cache_folder
-from model_repo.inception_v3.checks import CHECKS_SUFFIX
 from model_repo.inception_v3.errors import RepositoryError
 from model_repo.inception_v3.repository.config import (
     BUILTIN_REPOSITORY,
@@ -104,21 +103,16 @@ def find_model(source: ModelSource, store: ObjectStore) -> tuple[Model, Weights]
         Exception: what `store` raises, where it cannot list or read.
     """
     repository = BUILTIN_REPOSITORY
-    copies: dict[Path, str] = {}
     if source.model_repository is not None:
         name = source.reference.partition(":")[0]
-        uri = f"{source.model_repository.rstrip('/')}/{name}"
-        folder = _bring(uri, store)
-        repository, copies[folder] = folder.parent, uri
+        repository = _bring(f"{source.model_repository.rstrip('/')}/{name}", store).parent
     weights, labels = source.weights, source.labels
     if weights is not None and not is_untrained(weights):
-        uri = weights.rstrip("/")
-        labels = labels or _labels_beside(uri, store)
-        path = _bring(uri, store)
-        weights, copies[path] = str(path), uri
+        labels = labels or _labels_beside(weights.rstrip("/"), store)
+        weights = str(_bring(weights.rstrip("/"), store))
     labels_path = _bring(labels, store) if labels else None
     model = load_model(repository, source.reference, labels_path=labels_path)
-    return model, _with_checks(find_weights(model, weights), copies, store)
+    return model, find_weights(model, weights)
 
 
 def list_repository(repository: str | None, store: ObjectStore) -> list[str]:
@@ -132,20 +126,6 @@ def list_repository(repository: str | None, store: ObjectStore) -> list[str]:
     folder = f"{repository.rstrip('/')}/"
     paths = (item.uri.removeprefix(folder).split("/") for item in store.list(folder))
     return sorted(path[0] for path in paths if path[1:] == ["config.pbtxt"])
-
-
-def _with_checks(weights: Weights, copies: dict[Path, str], store: ObjectStore) -> Weights:
-    """Add the precision checks of weights that are copied from S3; a copy has none beside it."""
-    for copy, uri in copies.items():
-        if is_s3(uri) and weights.path is not None and weights.path.is_relative_to(copy):
-            origin = "/".join([uri, *weights.path.relative_to(copy).parts])
-            name = f"{origin}{CHECKS_SUFFIX}"
-            checks = weights.checks_file
-            if store.head(name) is not None:
-                with store.open(name) as file:
-                    checks = file.read()
-            return replace(weights, checks_file=checks, copied_from=origin)
-    return weights
 
 
 def _to_absolute(value: str | None) -> str | None:
@@ -178,8 +158,7 @@ def _bring(uri: str, store: ObjectStore) -> Path:
     """
     if not is_s3(uri):
         return Path(uri)
-    # Checks come later than the weights, and are read where they lie.
-    objects = [item for item in store.list(uri) if not item.uri.endswith(CHECKS_SUFFIX)]
+    objects = list(store.list(uri))
     if not objects:
         raise RepositoryError(f"{uri} does not exist")
     above, _, name = uri.rpartition("/")

@@ -9,13 +9,6 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
-from model_repo.inception_v3.checks import (
-    CHECKS_SUFFIX,
-    NO_CHECKS,
-    PrecisionCheck,
-    parse_checks,
-    read_checks,
-)
 from model_repo.inception_v3.errors import WeightsError
 from model_repo.inception_v3.repository.config import BUILTIN_REPOSITORY, Model, read_labels
 
@@ -30,29 +23,10 @@ class Weights:
     Attributes:
         path: the checkpoint file, or None for seeded ones.
         sha256: of the file, or `untrained:<seed>`.
-        checks_file: precision checks that lie beside the file, as they are stored.
-        copied_from: the `s3://` uri that `path` is a copy of, if it is one.
     """
 
     path: Path | None
     sha256: str
-    checks_file: bytes = NO_CHECKS
-    copied_from: str | None = None
-
-    @property
-    def checks_uri(self) -> str | None:
-        """Return where their precision checks are kept, path or `s3://`; seeded ones have none."""
-        origin = self.copied_from or self.path
-        return f"{origin}{CHECKS_SUFFIX}" if origin else None
-
-    @property
-    def checks(self) -> tuple[PrecisionCheck, ...]:
-        """Return their precision checks; some may be of what the checkpoint was before.
-
-        Raises:
-            RepositoryError: they are damaged.
-        """
-        return parse_checks(self.checks_file, self.checks_uri or "")
 
     @property
     def seed(self) -> int:
@@ -85,7 +59,7 @@ def find_weights(model: Model, source: str | None = None) -> Weights:
     path = _find_checkpoint(Path(source)) if source else _find_own(model)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Weights(path, digest, read_checks(path))
+    return Weights(path, digest)
 
 
 def _find_checkpoint(path: Path) -> Path:

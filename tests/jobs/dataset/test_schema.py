@@ -7,7 +7,7 @@ from jobs.dataset.schema import Origin, Predicted, Row, build_rows, output_schem
 from jobs.inputs.rows import objects_table
 from model_repo.inception_v3 import Label, Prediction
 
-ORIGIN = Origin("inception_v3", "1", "abc")
+ORIGIN = Origin("inception_v3", "1", "abc", "fp32")
 CARRIED = pa.schema([("shop", pa.string())])
 
 
@@ -33,7 +33,7 @@ def table() -> pa.Table:
 
 def test_columns_are_those_of_the_contract():
     names = ["uri", "etag", "width", "height", "flags", "label", "score", "labels"]
-    names += ["error_kind", "error", "model", "model_version", "weights_sha256"]
+    names += ["error_kind", "error", "model", "model_version", "weights_sha256", "precision"]
 
     assert output_schema((), pa.schema([])).names == names
 

@@ -34,12 +34,15 @@ def test_actors_are_a_number_or_a_range(text, expected):
     assert load_job_spec({**PLACES, "actors": text}).actor_range == expected
 
 
-def test_what_is_auto_is_measured():
-    assert not load_job_spec({**PLACES, "batch_size": "8", "actors": "2"}).wants_measuring
-    spec = load_job_spec({**PLACES, "batch_size": "auto", "actors": "auto"})
+@pytest.mark.parametrize(
+    ("option", "command"),
+    [("batch_size", "plan"), ("actors", "plan"), ("precision", "models check")],
+)
+def test_what_used_to_be_auto_says_what_to_write_instead(option, command):
+    name = option.replace("_", "-")
 
-    assert spec.wants_measuring
-    assert (spec.fixed_batch_size, spec.actor_range) == (None, None)
+    with pytest.raises(SpecError, match=f"^--{name}: 'auto' is gone; .* 'labelmill {command}' pr"):
+        load_job_spec({**PLACES, option: "auto"})
 
 
 def test_only_a_forecast_needs_no_output():
@@ -53,10 +56,10 @@ def test_only_a_forecast_needs_no_output():
         ({**PLACES, "emit": "logit"}, "--emit: cannot emit 'logit'; there are classification"),
         ({**PLACES, "actors": "0"}, "--actors: '0': MIN must be at least 1"),
         ({**PLACES, "actors": "5:2"}, "--actors: '5:2': MIN must be at least 1 and no more"),
-        ({**PLACES, "actors": "many"}, "--actors: 'many' is not auto, MIN or MIN:MAX"),
+        ({**PLACES, "actors": "many"}, "--actors: 'many' is not MIN or MIN:MAX"),
         ({**PLACES, "num_gpus": 2}, "--num-gpus: 2 is more than 1; an actor uses one GPU"),
-        ({**PLACES, "batch_size": "0"}, "--batch-size: '0' is neither auto nor a number of"),
-        ({**PLACES, "batch_size": "8.5"}, "--batch-size: '8.5' is neither auto nor a number"),
+        ({**PLACES, "batch_size": "0"}, "--batch-size: input should be greater than 0"),
+        ({**PLACES, "batch_size": "8.5"}, "--batch-size: input should be a valid integer"),
         ({**PLACES, "runtime": "tensorrt"}, "--runtime: input should be 'auto', 'torch'"),
         ({**PLACES, "top_k": 0}, "--top-k: input should be greater than 0"),
         ({**PLACES, "max_error_rate": 2}, "--max-error-rate: input should be less than"),

@@ -13,7 +13,6 @@ from jobs.planning.measure import Measurement
 from jobs.storage import Storage
 from tests.support.images import encode, photo
 
-AUTO = {"batch_size": "auto", "actors": "auto"}
 CPU = Measurement(
     at="2026-11-22T10:00:00+00:00",
     took_s=12.0,
@@ -48,7 +47,7 @@ def plan_for(tmp_path):
     (tmp_path / "photos" / "a.jpg").write_bytes(encode(photo(100, 100), "JPEG"))
 
     def plan(cpus: int, gpus: int = 0, **options: object):
-        values = {"input": str(tmp_path / "photos"), "weights": "untrained", **AUTO, **options}
+        values = {"input": str(tmp_path / "photos"), "weights": "untrained", **options}
         spec = load_job_spec(values, usage="plan INPUT [OUTPUT]")
         made = make_plan(spec, Storage(), lambda: Resources(cpus, 0))
         if not gpus:

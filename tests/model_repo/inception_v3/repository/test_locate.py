@@ -8,12 +8,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from model_repo.inception_v3 import INCEPTION_V3, RepositoryError, WeightsError
+from model_repo.inception_v3 import RepositoryError, WeightsError
 from model_repo.inception_v3.cache import cache_folder
-from model_repo.inception_v3.checks import format_checks
 from model_repo.inception_v3.repository.config import BUILTIN_REPOSITORY
 from model_repo.inception_v3.repository.locate import ModelSource, find_model, list_repository
-from tests.support.checked import made_check
 
 CONFIG = (BUILTIN_REPOSITORY / "inception_v3" / "config.pbtxt").read_text()
 FLOWERS = CONFIG.replace('"inception_v3"\nbackend', '"flowers"\nbackend').replace(
@@ -220,37 +218,3 @@ def test_models_of_a_repository_on_s3_are_listed(shelf, flowers):
     assert list_repository(flowers, shelf) == list_repository(f"{flowers}/", shelf)
     assert list_repository(flowers, shelf) == ["ants", "flowers"]
     assert list_repository("s3://b/nothing", shelf) == []
-
-
-@pytest.mark.parametrize(
-    ("parts", "checkpoint"),
-    [
-        ({"model_repository": "s3://b/models", "reference": "flowers:1"}, "models/flowers/1"),
-        ({"weights": "s3://b/w/model.pt"}, "w"),
-        ({"weights": "s3://b/w/"}, "w"),
-    ],
-)
-def test_checks_on_s3_are_read_where_they_lie(shelf, flowers, parts, checkpoint):
-    shelf.put("s3://b/w/model.pt", "x")
-    _, weights = find(shelf, **parts)
-    assert weights.checks == ()
-    assert weights.checks_uri == f"s3://b/{checkpoint}/model.pt.precision.json"
-
-    check = made_check(INCEPTION_V3, weights.sha256)
-    shelf.put(weights.checks_uri, format_checks((), check).decode())
-    shelf.opened.clear()
-
-    assert find(shelf, **parts)[1].checks == (check,)
-    assert shelf.opened == [weights.checks_uri]  # the weights are not brought anew
-
-
-def test_checks_on_this_machine_lie_beside_the_checkpoint(shelf, tmp_path):
-    path = tmp_path / "w.pt"
-    path.write_text("x")
-    _, weights = find(shelf, weights=str(path))
-    check = made_check(INCEPTION_V3, weights.sha256)
-    (tmp_path / "w.pt.precision.json").write_bytes(format_checks((), check))
-
-    assert weights.checks_uri == f"{path}.precision.json"
-    assert find(shelf, weights=str(path))[1].checks == (check,)
-    assert find(shelf, weights="untrained")[1].checks_uri is None
