@@ -6,14 +6,6 @@ import pytest
 from tests.support.cluster import Cluster, run_cluster
 from tests.support.service import FAULTS, RunningService, run_service
 
-
-@pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service with one replica of untrained weights, for all who do it no harm."""
-    with run_service(tmp_path_factory.mktemp("service"), "max_replicas=1") as running:
-        yield running
-
-
 TOKENS = ("first-token", "second-token", "token-of-the-environment")
 
 
