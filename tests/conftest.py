@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -10,9 +11,10 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from jobs.demo.seaweedfs import S3Server, run_seaweedfs
-from tests.support.service import ray_folder
+from tests.support.service import RunningService, ray_folder, run_service
 
 S3_FIXTURES = {"seaweedfs", "s3_environment", "s3_bucket", "s3_client"}
 
@@ -32,16 +34,25 @@ SHARED_FIXTURES = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slowest-files", type=int, help="name so many files that took longest")
+    parser.addoption("--long", action="store_true", help="more rounds, more made-up requests")
+    parser.addoption("--minutes", type=float, help="begin no test later than that; skip the rest")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    long = config.getoption("--long")
+    settings.register_profile("labelmill", max_examples=10_000 if long else 300, deadline=None)
+    settings.load_profile("labelmill")
     # A shell without job control starts what it puts into the background with Ctrl-C ignored, and
     # children inherit that; some tests interrupt theirs.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    # Drawn here, so that all processes of pytest-xdist draw the same rounds from it.
-    if not os.environ.get("CHAOS_SEED"):
-        os.environ["CHAOS_SEED"] = str(random.SystemRandom().randrange(10_000))
+    # Chosen here once: the processes of pytest-xdist inherit it, and collect the same rounds.
+    for name, value in (
+        ("CHAOS_ROUNDS", 20 if long else 2),
+        ("CHAOS_SEED", random.SystemRandom().randrange(10_000)),
+        ("TESTS_BEGAN_AT", time.time()),
+    ):
+        os.environ[name] = os.environ.get(name) or str(value)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -62,6 +73,12 @@ def _place(item: pytest.Item) -> int:
     if group in SHARED_FIXTURES:
         return SHARED_FIXTURES.index(group)
     return len(SHARED_FIXTURES) + (item.get_closest_marker("ray") is None)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    minutes = item.config.getoption("--minutes")
+    if minutes is not None and time.time() > float(os.environ["TESTS_BEGAN_AT"]) + 60 * minutes:
+        pytest.skip("out of time")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -134,3 +151,10 @@ def sample_photos() -> list[Path]:
     """The photos that ship with the package, sorted by name."""
     folder = Path(__file__).parents[1] / "jobs" / "demo" / "samples"
     return sorted(path for path in folder.iterdir() if path.suffix in {".jpg", ".png"})
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service with one replica of untrained weights, for all who do it no harm."""
+    with run_service(tmp_path_factory.mktemp("service"), "max_replicas=1") as running:
+        yield running

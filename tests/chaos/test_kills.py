@@ -39,8 +39,8 @@ from tests.support.images import encode, photo
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
-ROUNDS = int(os.environ.get("CHAOS_ROUNDS") or 5)
-SEED = int(os.environ["CHAOS_SEED"])  # that conftest.py has drawn if nobody gave one
+ROUNDS = int(os.environ["CHAOS_ROUNDS"])  # conftest.py has chosen them if nobody else did
+SEED = int(os.environ["CHAOS_SEED"])
 FAULT_RATE = 0.1
 CLEAN_TRIES = 3
 DONE = (0, 3)
@@ -84,6 +84,7 @@ def site(chaos: Round, photos: Path, tmp_path: Path, request: pytest.FixtureRequ
     return Site("s3://chaos/photos/", place, environment)
 
 
+@pytest.mark.long
 @pytest.mark.s3
 @pytest.mark.parametrize(
     "chaos", [pytest.param(it, id=f"seed{SEED}-{it.number}") for it in plan_rounds(SEED, ROUNDS)]
