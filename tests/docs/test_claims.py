@@ -1,4 +1,4 @@
-"""The pages name everything that there is, lead where they say, and give figures that were measured."""
+"""The pages name all that there is, lead where they say, and give figures that were measured."""
 
 import json
 import re
