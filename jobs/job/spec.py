@@ -68,14 +68,6 @@ class JobSpec(BaseModel):
                 )
         return tuple(dict.fromkeys(names))
 
-    @field_validator("batch_size", "actors", "precision", mode="before")
-    @classmethod
-    def _refuse_auto(cls, value: Any, info: ValidationInfo) -> Any:
-        if value == "auto":
-            command = _MEASURED_BY[info.field_name or ""]
-            raise ValueError(f"'auto' is gone; leave it out, or take what '{command}' prints")
-        return value
-
     @field_validator("actors", mode="before")
     @classmethod
     def _check_actors(cls, value: Any) -> Any:
@@ -87,6 +79,14 @@ class JobSpec(BaseModel):
         if not 1 <= int(smallest) <= int(largest or smallest):
             raise ValueError(f"{value!r}: MIN must be at least 1 and no more than MAX")
         return str(value)
+
+    @field_validator("batch_size", "actors", "precision", mode="before")
+    @classmethod
+    def _refuse_auto(cls, value: Any, info: ValidationInfo) -> Any:
+        if value == "auto":
+            command = _MEASURED_BY[info.field_name or ""]
+            raise ValueError(f"'auto' is gone; leave it out, or take what '{command}' prints")
+        return value
 
     @field_validator("num_gpus")
     @classmethod

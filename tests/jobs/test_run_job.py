@@ -257,7 +257,7 @@ def test_what_came_while_a_job_was_down_is_labelled_too(job, tmp_path, run_job_h
 
 def test_other_labels_are_another_job(job, photos, tmp_path, make_job, run_job_here):
     run_job_here(job)
-    (tmp_path / "labels.txt").write_text("\n".join(list(job.model.labels)[::-1]))
+    (tmp_path / "labels.txt").write_text("\n".join(list(job.inference.model.labels)[::-1]))
 
     other = make_job(photos, tmp_path / "out", labels=str(tmp_path / "labels.txt"))
     with pytest.raises(SpecError, match="labels-and-config was"):

@@ -12,7 +12,7 @@ from jobs.storage import Storage
 
 @pytest.fixture
 def attempts(tmp_path):
-    return Attempts(Layout.of(str(tmp_path / "out")), "a run")
+    return Attempts(Layout.of(str(tmp_path / "out")), "a-run")
 
 
 def marks(attempts):
