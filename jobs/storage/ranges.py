@@ -24,13 +24,13 @@ class _Storage(Protocol):
 
 
 class StoredFile(io.BufferedReader):
-    """A file that reads one version of an object, in ranges of at least its buffer.
+    """One version of an object as a file, read in ranges of at least its buffer.
 
     Attributes:
         etag: the version.
 
     Raises:
-        FetchError: the object is not there, may not be read, or changes while it is read.
+        FetchError: the object does not exist, may not be read, or changes while it is read.
         StorageError: the storage itself fails.
     """
 
@@ -45,7 +45,7 @@ class StoredFile(io.BufferedReader):
 
 
 class _RangeReader(io.RawIOBase):
-    """Reads ranges; what an `io.BufferedReader` wants."""
+    """Reads ranges for an `io.BufferedReader`."""
 
     def __init__(self, storage: _Storage, stored: StoredObject) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ def _look(storage: _Storage, uri: str) -> StoredObject:
     try:
         found = storage.head(uri)
     except StorageError:
-        # a refusal to look does not say whether it is the object or the storage that ails
+        # a failed HEAD does not tell whether the object or the storage is at fault
         storage.read(uri, offset=0, expected_size=1)
         raise
     if found is None:
