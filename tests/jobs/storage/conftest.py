@@ -3,13 +3,7 @@ from datetime import timedelta
 
 import pytest
 
-from jobs.storage import Storage
 from tests.support.faulty_proxy import faulty_proxy
-
-
-@pytest.fixture
-def storage() -> Storage:
-    return Storage()
 
 
 @pytest.fixture
