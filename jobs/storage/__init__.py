@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
-from jobs.errors import FetchError
+from jobs.errors import FetchError, StorageError
 from jobs.storage.local import LocalStorage
 from jobs.storage.objects import (
     MAX_OBJECT_BYTES,
@@ -129,7 +129,10 @@ class Storage:
                 from reads of the returned file.
             StorageError: the storage itself fails; also from reads.
         """
-        return StoredFile(self, uri, buffer_bytes, expected_etag)
+        found = self._look(uri)
+        if expected_etag and found.etag and found.etag != expected_etag:
+            raise FetchError("storage", f"{uri} has changed since it was listed")
+        return StoredFile(found, self.read, buffer_bytes)
 
     def write(self, uri: str, data: bytes) -> None:
         """Write an object, whole or not at all.
@@ -155,6 +158,17 @@ class Storage:
         """
         for on_s3, group in groupby(uris, is_s3):
             (_S3 if on_s3 else _LOCAL).delete(map(to_uri, group))
+
+    def _look(self, uri: str) -> StoredObject:
+        try:
+            found = self.head(uri)
+        except StorageError:
+            # a failed HEAD does not tell whether the object or the storage is at fault
+            self.read(uri, offset=0, expected_size=1)
+            raise
+        if found is None:
+            raise FetchError("not_found", f"{uri} does not exist")
+        return found
 
     def _backend(self, uri: str) -> _Backend:
         return _S3 if is_s3(uri) else _LOCAL

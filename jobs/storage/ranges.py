@@ -1,26 +1,14 @@
 """A seekable file over ranged reads of one object."""
 
 import io
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from jobs.errors import FetchError, StorageError
 from jobs.storage.objects import MAX_OBJECT_BYTES, Fetched
 from model_repo.inception_v3.s3.objects import StoredObject
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
-
-
-class _Storage(Protocol):
-    def head(self, uri: str) -> StoredObject | None: ...
-    def read(
-        self,
-        uri: str,
-        *,
-        expected_size: int | None = None,
-        expected_etag: str | None = None,
-        offset: int | None = None,
-    ) -> Fetched: ...
 
 
 class StoredFile(io.BufferedReader):
@@ -35,22 +23,20 @@ class StoredFile(io.BufferedReader):
     """
 
     def __init__(
-        self, storage: _Storage, uri: str, buffer_bytes: int, expected_etag: str | None
+        self, stored: StoredObject, read: Callable[..., Fetched], buffer_bytes: int
     ) -> None:
-        found = _look(storage, uri)
-        if expected_etag and found.etag and found.etag != expected_etag:
-            raise FetchError("storage", f"{uri} has changed since it was listed")
-        self.etag = found.etag
-        super().__init__(_RangeReader(storage, found), buffer_bytes)
+        """Prepare to read `stored`, with `Storage.read`, in ranges of `buffer_bytes` or more."""
+        self.etag = stored.etag
+        super().__init__(_RangeReader(stored, read), buffer_bytes)
 
 
 class _RangeReader(io.RawIOBase):
     """Reads ranges for an `io.BufferedReader`."""
 
-    def __init__(self, storage: _Storage, stored: StoredObject) -> None:
+    def __init__(self, stored: StoredObject, read: Callable[..., Fetched]) -> None:
         super().__init__()
-        self._storage = storage
         self._object = stored
+        self._read = read
         self._position = 0
 
     def readable(self) -> bool:
@@ -72,7 +58,7 @@ class _RangeReader(io.RawIOBase):
         size = min(len(view), max(self._object.size - self._position, 0), MAX_OBJECT_BYTES)
         if size == 0:
             return 0
-        view[:size] = self._storage.read(
+        view[:size] = self._read(
             self._object.uri,
             expected_size=size,
             expected_etag=self._object.etag,
@@ -80,15 +66,3 @@ class _RangeReader(io.RawIOBase):
         ).data
         self._position += size
         return size
-
-
-def _look(storage: _Storage, uri: str) -> StoredObject:
-    try:
-        found = storage.head(uri)
-    except StorageError:
-        # a failed HEAD does not tell whether the object or the storage is at fault
-        storage.read(uri, offset=0, expected_size=1)
-        raise
-    if found is None:
-        raise FetchError("not_found", f"{uri} does not exist")
-    return found

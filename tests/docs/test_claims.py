@@ -1,4 +1,4 @@
-"""The pages name everything that there is, lead where they say, and give figures that were measured."""
+"""The pages name everything that exists, their links lead somewhere, and figures were measured."""
 
 import json
 import re
