@@ -22,7 +22,6 @@ from serving.config import ConfigError, ServingConfig, load_config
 from serving.deployment import NAME, Labelmill
 from serving.launch import start_serve
 from serving.replicas.coordinator import ACTOR_NAME, Coordinator
-from serving.storage import S3Store
 
 # The service's own limit is lower and answers in JSON; Serve's catches whatever gets past it.
 _MAX_REQUESTS = 512
@@ -41,7 +40,7 @@ def build_app(args: dict[str, Any]) -> Application:
     with _plain_errors():
         config = load_config(args)
         for reference in config.models:
-            find_model(config.source(reference), S3Store())
+            find_model(config.source(reference))
         if not ray.is_initialized():
             start_serve(config)
     return build_deployment(config, ray.cluster_resources()).bind(config)

@@ -10,7 +10,7 @@ from model_repo.inception_v3.decoding.headers import image_format, jpeg_segments
 _FREE_BYTES = 36_000_000
 _BYTES_PER_BYTE = 100
 
-# Peak bytes of memory per pixel, measured; tests/serving/test_bombs.py checks them.
+# Peak bytes of memory per pixel, measured; test_decode_limits.py checks them.
 _JPEG = 6.0  # usually under 1, since large ones are decoded at a fraction of their size
 _JPEG_WHOLE = 9.5  # progressive: all coefficients stay in memory
 _JPEG_CMYK = 12.5

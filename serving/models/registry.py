@@ -15,7 +15,6 @@ from serving.errors import NotFoundError
 from serving.models.predictor import Decoders, Predictor
 from serving.models.state import LOADING, Loaded
 from serving.protocol.metadata import IMAGE_SUFFIX, complete_config, image_variant_config
-from serving.storage import S3Store
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.statistics import Statistics
 
@@ -151,7 +150,7 @@ class Models:
         Raises:
             ModelError: as `find_model` and `Classifier.load`.
         """
-        model, weights = find_model(self._config.source(reference), S3Store())
+        model, weights = find_model(self._config.source(reference))
         classifier = Classifier.load(model, weights, self._options)
         options = classifier.options
         logger.info("model %s runs in %s on %s", reference, options.precision, options.runtime)

@@ -17,7 +17,6 @@ from serving.errors import (
 from serving.models.registry import repository_name
 from serving.replicas.coordinator import ACTOR_NAME, SYNC_PERIOD_S
 from serving.service import Service
-from serving.storage import S3Store
 from serving.telemetry.statistics import to_protocol
 
 _POLL_S = 0.1
@@ -109,7 +108,7 @@ class Control:
         if ready_only:
             return ready
         config = self._service.config
-        names = await asyncio.to_thread(list_repository, config.model_repository, S3Store())
+        names = await asyncio.to_thread(list_repository, config.model_repository)
         known = {each["name"] for each in ready}
         return ready + [
             {"name": name, "version": "", "state": "UNAVAILABLE", "reason": "not loaded"}
@@ -128,7 +127,7 @@ class Control:
         if with_parameters:
             raise UnimplementedError("a model is loaded without parameters, as it is stored")
         repository = self._service.config.model_repository
-        known = await asyncio.to_thread(list_repository, repository, S3Store())
+        known = await asyncio.to_thread(list_repository, repository)
         name = name if name in known else repository_name(name)
         if name not in known:
             raise NotFoundError(f"the model repository has no model {name!r}")

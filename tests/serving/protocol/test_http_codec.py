@@ -6,7 +6,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 import tritonclient.http as client
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.utils import triton_to_np_dtype
 
@@ -530,7 +530,7 @@ INPUT = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.long
 @given(
     request=st.fixed_dictionaries(
         {"inputs": st.lists(INPUT, max_size=3) | JSON},
@@ -547,7 +547,7 @@ def test_whatever_comes_is_a_request_or_refused(variant, request, content, cut):
         assert all(isinstance(tensor, Tensor) for tensor in parsed.inputs)
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.long
 @given(body=st.binary(max_size=64), length=st.none() | st.integers(-1, 70))
 def test_bytes_that_mean_nothing_are_a_request_or_refused(variant, body, length):
     with suppress(ServiceError):
