@@ -1,13 +1,18 @@
-# make demo | test | lint | format | bench | chaos | clean, with Python 3.11 or newer and make.
+# make demo | test | lint | format | bench | chaos | test-long | clean, with Python 3.11 or newer and make.
 # The first of them makes .venv; to use another Python or uv: make test PY=python3.12 UV=/path/to/uv
 # make bench runs all benchmarks (half an hour); make bench NAMES='job decode' ARGS=--quick: some.
+# make test PROCESSES=2 takes less memory and more time; each of its processes needs 4 GB.
 # make chaos ROUNDS=50 SEED=7 kills jobs that often; without them, 5 times and at random.
+# make test-long MINUTES=20 makes up many more requests and kills, and begins none after 20 minutes.
 
 PY ?= python3
 UV ?= $(shell command -v uv 2>/dev/null)
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH ?= build/benchmarks
+PROCESSES ?= 3
+PYTEST := $(BIN)/python -m pytest -q
+SIDE_BY_SIDE = -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder --slowest-files 15
 MITMPROXY := $(VENV)/mitmproxy
 MITMPROXY_VERSION := 11.0.2
 PERF_ANALYZER := $(VENV)/perf_analyzer
@@ -15,16 +20,19 @@ PERF_ANALYZER_PACKAGES := tritonclient==2.51.0 nvidia-cuda-runtime-cu12==12.9.79
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench chaos clean
+.PHONY: help demo test test-long lint format bench chaos clean
 
 help:
-	@sed -n 's/^# *//p' Makefile | head -4
+	@sed -n 's/^# *//p' Makefile | head -6
 
 demo: $(VENV)/.ready
 	$(BIN)/labelmill demo
 
 test: $(VENV)/.ready $(MITMPROXY)/.ready $(PERF_ANALYZER)/.ready
-	$(BIN)/python -m pytest -q --durations=15
+	$(PYTEST) $(SIDE_BY_SIDE)
+
+test-long: $(VENV)/.ready $(MITMPROXY)/.ready
+	$(PYTEST) $(SIDE_BY_SIDE) -m long --long $(if $(MINUTES),--minutes $(MINUTES))
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -40,7 +48,7 @@ bench: $(VENV)/.ready
 	$(BIN)/python -m tests.benchmarks $(NAMES) $(ARGS) --json $(BENCH).json --chart $(BENCH).svg
 
 chaos: $(VENV)/.ready
-	CHAOS_ROUNDS=$(ROUNDS) CHAOS_SEED=$(SEED) $(BIN)/python -m pytest -q -s tests/chaos/test_kills.py
+	CHAOS_ROUNDS=$(or $(ROUNDS),5) CHAOS_SEED=$(SEED) $(PYTEST) -s tests/chaos/test_kills.py
 
 # All but .venv, which takes minutes to download again.
 clean:

@@ -1,33 +1,120 @@
+"""What all tests share, and how they are spread over processes."""
+
 import os
+import random
 import signal
+import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from jobs.demo.seaweedfs import S3Server, run_seaweedfs
-from tests.support.service import RunningService, run_service
+from tests.support.service import RunningService, ray_folder, run_service
 
 S3_FIXTURES = {"seaweedfs", "s3_environment", "s3_bucket", "s3_client"}
 
+# Tests that share an expensive fixture run one after another in one process, and so do the tests of
+# a file; processes run side by side. What takes longest begins first: these, then what starts a Ray
+# of its own, then the rest.
+SHARED_FIXTURES = (
+    "reference",
+    "cluster",
+    "service",
+    "slow_service",
+    "hasty",
+    "pair",
+    "guarded",
+)
 
-def pytest_configure() -> None:
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slowest-files", type=int, help="name so many files that took longest")
+    parser.addoption("--long", action="store_true", help="more rounds, more made-up requests")
+    parser.addoption("--minutes", type=float, help="begin no test later than that; skip the rest")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    long = config.getoption("--long")
+    settings.register_profile("labelmill", max_examples=10_000 if long else 300, deadline=None)
+    settings.load_profile("labelmill")
     # A shell without job control starts what it puts into the background with Ctrl-C ignored, and
     # children inherit that; some tests interrupt theirs.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Chosen here once: the processes of pytest-xdist inherit it, and collect the same rounds.
+    for name, value in (
+        ("CHAOS_ROUNDS", 20 if long else 2),
+        ("CHAOS_SEED", random.SystemRandom().randrange(10_000)),
+        ("TESTS_BEGAN_AT", time.time()),
+    ):
+        os.environ[name] = os.environ.get(name) or str(value)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if S3_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("s3")
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    items.sort(key=_place)
+
+
+def _group(item: pytest.Item) -> str:
+    names = getattr(item, "fixturenames", ())
+    return next((name for name in SHARED_FIXTURES if name in names), item.location[0])
+
+
+def _place(item: pytest.Item) -> int:
+    group = _group(item)
+    if group in SHARED_FIXTURES:
+        return SHARED_FIXTURES.index(group)
+    return len(SHARED_FIXTURES) + (item.get_closest_marker("ray") is None)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    minutes = item.config.getoption("--minutes")
+    if minutes is not None and time.time() > float(os.environ["TESTS_BEGAN_AT"]) + 60 * minutes:
+        pytest.skip("out of time")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    count = terminalreporter.config.getoption("--slowest-files")
+    if count is None:
+        return
+    seconds: Counter[str] = Counter()
+    for report in chain.from_iterable(terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport):
+            seconds[report.location[0]] += report.duration
+    terminalreporter.section(f"slowest {count} files")
+    for file, spent in seconds.most_common(count):
+        terminalreporter.write_line(f"{spent:7.1f} s  {file}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_home(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Path]:
+    """The cache folder of a whole run, not the user's: a network is converted once."""
+    run = tmp_path_factory.getbasetemp()
+    cache = (run if worker_id == "master" else run.parent) / "cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache))
+        yield cache
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ray_home() -> Iterator[Path]:
+    """Where the Rays of this process keep their sessions, apart from the user's."""
+    with pytest.MonkeyPatch.context() as patch, ray_folder() as folder:
+        patch.setenv("RAY_TMPDIR", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")
 def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """A real S3 server, one for the whole run; `as_reader()` has keys that may not write."""
+    """A real S3 server, one per process of a run; `as_reader()` has keys that may not write."""
     with run_seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as server:
         yield server
 

@@ -7,35 +7,24 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.harness import Job, LocalPlace, Reference, check_ending, read_rows
-from tests.support.images import encode, photo
+from tests.chaos.images import build_images, write_photos
 
-GOOD, FEW = 146, 40
-BROKEN = {
-    "empty.jpg": b"",
-    "notes.txt": b"not an image",
-    "truncated.jpg": encode(photo(200, 150), "JPEG")[:2000],
-    "word.png": b"\x89PNG\r\n\x1a\n but no more",
-}
 OPTIONS = ("--weights", "untrained")
 
 
 @pytest.fixture(scope="session")
 def images() -> dict[str, bytes]:
     """Name → bytes of about 150 small files, a few of them broken: five chunks."""
-    good = {
-        f"{number:03d}.jpg": encode(photo(160, 120, seed=number), "JPEG", quality=90)
-        for number in range(GOOD)
-    }
-    return good | BROKEN
+    return build_images()
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What every job here starts from: no storage of the user's, a cache for all."""
+def environment(ray_home: Path) -> dict[str, str]:
+    """What every job here starts from: no storage and no Ray of the user's."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "RAY_"))
     }
-    return kept | {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
+    return kept | {"RAY_TMPDIR": str(ray_home)}
 
 
 @pytest.fixture(scope="session")
@@ -72,11 +61,3 @@ def reference(
     with Job(arguments, environment, folder / "run.log") as job:
         check_ending(job, job.wait(), (3,))
     return read_rows(out.root)
-
-
-def write_photos(images: dict[str, bytes], parent: Path) -> Path:
-    folder = parent / "photos"
-    folder.mkdir(parents=True)
-    for name, body in images.items():
-        (folder / name).write_bytes(body)
-    return folder

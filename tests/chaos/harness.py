@@ -22,8 +22,8 @@ LABELMILL = (sys.executable, "-m", "jobs")
 RUN_LIMIT_S = 240.0  # Ray waits a minute for a worker that died while it started
 # Ray's own workers end with their raylet. Its agents and monitors, which know nothing of the job,
 # may take a minute to notice.
-LEAVE_LIMIT_S = 15.0
-SENTENCE_LIMIT_S = 5.0
+LEAVE_LIMIT_S = 60.0
+SENTENCE_LIMIT_S = 60.0
 SCORE_TOLERANCE = 1e-4
 _BYSTANDERS = ("Agent",)
 

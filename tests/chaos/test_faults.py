@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.conftest import BROKEN, FEW
 from tests.chaos.harness import Job, Reference, S3Place, check_dataset, check_ending, read_rows
+from tests.chaos.images import BROKEN, FEW
 from tests.chaos.mitm import faulty_storage
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.conftest import write_photos
 from tests.chaos.harness import Job, LocalPlace, Reference, check_dataset, check_ending
+from tests.chaos.images import write_photos
 
 pytestmark = pytest.mark.ray
 

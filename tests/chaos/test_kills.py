@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 
 from model_repo.inception_v3 import Classifier, find_weights, load_model, postprocess, preprocess
-from tests.chaos.conftest import write_photos
 from tests.chaos.harness import (
     SCORE_TOLERANCE,
     Job,
@@ -33,14 +32,15 @@ from tests.chaos.harness import (
     has_chunk,
     read_rows,
 )
+from tests.chaos.images import write_photos
 from tests.chaos.kills import Kill, Round, plan_rounds
 from tests.support.faulty_proxy import faulty_proxy
 from tests.support.images import encode, photo
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
-ROUNDS = int(os.environ.get("CHAOS_ROUNDS") or 5)
-SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(10_000))
+ROUNDS = int(os.environ["CHAOS_ROUNDS"])  # conftest.py has chosen them if nobody else did
+SEED = int(os.environ["CHAOS_SEED"])
 FAULT_RATE = 0.1
 CLEAN_TRIES = 3
 DONE = (0, 3)
@@ -84,6 +84,7 @@ def site(chaos: Round, photos: Path, tmp_path: Path, request: pytest.FixtureRequ
     return Site("s3://chaos/photos/", place, environment)
 
 
+@pytest.mark.long
 @pytest.mark.s3
 @pytest.mark.parametrize(
     "chaos", [pytest.param(it, id=f"seed{SEED}-{it.number}") for it in plan_rounds(SEED, ROUNDS)]

@@ -1,16 +1,10 @@
 """Jobs in the small: a folder of good and odd files, and a job without Ray."""
 
-import os
-import struct
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from jobs.commit.commit import merge_part, plan_parts
 from jobs.job.job import Plan, Resources
@@ -18,46 +12,17 @@ from jobs.job.model import load_classifier
 from jobs.job.resolve import make_plan
 from jobs.job.spec import JobSpec, load_job_spec
 from jobs.labelling.decode import read_images
-from jobs.labelling.stages import ChunkLabeller
-from jobs.listing.chunks import Summary, pack_table
-from jobs.listing.stream import list_chunks
 from jobs.progress import JobProgress
 from jobs.run import run_job
 from jobs.storage import Storage
 from model_repo.inception_v3 import Classifier
-from tests.support.images import encode, photo
-
-GOOD = ("a good one.jpg", "folder/ünï#1.png", "rotated.jpg", "wide.webp")
-ODD = {
-    "empty.jpg": ("unreadable", b""),
-    "notes.txt": ("unreadable", b"not an image"),
-    "truncated.jpg": ("unreadable", encode(photo(400, 300), "JPEG")[:4000]),
-    "bomb.png": ("too_large", encode(photo(8, 8), "PNG")),
-}
-
-
-@pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep converted networks away from the user's own, and share them among tests."""
-    before = os.environ.get("XDG_CACHE_HOME")
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
-    yield
-    if before is None:
-        del os.environ["XDG_CACHE_HOME"]
-    else:
-        os.environ["XDG_CACHE_HOME"] = before
+from tests.support.jobs import build_zoo, label_chunks, read_rows
 
 
 @pytest.fixture(scope="session")
 def zoo() -> dict[str, bytes]:
     """Name → bytes of images that can be labelled, and of files that cannot."""
-    files = {name: body for name, (_, body) in ODD.items()}
-    files["bomb.png"] = _with_declared_size(files["bomb.png"], 30_000, 30_000)
-    files["a good one.jpg"] = encode(photo(500, 375, seed=1), "JPEG", quality=90)
-    files["folder/ünï#1.png"] = encode(photo(360, 480, seed=2), "PNG")
-    files["wide.webp"] = encode(photo(700, 350, seed=3), "WEBP", quality=95)
-    files["rotated.jpg"] = encode(photo(400, 300, seed=4), "JPEG", exif=_orientation(6))
-    return files
+    return build_zoo()
 
 
 @pytest.fixture
@@ -68,6 +33,11 @@ def photos(tmp_path: Path, zoo: dict[str, bytes]) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(body)
     return folder
+
+
+@pytest.fixture
+def storage() -> Storage:
+    return Storage()
 
 
 @pytest.fixture
@@ -124,38 +94,3 @@ def run_job_here(
             return run_job(plan, Storage(), progress, **options).record
 
     return run
-
-
-def label_chunks(plan: Plan, done: frozenset[str] = frozenset()) -> Iterator[Summary]:
-    """Do in this process what the dataset's stages do on Ray."""
-    label = ChunkLabeller(plan)
-    for chunk, total in list_chunks(plan, done):
-        row = label({"id": [chunk.id], "objects": [pack_table(chunk.objects)], "total": [total]})
-        yield Summary(**{name: values[0] for name, values in row.items()})
-
-
-def chunk_tables(output: Path) -> dict[str, pa.Table]:
-    """Read the rows of a job without its commit: name of a chunk's file → its table."""
-    folder = output / "_labelmill" / "chunks"
-    return {path.name: pq.read_table(path) for path in sorted(folder.iterdir())}
-
-
-def read_rows(output: Path) -> list[dict[str, Any]]:
-    """Read a local predictions dataset, with the outcome as a column."""
-    rows = []
-    for path in sorted(output.glob("outcome=*/*.parquet")):
-        outcome = path.parent.name.removeprefix("outcome=")
-        table = pq.ParquetFile(path).read()
-        rows += table.append_column("outcome", pa.array([outcome] * table.num_rows)).to_pylist()
-    return rows
-
-
-def _orientation(value: int) -> bytes:
-    exif = Image.Exif()
-    exif[0x0112] = value
-    return exif.tobytes()
-
-
-def _with_declared_size(png: bytes, width: int, height: int) -> bytes:
-    header = b"IHDR" + struct.pack(">II", width, height) + png[24:29]
-    return png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]

@@ -13,8 +13,8 @@ from jobs.commit.record import describe_plan, write_record
 from jobs.errors import ErrorRateError, JobError, SpecError
 from jobs.run import has_to_start_over, start_over
 from jobs.storage import Storage
-from tests.jobs.conftest import GOOD, ODD, label_chunks, read_rows
 from tests.support.images import encode, photo
+from tests.support.jobs import GOOD, ODD, label_chunks, read_rows
 
 STORAGE = Storage()
 

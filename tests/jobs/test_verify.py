@@ -13,10 +13,10 @@ from jobs.cli.commands import cli
 from jobs.errors import JobError, SpecError
 from jobs.labelling.child_reader import read_carefully
 from jobs.verify import verify
-from tests.jobs.conftest import GOOD
 from tests.jobs.labelling.test_child_reader import KILLING
-from tests.jobs.test_inputs import write_tar
 from tests.support.images import encode, photo
+from tests.support.inputs import write_tar
+from tests.support.jobs import GOOD
 from tests.support.killing.sitecustomize import MAGIC
 
 

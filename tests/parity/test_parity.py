@@ -16,7 +16,7 @@ from model_repo.inception_v3.postprocess import postprocess, softmax
 from model_repo.inception_v3.preprocess import preprocess
 from model_repo.inception_v3.repository.config import Model
 from model_repo.inception_v3.repository.weights import find_weights
-from tests.parity.conftest import IMAGE_COUNT, build_torchvisions, normalise
+from tests.support.probe import IMAGE_COUNT, build_torchvisions, normalise
 from tests.support.triton import ask, run_model, scores
 
 # On the softmax score of one class, in fp32:
@@ -59,14 +59,6 @@ def same_pixels_reference(pixels, torchvisions) -> np.ndarray:
     return torchvisions(normalise(pixels[:32]))
 
 
-@pytest.fixture(scope="module")
-def cache_home(tmp_path_factory):
-    """Where the converted network of these tests lies."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 def predict(model: Model, pixels: np.ndarray, runtime: str) -> np.ndarray:
     options = RuntimeOptions(runtime=runtime, precision="fp32", threads=2)
     classifier = Classifier.load(model, find_weights(model), options)
@@ -74,7 +66,7 @@ def predict(model: Model, pixels: np.ndarray, runtime: str) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def results(calibrated_model, pixels, cache_home) -> dict[str, np.ndarray]:
+def results(calibrated_model, pixels) -> dict[str, np.ndarray]:
     """Runtime → scores [images, classes]."""
     results = {
         runtime: softmax(predict(calibrated_model, pixels, runtime))
@@ -111,7 +103,7 @@ def test_scores_are_torchvisions_from_the_same_pixels(same_pixels_reference, res
     assert np.abs(results[runtime][:32] - same_pixels_reference).max() <= SCORE_TOLERANCE
 
 
-def test_predictions_name_torchvisions_labels(calibrated_model, pixels, reference, cache_home):
+def test_predictions_name_torchvisions_labels(calibrated_model, pixels, reference):
     labels = calibrated_model.spec.labels
     logits = predict(calibrated_model, pixels[:8], "openvino")
 

@@ -12,7 +12,7 @@ import tritonclient.grpc
 import tritonclient.http
 
 from model_repo.inception_v3.preprocess import preprocess
-from tests.parity.conftest import CLASS_COUNT
+from tests.support.probe import CLASS_COUNT
 from tests.support.service import ROOT, clean_environment, run_service
 
 pytestmark = pytest.mark.ray
@@ -60,18 +60,18 @@ def _by_index(labels: list[dict]) -> list[float]:
     return [each["score"] for each in sorted(labels, key=lambda each: each["index"])]
 
 
-def _classify(service, path: Path) -> list[float]:
-    answer = service.post(path.read_bytes(), top_k=CLASS_COUNT).json()
+def _classify(probe_service, path: Path) -> list[float]:
+    answer = probe_service.post(path.read_bytes(), top_k=CLASS_COUNT).json()
     return _by_index(answer["predictions"][0]["labels"])
 
 
-def _classify_all(service, paths: list[Path]) -> np.ndarray:
-    return np.array([_classify(service, path) for path in paths])
+def _classify_all(probe_service, paths: list[Path]) -> np.ndarray:
+    return np.array([_classify(probe_service, path) for path in paths])
 
 
-def _classify_form(service, paths: list[Path]) -> np.ndarray:
+def _classify_form(probe_service, paths: list[Path]) -> np.ndarray:
     form = [("image", (path.name, path.read_bytes())) for path in paths]
-    url = f"{service.url}/v1/classify?top_k={CLASS_COUNT}"
+    url = f"{probe_service.url}/v1/classify?top_k={CLASS_COUNT}"
     predictions = httpx.post(url, files=form, timeout=60).json()["predictions"]
     return np.array([_by_index(each["labels"]) for each in predictions])
 
@@ -93,20 +93,20 @@ def _infer(client, module, paths: list[Path]) -> np.ndarray:
     return np.concatenate(scores)
 
 
-def _infer_http(service, paths: list[Path]) -> np.ndarray:
-    address = service.url.removeprefix("http://")
+def _infer_http(probe_service, paths: list[Path]) -> np.ndarray:
+    address = probe_service.url.removeprefix("http://")
     with tritonclient.http.InferenceServerClient(address) as client:
         return _infer(client, tritonclient.http, paths)
 
 
-def _infer_grpc(service, paths: list[Path]) -> np.ndarray:
-    with tritonclient.grpc.InferenceServerClient(service.grpc) as client:
+def _infer_grpc(probe_service, paths: list[Path]) -> np.ndarray:
+    with tritonclient.grpc.InferenceServerClient(probe_service.grpc) as client:
         return _infer(client, tritonclient.grpc, paths)
 
 
 @pytest.mark.parametrize("ask", [_classify_all, _classify_form, _infer_http, _infer_grpc])
-def test_service_and_job_say_the_same(service, job_scores, files, ask):
-    scores = ask(service, files)
+def test_service_and_job_say_the_same(probe_service, job_scores, files, ask):
+    scores = ask(probe_service, files)
 
     assert scores.shape == (COUNT, CLASS_COUNT)
     np.testing.assert_allclose(scores, job_scores, rtol=0, atol=TOLERANCE)

@@ -4,9 +4,31 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.cluster import Cluster, run_cluster
-from tests.support.service import FAULTS, RunningService, run_service
+from tests.support.service import (
+    FAULTS,
+    PATIENCE_S,
+    SLOW_FORWARD_S,
+    TOKENS,
+    RunningService,
+    run_service,
+)
 
-TOKENS = ("first-token", "second-token", "token-of-the-environment")
+
+@pytest.fixture(scope="session")
+def slow_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service whose model only sleeps, so that its speed is the same on a busy machine."""
+    slow = FAULTS | {"FORWARD_SECONDS": str(SLOW_FORWARD_S)}
+    folder = tmp_path_factory.mktemp("slow")
+    with run_service(folder, "max_replicas=1", "max_queue_s=2", environment=slow) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service that waits a few seconds for a request, or for its answer."""
+    folder, patience = tmp_path_factory.mktemp("hasty"), f"request_timeout_s={PATIENCE_S}"
+    with run_service(folder, "max_replicas=1", patience) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

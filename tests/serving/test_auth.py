@@ -12,8 +12,8 @@ from tritonclient.utils import InferenceServerException
 from serving.auth import authorize
 from serving.config import ConfigError, load_config
 from serving.errors import UnauthorizedError
-from tests.serving.conftest import TOKENS
 from tests.support.images import encode, photo
+from tests.support.service import TOKENS
 
 _SECRET = "a-secret-that-no-message-may-tell"
 

@@ -141,18 +141,17 @@ def test_replica_that_hangs_is_replaced_and_ctrl_c_ends_it_all(tmp_path):
         end_in_flight(service, 4, signal.SIGINT)
 
 
-def test_replica_that_stands_still_makes_nobody_wait_for_ever(tmp_path):
-    with run_service(tmp_path, "max_replicas=1", "request_timeout_s=2") as service:
-        (pid,) = replicas(service)
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            answer = httpx.post(f"{service.url}/v1/classify", content=_IMAGE, timeout=30)
-        finally:
-            os.kill(pid, signal.SIGCONT)
+def test_replica_that_stands_still_makes_nobody_wait_for_ever(hasty):
+    (pid,) = replicas(hasty)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        answer = httpx.post(f"{hasty.url}/v1/classify", content=_IMAGE, timeout=60)
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
-        assert answer.status_code == 504
-        assert answer.json() == {"error": "no answer in time"}
-        wait_until(lambda: answers(service))
+    assert answer.status_code == 504
+    assert answer.json() == {"error": "no answer in time"}
+    wait_until(lambda: answers(hasty))
 
 
 def answers(service: RunningService) -> bool:

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -229,20 +228,19 @@ def test_bad_file_fails_alone_and_says_why(page, picture, tmp_path, name):
 
 def test_busy_service_is_asked_again_when_it_said(page, picture):
     busy = {"status": 503, "headers": {"Retry-After": "1"}, "json": {"error": "overloaded"}}
-    refused = []
-
-    def refuse(route):
-        refused.append(time.monotonic())  # before the page hears of it
-        route.fulfill(**busy)
-
-    page.route(CLASSIFY, refuse, times=1)
+    page.clock.install(time=0)
+    page.clock.pause_at(1000)
+    page.route(CLASSIFY, lambda route: route.fulfill(**busy), times=1)
     page.set_input_files("#files", picture)
     card = finished(page)
-    assert card.locator(".state").inner_text() == "The service is busy. It asks to wait 1 second."
+    said = card.locator(".state").inner_text()
+    assert said == "The service is busy and asks you to wait 1 second."
 
+    card.locator(".retry").click()
+    page.clock.run_for(990)
+    assert card.locator(".state").inner_text() == "Waiting 1 second, as the service asked…"
     with page.expect_request(CLASSIFY):
-        card.locator(".retry").click()
-    assert time.monotonic() - refused[0] > 0.95
+        page.clock.run_for(20)
     assert len(percents(finished(page))) == 5
     assert not card.locator(".state").is_visible()
 
@@ -253,7 +251,7 @@ def test_busy_service_is_asked_again_when_it_said(page, picture):
         ({"status": 503, "json": {"error": "the model is not loaded"}}, "not ready"),
         ({"status": 504, "json": {"error": "deadline"}}, "took too long"),
         ({"status": 502, "body": "<h1>Bad gateway</h1>"}, "Something went wrong"),
-        ({"status": 200, "body": "<h1>Log in to the WiFi</h1>"}, "makes no sense"),
+        ({"status": 200, "body": "<h1>Log in to the WiFi</h1>"}, "does not understand"),
         (None, "cannot be reached"),
     ],
 )
@@ -330,7 +328,7 @@ def test_token_may_be_given_later(page, picture):
     page.get_by_role("dialog").wait_for()
     page.keyboard.press("Escape")  # once, however many images wait
     for card in finished(page, 6).all():
-        assert "wants a token" in card.locator(".state").inner_text()
+        assert "needs a token" in card.locator(".state").inner_text()
 
     page.locator(".retry").last.click()
     page.get_by_role("dialog").wait_for()
@@ -358,7 +356,7 @@ def test_token_is_asked_for_once_though_refusals_come_late(page, picture):
         late.pop().fulfill(status=401, json={"error": "unauthorized"})
 
     for card in finished(page, 3).all():
-        assert "wants a token" in card.locator(".state").inner_text()
+        assert "needs a token" in card.locator(".state").inner_text()
 
 
 # --- curl -----------------------------------------------------------------------------------------

@@ -20,6 +20,9 @@ ROOT = Path(__file__).parents[2]
 
 # Environment for a service whose model is to be slow or to hang; `faults/sitecustomize.py` has how.
 FAULTS = {"PYTHONPATH": f"{Path(__file__).parent / 'faults'}{os.pathsep}{ROOT}"}
+SLOW_FORWARD_S = 0.03  # for one image, by `slow_service`
+PATIENCE_S = 5  # of `hasty` with a request
+TOKENS = ("first-token", "second-token", "token-of-the-environment")  # that `guarded` takes
 _START_S = 120
 
 

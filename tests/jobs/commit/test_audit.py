@@ -9,7 +9,7 @@ import pytest
 from jobs.commit.audit import balance, read_account, run_here
 from jobs.errors import JobError
 from jobs.storage import Storage
-from tests.jobs.conftest import GOOD, ODD
+from tests.support.jobs import GOOD, ODD
 
 
 @pytest.fixture

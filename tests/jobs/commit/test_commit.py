@@ -9,7 +9,7 @@ from jobs.commit.commit import commit_chunks
 from jobs.commit.record import describe_plan
 from jobs.errors import JobError
 from jobs.storage import Storage
-from tests.jobs.conftest import GOOD, ODD, label_chunks, read_rows
+from tests.support.jobs import GOOD, ODD, label_chunks, read_rows
 
 STORAGE = Storage()
 

@@ -17,11 +17,7 @@ from jobs.inputs.cells import CellReader
 from jobs.inputs.fetch import fetch_images
 from jobs.storage import Fetched, Storage
 from jobs.storage import objects as stored_objects
-
-
-@pytest.fixture
-def storage() -> Storage:
-    return Storage()
+from tests.support.service import wait_until
 
 
 def rows_of(text: str, storage: Storage, **options) -> pa.Table:
@@ -79,10 +75,7 @@ def test_abandoning_stops_the_threads():
     next(images)
     images.close()
     started = storage.started
-    deadline = time.monotonic() + 5
-    while any(thread.name.startswith("fetch") for thread in threading.enumerate()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: not any(it.name.startswith("fetch") for it in threading.enumerate()))
     assert storage.started <= started + 1
 
 

@@ -5,7 +5,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from jobs.listing.stream import list_chunks
 from tests.support.images import encode, photo
 from tests.support.killing import sitecustomize as killing
 from tests.support.killing.sitecustomize import MAGIC
+from tests.support.service import wait_until
 
 KILLING = str(Path(killing.__file__).parent)
 
@@ -120,10 +120,7 @@ def test_a_child_dies_with_its_worker(chunk, tmp_path):
         (child,) = children_of(worker.pid)
         worker.send_signal(signal.SIGKILL)
 
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not Path(f"/proc/{child}").exists()
+    wait_until(lambda: not Path(f"/proc/{child}").exists())
 
 
 def children_of(process_id):

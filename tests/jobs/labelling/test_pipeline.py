@@ -11,8 +11,8 @@ from jobs.labelling.cluster import running_ray
 from jobs.labelling.pipeline import build_dataset, run_dataset, run_parallel
 from jobs.listing.stream import list_chunks
 from jobs.storage import Storage
-from tests.jobs.conftest import GOOD, ODD, chunk_tables, label_chunks
 from tests.support.images import encode, photo
+from tests.support.jobs import GOOD, ODD, chunk_tables, label_chunks
 
 pytestmark = [
     pytest.mark.ray,

@@ -21,8 +21,8 @@ from jobs.listing.chunks import pack_table
 from jobs.listing.stream import list_chunks
 from jobs.storage import Storage
 from model_repo.inception_v3 import postprocess, preprocess
-from tests.jobs.conftest import GOOD, ODD, chunk_tables, read_rows
 from tests.support.images import encode, photo
+from tests.support.jobs import GOOD, ODD, chunk_tables, read_rows
 from tests.support.killing import sitecustomize as killing
 from tests.support.killing.sitecustomize import MAGIC
 

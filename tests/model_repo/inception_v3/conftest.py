@@ -17,17 +17,6 @@ from model_repo.inception_v3.spec import FEATURE_SHAPES, ModelSpec
 from tests.support.images import photo
 
 
-@pytest.fixture(scope="session")
-def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(cache_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep converted networks between these tests, and out of the user's cache."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
-
-
 @pytest.fixture(autouse=True)
 def _same_threads() -> Iterator[None]:
     threads = torch.get_num_threads()
@@ -58,11 +47,9 @@ def state_dict(builtin: Model, untrained: Weights) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="session")
-def openvino_classifier(builtin: Model, untrained: Weights, cache_home: Path) -> Classifier:
+def openvino_classifier(builtin: Model, untrained: Weights) -> Classifier:
     options = RuntimeOptions(runtime="openvino", outputs=("embedding", *FEATURE_SHAPES), threads=2)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(cache_home))
-        return Classifier.load(builtin, untrained, options)
+    return Classifier.load(builtin, untrained, options)
 
 
 @pytest.fixture(scope="session")

@@ -26,11 +26,9 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def adapter(folder, cache_home):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(cache_home))
-        with run_model(folder) as model:
-            yield model
+def adapter(folder):
+    with run_model(folder) as model:
+        yield model
 
 
 @pytest.fixture(scope="module")

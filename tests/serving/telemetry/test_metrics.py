@@ -9,10 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.serving.conftest import TOKENS
 from tests.support.images import encode, photo
 from tests.support.processes import replicas
-from tests.support.service import RunningService, wait_until
+from tests.support.service import TOKENS, RunningService, wait_until
 
 pytestmark = pytest.mark.ray
 

@@ -10,22 +10,26 @@ import pytest
 pytestmark = pytest.mark.ray
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
+LIMIT_S = 1200  # of the long round
 
 
-def _hold_to_description(service, folder, phases, *selection):
+def _hold_to_description(service, folder, phases, examples, *selection):
     # Its own checks, all of them; the same requests each time.
     command = [Path(sys.prefix) / "bin" / "schemathesis", "--config-file", CONFIG, "run"]
     command += [f"{service.url}/openapi.json", "--checks", "all", "--phases", phases]
-    command += ["--max-examples", "3", "--seed", "7", "--continue-on-failure", *selection]
+    command += ["--max-examples", str(examples), "--seed", "7", "--continue-on-failure", *selection]
     ended = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=240, check=False
+        command, cwd=folder, capture_output=True, text=True, timeout=LIMIT_S, check=False
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-def test_service_keeps_to_its_description(service, tmp_path):
+@pytest.mark.long
+@pytest.mark.timeout(LIMIT_S)
+def test_service_keeps_to_its_description(service, tmp_path, pytestconfig):
     phases = "examples,coverage,fuzzing,stateful"
-    _hold_to_description(service, tmp_path, phases, "--exclude-path-regex", "load$")
+    examples = 50 if pytestconfig.getoption("--long") else 3
+    _hold_to_description(service, tmp_path, phases, examples, "--exclude-path-regex", "load$")
 
 
 def test_description_has_every_route_and_no_error_that_is_not_ours(service):

@@ -130,7 +130,7 @@ def measured(tmp_path_factory):
     files = pictures() | {name: make() for name, (_, make) in BOMBS.items()}
     for name, data in files.items():
         (folder / name).write_bytes(data)
-    root = str(Path(__file__).parents[3])
+    root = str(Path(__file__).parents[4])
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, str(MAX_PIXELS), *files],
         cwd=folder,

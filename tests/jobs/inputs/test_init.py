@@ -1,0 +1,52 @@
+import pickle
+
+import pytest
+
+from jobs.errors import SpecError
+from jobs.inputs import open_source
+from tests.support.files import put_files
+from tests.support.inputs import write_parquet, write_tar, write_text
+
+
+def test_missing_input_says_so(tmp_path, storage):
+    with pytest.raises(SpecError, match=r"input '.*none' does not exist"):
+        open_source(f"{tmp_path}/none", storage)
+    with pytest.raises(SpecError, match="does not exist or is empty"):
+        open_source(str(tmp_path), storage)
+    with pytest.raises(SpecError, match=r"matches nothing under file://"):
+        open_source(f"{tmp_path}/*.jpg", storage)
+
+
+def test_missing_s3_input_says_whether_the_bucket_is_there(s3_bucket, storage):
+    with pytest.raises(SpecError, match="does not exist: the bucket has no object there"):
+        open_source(f"s3://{s3_bucket}/none/", storage)
+    with pytest.raises(SpecError, match="does not exist: bucket 'never-made' does not exist"):
+        open_source("s3://never-made/photos/", storage)
+
+
+def test_image_column_without_parquet_is_refused(tmp_path, storage):
+    put_files(tmp_path, "a.jpg")
+    with pytest.raises(SpecError, match="--image-column is for Parquet files"):
+        open_source(str(tmp_path), storage, image_column="image")
+
+
+def test_folder_with_more_than_tars_is_just_objects(tmp_path, storage):
+    write_tar(tmp_path / "a.tar", {"a.jpg": b"1"})
+    put_files(tmp_path, "b.jpg")
+    assert open_source(str(tmp_path), storage).kind == "objects"
+
+
+@pytest.mark.parametrize("extension", ["tar.gz", "tgz"])
+def test_compressed_tar_is_refused_with_the_remedy(tmp_path, storage, extension):
+    put_files(tmp_path, f"a.{extension}")
+    with pytest.raises(SpecError, match=r"not seekable; unpack or recompress as plain .tar"):
+        open_source(f"{tmp_path}/a.{extension}", storage)
+
+
+def test_sources_can_be_pickled(tmp_path, storage):
+    write_text(tmp_path / "m.csv", "uri\na\n")
+    write_tar(tmp_path / "a.tar", {"a.jpg": b"1"})
+    write_parquet(tmp_path / "i.parquet", image=[b"1"])
+    for name in ("m.csv", "a.tar", "i.parquet", ""):
+        source = open_source(f"{tmp_path}/{name}", storage)
+        assert pickle.loads(pickle.dumps(source)) == source

@@ -1,0 +1,71 @@
+"""Jobs in the small: good and odd files, the stages without Ray, and the rows they write."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from jobs.job.job import Plan
+from jobs.labelling.stages import ChunkLabeller
+from jobs.listing.chunks import Summary, pack_table
+from jobs.listing.stream import list_chunks
+from tests.support.images import encode, photo
+
+GOOD = ("a good one.jpg", "folder/ünï#1.png", "rotated.jpg", "wide.webp")
+ODD = {
+    "empty.jpg": ("unreadable", b""),
+    "notes.txt": ("unreadable", b"not an image"),
+    "truncated.jpg": ("unreadable", encode(photo(400, 300), "JPEG")[:4000]),
+    "bomb.png": ("too_large", encode(photo(8, 8), "PNG")),
+}
+
+
+def build_zoo() -> dict[str, bytes]:
+    """Name → bytes of images that can be labelled, and of files that cannot."""
+    files = {name: body for name, (_, body) in ODD.items()}
+    files["bomb.png"] = _with_declared_size(files["bomb.png"], 30_000, 30_000)
+    files["a good one.jpg"] = encode(photo(500, 375, seed=1), "JPEG", quality=90)
+    files["folder/ünï#1.png"] = encode(photo(360, 480, seed=2), "PNG")
+    files["wide.webp"] = encode(photo(700, 350, seed=3), "WEBP", quality=95)
+    files["rotated.jpg"] = encode(photo(400, 300, seed=4), "JPEG", exif=_orientation(6))
+    return files
+
+
+def label_chunks(plan: Plan, done: frozenset[str] = frozenset()) -> Iterator[Summary]:
+    """Do in this process what the dataset's stages do on Ray."""
+    label = ChunkLabeller(plan)
+    for chunk, total in list_chunks(plan, done):
+        row = label({"id": [chunk.id], "objects": [pack_table(chunk.objects)], "total": [total]})
+        yield Summary(**{name: values[0] for name, values in row.items()})
+
+
+def chunk_tables(output: Path) -> dict[str, pa.Table]:
+    """Read the rows of a job without its commit: name of a chunk's file → its table."""
+    folder = output / "_labelmill" / "chunks"
+    return {path.name: pq.read_table(path) for path in sorted(folder.iterdir())}
+
+
+def read_rows(output: Path) -> list[dict[str, Any]]:
+    """Read a local predictions dataset, with the outcome as a column."""
+    rows = []
+    for path in sorted(output.glob("outcome=*/*.parquet")):
+        outcome = path.parent.name.removeprefix("outcome=")
+        table = pq.ParquetFile(path).read()
+        rows += table.append_column("outcome", pa.array([outcome] * table.num_rows)).to_pylist()
+    return rows
+
+
+def _orientation(value: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = value
+    return exif.tobytes()
+
+
+def _with_declared_size(png: bytes, width: int, height: int) -> bytes:
+    header = b"IHDR" + struct.pack(">II", width, height) + png[24:29]
+    return png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]
