@@ -211,3 +211,13 @@ def test_figures_of_precision_are_those_that_were_measured():
     for row, case in (("OpenVINO", "openvino"), ("torch", "torch")):
         figures = (medians[f"{case} {x}, batch of 8"]["cpu_ms"] for x in ("fp32", "bf16"))
         assert f"| {row} | {' | '.join(f'{x:.0f}' for x in figures)} |" in TEXT["benchmarks.md"]
+
+
+def test_every_room_is_in_the_layout():
+    contributing = (ROOT / "CONTRIBUTING.md").read_text()
+    layout = contributing.partition("\n## Layout\n")[2].partition("\n## ")[0]
+    folders = [ROOT / name for name in ("jobs", "serving", "model_repo/inception_v3")]
+    rooms = {path.stem for folder in folders for path in folder.iterdir()}
+
+    unnamed = {room for room in rooms if not room.startswith("__") and f"`{room}" not in layout}
+    assert unnamed == set()
