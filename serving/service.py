@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from model_repo.inception_v3 import DecodeError
-from model_repo.inception_v3.preprocess import Pixels, Preprocessed
+from model_repo.inception_v3.preprocess import Preprocessed
+from model_repo.inception_v3.spec import Pixels
 from serving.admission import Admission, Ticket
 from serving.config import ServingConfig, UserConfig
 from serving.errors import DeadlineError, OverloadedError

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from ray import serve
 
 from model_repo.inception_v3 import Classifier, DecodeError
-from model_repo.inception_v3.preprocess import Pixels, Preprocessed, preprocess, warm_up
+from model_repo.inception_v3.preprocess import Preprocessed, preprocess, warm_up
+from model_repo.inception_v3.spec import Pixels
 from serving.config import UserConfig
 from serving.models.batching import BatchGate, LatencyAverage
 from serving.models.decode_limits import pixel_limit
