@@ -29,6 +29,7 @@ SHARED_FIXTURES = (
     "hasty",
     "pair",
     "guarded",
+    "calibrated_model",
 )
 
 
@@ -46,6 +47,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # children inherit that; some tests interrupt theirs.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Threads of torch's that wait for one another would burn what their neighbours need.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Chosen here once: the processes of pytest-xdist inherit it, and collect the same rounds.
     for name, value in (
         ("CHAOS_ROUNDS", 20 if long else 2),
