@@ -1,1 +1,4 @@
-"""Online: the same model behind an endpoint. Nothing is served yet; jobs come first."""
+"""Online: the same model behind an endpoint, as a Ray Serve application.
+
+Read `app` → `deployment` → `http` or `grpc` → `service` → `models`.
+"""

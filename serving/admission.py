@@ -1,4 +1,15 @@
-"""How much a request may bring, and when there is no more room."""
+"""How much one request may bring, and how much may wait at once.
+
+A request is admitted in four places, each where the next fact about it is known:
+
+    proxy        http/proxy.py      once per node: the whole body is read and bounded before a
+                                    replica hears of it; a CircuitBreaker refuses while all are full
+    headers      http/admit.py      declared length and the client's time limit
+    body, images Admission (here)   bytes held and images waiting, counted for each replica
+    model        models/batching.py BatchGate: waits for a place in the next batch, refuses nothing
+
+gRPC has no proxy of ours and starts at `Admission`; `Service.admit` adds the time limit.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,9 +19,9 @@ from math import ceil
 from serving.config import UserConfig
 from serving.errors import ContentTooLargeError, OverloadedError
 
-BODIES_AT_ONCE = 4  # of the largest size allowed; smaller ones accordingly more
+BODIES_AT_ONCE = 4  # of the largest size allowed, or more of smaller ones
 
-# What a compressed body may become, whatever it was, and for each byte of it.
+# What a compressed body may expand to: this much anyway, and this much for each of its bytes.
 _FREE_BYTES = 16_000_000
 _BYTES_PER_BYTE = 100
 
@@ -29,14 +40,14 @@ def check_body_size(byte_count: int, config: UserConfig) -> None:
 
 
 def check_expansion(sent_bytes: int, byte_count: int) -> None:
-    """Check what a compressed body has become so far.
+    """Check how far a compressed body has expanded.
 
     Raises:
-        ContentTooLargeError: it bursts: so much more than was sent is no image and no tensor.
+        ContentTooLargeError: no image and no tensor compresses that well.
     """
     if byte_count > _FREE_BYTES + _BYTES_PER_BYTE * sent_bytes:
         raise ContentTooLargeError(
-            f"{sent_bytes:,} compressed bytes become over {byte_count:,}; send them as they are"
+            f"{sent_bytes:,} compressed bytes expand to over {byte_count:,}; send them uncompressed"
         )
 
 
@@ -45,9 +56,9 @@ class Ticket:
     """What one request holds while it is being answered.
 
     Attributes:
-        images: so many were found in its body.
-        byte_count: of its body; decompressed, if it came compressed.
-        sent_bytes: of its body as it came.
+        images: found in its body.
+        byte_count: of its body, decompressed.
+        sent_bytes: of its body as sent.
     """
 
     images: int
@@ -56,10 +67,9 @@ class Ticket:
 
 
 class Admission:
-    """Lets requests in while they can be answered in time, and refuses the others at once.
+    """Admits requests that can be answered in time, and refuses the others at once.
 
-    A request that finds nobody before it is always let in. While its body is being read it is in
-    nobody's way; its images count from then on.
+    A request that arrives alone is always admitted. Its images count once its body has been read.
     """
 
     def __init__(self, config: UserConfig) -> None:
@@ -69,15 +79,15 @@ class Admission:
 
     @contextmanager
     def admit(self, byte_count: int, per_image_s: float) -> Iterator[Ticket]:
-        """Hold room for a body of `byte_count` bytes, while the context lasts, if one image has it.
+        """Admit a request with a body of `byte_count` bytes; hold room for it during the context.
 
         Args:
             byte_count: of the body, as declared.
-            per_image_s: what an image costs now.
+            per_image_s: seconds that one image takes at present.
 
         Raises:
             ContentTooLargeError: the body is over the limit.
-            OverloadedError: there is no room.
+            OverloadedError: there is no room even for one image, or for so many bytes.
         """
         check_body_size(byte_count, self.config)
         self._check_images(1, per_image_s)
@@ -91,7 +101,7 @@ class Admission:
             self._bytes -= ticket.byte_count
 
     def note_body(self, ticket: Ticket, sent_bytes: int, byte_count: int) -> None:
-        """Hold room for what a body turned out to have, decompressed, as far as it was read.
+        """Hold room for the body as far as it was read and decompressed.
 
         Raises:
             OverloadedError: there is no room for so much.
@@ -104,7 +114,7 @@ class Admission:
             self._bytes += more
 
     def grow(self, ticket: Ticket, images: int, per_image_s: float) -> None:
-        """Hold room for as many images as the body turned out to have.
+        """Hold room for the images found in the body.
 
         Raises:
             OverloadedError: there is no room for so many.

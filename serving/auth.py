@@ -1,8 +1,8 @@
-"""Bearer tokens: kept as SHA-256, compared in constant time; without any, everybody may ask.
+"""Bearer tokens: kept as SHA-256, compared in constant time. Without any, the service is open.
 
 A file, or the variable LABELMILL_TOKENS, holds one hash a line (or separated by commas), as
-`printf %s "$TOKEN" | sha256sum` prints them; what follows a hash on its line names it, and `#`
-starts a comment.
+`printf %s "$TOKEN" | sha256sum` prints it; the rest of the line is its name, and `#` starts a
+comment.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ def read_tokens(path: Path | None) -> tuple[str, ...]:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: what is there is not a list of hashes; no token is ever repeated in a message.
+        ValueError: it is not a list of hashes; the message never repeats a token.
     """
     found: dict[str, None] = {}
     sources = [] if path is None else [(str(path), path.read_text("utf-8"))]
@@ -41,13 +41,13 @@ def authorize(authorization: str | None, hashes: Sequence[str]) -> None:
     """Check the value of an Authorization header.
 
     Raises:
-        UnauthorizedError: tokens are wanted, and this is none of them.
+        UnauthorizedError: the service has tokens, and this is none of them.
     """
     if not hashes:
         return
     scheme, _, token = (authorization or "").partition(" ")
     digest = hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).hexdigest()
-    # All are compared, so that time does not tell which one is near.
+    # Compare all, so that the time taken tells nothing.
     matches = [hmac.compare_digest(digest, known) for known in hashes]
     if scheme.lower() != "bearer" or not any(matches):
         raise UnauthorizedError

@@ -1,7 +1,7 @@
-"""What the service is asked to do: the arguments of `serve run serving.app:build_app`, as data.
+"""The arguments of `serve run serving.app:build_app`, as data.
 
 `UserConfig` holds what can change while replicas run (Serve's `user_config`); `ServingConfig` adds
-what needs new ones. Arguments arrive as text, `key=value`.
+what needs new replicas. Arguments arrive as text, `key=value`.
 """
 
 from pathlib import Path
@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from model_repo.inception_v3.errors import describe_problem
 from model_repo.inception_v3.repository.locate import ModelSource
 from model_repo.inception_v3.repository.weights import is_untrained
 from model_repo.inception_v3.spec import Precision
@@ -29,20 +30,20 @@ MEBIBYTE = 1024 * 1024
 
 
 class ConfigError(Exception):
-    """The service cannot be run as it was asked for; the message is for whoever started it."""
+    """The service cannot run with these arguments; the message is for the person who starts it."""
 
 
 class UserConfig(BaseModel):
-    """What changes without a restart; `None` means what the model's config.pbtxt says.
+    """What can change without a restart; `None` means as the model's config.pbtxt says.
 
     Attributes:
         max_batch_size: images of one forward pass.
-        batch_wait_timeout_s: how long a batch that is not full waits on an idle model.
+        batch_wait_timeout_s: how long an idle model waits for a batch to fill up.
         max_body_bytes: of one request.
-        max_pixels: of one image; a small file may have fewer, see `serving.admission`.
-        max_queue_s: a request that would have to wait longer is refused at once.
-        request_timeout_s: after which any request is given up; clients can ask for less.
-        hang_timeout_s: a forward pass that takes longer makes its replica unhealthy.
+        max_pixels: of one image; small files may have fewer, see `serving.models.decode_limits`.
+        max_queue_s: a request that would wait longer is refused at once.
+        request_timeout_s: time limit of every request; clients can ask for less.
+        hang_timeout_s: a longer forward pass makes its replica unhealthy.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,16 +61,19 @@ class ServingConfig(UserConfig):
     """One service.
 
     Attributes:
-        models: references, `name` or `name:version`; each is served under its name, for pixels, and
-            under its name with `_image` behind it, for encoded images.
+        models: references, `name` or `name:version`; each is served as `name`, for pixels, and as
+            `name_image`, for encoded images.
         model_repository: folder or `s3://` prefix; `None` is the built-in one.
-        weights, labels: of the one model that is served, in the words of `labelmill label`.
+        weights, labels: of the only model that is served, as for `labelmill label`.
+        precision: `None` is what the model's config.pbtxt says, or else fp16 on GPUs and fp32 on
+            CPUs.
         min_replicas, max_replicas: `None` is one for each core or GPU of the cluster.
-        num_cpus, num_gpus: of a replica, at most one GPU; `None` is half of one where there is any.
-        tokens_file: SHA-256 of the bearer tokens, one a line; `LABELMILL_TOKENS` holds the same.
-        host: that `serve run` listens on; gRPC, which Serve has listen on all interfaces, answers
-            this machine only where `host` is a loopback address.
-        port, grpc_port: that `serve run` listens on; a `grpc_port` of 0 is no gRPC.
+        num_cpus, num_gpus: of each replica, at most one GPU; `None` is half a GPU if the cluster
+            has any, else half a core.
+        tokens_file: SHA-256 of each bearer token, one a line; `LABELMILL_TOKENS` can hold the same.
+        host: that `serve run` listens on. Serve's gRPC listens on all interfaces; where `host` is a
+            loopback address, calls from other machines are refused.
+        port, grpc_port: that `serve run` listens on; 0 as `grpc_port` turns gRPC off.
     """
 
     models: tuple[str, ...] = ("inception_v3",)
@@ -99,6 +103,13 @@ class ServingConfig(UserConfig):
             raise ValueError("name at least one model, such as inception_v3 or flowers:2")
         return tuple(dict.fromkeys(name.strip() for name in names))
 
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _refuse_auto(cls, value: Any) -> Any:
+        if value == "auto":
+            raise ValueError("leave it out, or take what 'labelmill models check' prints")
+        return value
+
     @model_validator(mode="after")
     def _check_replicas(self) -> "ServingConfig":
         if self.max_replicas is not None and self.max_replicas < self.min_replicas:
@@ -110,9 +121,9 @@ class ServingConfig(UserConfig):
         return self
 
     def source(self, reference: str) -> ModelSource:
-        """Return where the model `reference` is to be found."""
+        """Return where to find the model `reference`."""
         is_configured = reference in self.models
-        # A trial has no weights at all; those of one model are not for one that is loaded later.
+        # Weights belong to the configured model; only a trial's go with models loaded later, too.
         is_trial = self.weights is not None and is_untrained(self.weights)
         return ModelSource(
             reference=reference,
@@ -126,7 +137,7 @@ def load_config(args: dict[str, Any]) -> ServingConfig:
     """Check the arguments, and read the tokens that they name or the environment holds.
 
     Raises:
-        ConfigError: an argument is not what it must be, or the tokens cannot be read.
+        ConfigError: an argument is wrong, or the tokens cannot be read.
     """
     try:
         config = ServingConfig.model_validate(args)
@@ -142,11 +153,10 @@ def load_config(args: dict[str, Any]) -> ServingConfig:
 
 
 def _describe(problem: Any) -> str:
-    text = problem["msg"].removeprefix("Value error, ")
     if not problem["loc"]:
-        return str(text)
+        return str(problem["msg"]).removeprefix("Value error, ")
     name = str(problem["loc"][0])
     if problem["type"] == "extra_forbidden":
         known = ", ".join(sorted(set(ServingConfig.model_fields) - {"token_hashes"}))
         return f"unknown argument {name!r}; there are {known}"
-    return f"{name}: {text[0].lower()}{text[1:]}, got {problem['input']!r}"
+    return f"{describe_problem(name, problem)}, got {problem['input']!r}"

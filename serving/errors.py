@@ -1,18 +1,18 @@
-"""What can go wrong with a request, and the one table of what each protocol then answers.
+"""What can go wrong with a request, and the one table of what each protocol answers.
 
 ServiceError                     500  INTERNAL
-├── BadRequestError              400  INVALID_ARGUMENT      not what the protocol wants
+├── BadRequestError              400  INVALID_ARGUMENT      against the protocol or the model
 ├── UnauthorizedError            401  UNAUTHENTICATED
-├── ForbiddenError               403  PERMISSION_DENIED     from where one may not ask
+├── ForbiddenError               403  PERMISSION_DENIED     from another machine
 ├── NotFoundError                404  NOT_FOUND             no such model, version or path
 ├── ContentTooLargeError         413  INVALID_ARGUMENT      too many bytes, pixels or images
-├── UnsupportedMediaTypeError    415  INVALID_ARGUMENT      a body that is declared to be no image
+├── UnsupportedMediaTypeError    415  INVALID_ARGUMENT      the declared type is not an image
 ├── OverloadedError              503  RESOURCE_EXHAUSTED    more than can be answered in time
-├── UnavailableError             503  UNAVAILABLE           for a moment, and not for the load
+├── UnavailableError             503  UNAVAILABLE           a part restarts; not overload
 ├── DeadlineError                504  DEADLINE_EXCEEDED
-└── UnimplementedError           501  UNIMPLEMENTED         a part of the protocol that we do not do
+└── UnimplementedError           501  UNIMPLEMENTED         unsupported part of the protocol
 
-and of the model's own: `DecodeError` is 422, or 413 where its kind is `too_large`.
+The model's `DecodeError` is 422, or 413 if its kind is `too_large`.
 """
 
 from dataclasses import dataclass
@@ -23,22 +23,22 @@ from model_repo.inception_v3 import DecodeError
 
 
 class ServiceError(Exception):
-    """Base of everything that a caller is told; the message is for them."""
+    """Base of all errors whose message is for the caller."""
 
 
 class BadRequestError(ServiceError):
-    """The request is not what the protocol or the model wants."""
+    """The request does not follow the protocol, or does not fit the model."""
 
 
 class UnauthorizedError(ServiceError):
-    """There is no valid token; nothing more is said."""
+    """There is no valid token; callers are told nothing more."""
 
     def __init__(self) -> None:
         super().__init__("unauthorized")
 
 
 class ForbiddenError(ServiceError):
-    """Whoever asks may not ask from where they are."""
+    """The caller may not use the service from its address."""
 
 
 class NotFoundError(ServiceError):
@@ -50,14 +50,14 @@ class ContentTooLargeError(ServiceError):
 
 
 class UnsupportedMediaTypeError(ServiceError):
-    """The body is declared to be something that is no image."""
+    """The declared type of the body is not an image."""
 
 
 class OverloadedError(ServiceError):
-    """More is asked for than can be answered in time.
+    """There is more work than can be done in time.
 
     Attributes:
-        retry_after_s: when it is worth trying again.
+        retry_after_s: when to try again.
         full: whether there was no room even for a single image.
     """
 
@@ -68,20 +68,20 @@ class OverloadedError(ServiceError):
 
 
 class UnavailableError(ServiceError):
-    """A part of the service is being started anew."""
+    """A part of the service is restarting."""
 
 
 class DeadlineError(ServiceError):
-    """The answer would have come too late."""
+    """The answer would come too late."""
 
 
 class UnimplementedError(ServiceError):
-    """A part of the protocol that labelmill does not do."""
+    """A part of the protocol that labelmill does not support."""
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What the two protocols call the same outcome."""
+    """The status of one outcome in both protocols."""
 
     http: int
     grpc: StatusCode
@@ -102,14 +102,14 @@ _STATUS: dict[type[ServiceError], Status] = {
 
 
 def to_status(exc: Exception) -> Status:
-    """Return what to answer; what is not in the table is our own fault."""
+    """Return the status to answer; an error that is not in the table is our own fault."""
     if isinstance(exc, DecodeError):
         return Status(413 if exc.kind == "too_large" else 422, StatusCode.INVALID_ARGUMENT)
     return _STATUS.get(type(exc), Status(500, StatusCode.INTERNAL))  # type: ignore[arg-type]
 
 
 def to_message(exc: Exception) -> str:
-    """Return what to tell the caller: of our own faults nothing but that it is one."""
+    """Return the message for the caller; of our own faults it says only that there was one."""
     if isinstance(exc, ServiceError | DecodeError):
         return str(exc)
     return "internal error; the service's log has more under this request's id"

@@ -1,6 +1,6 @@
 """What the service does, whatever the protocol: admit → decode → predict → label.
 
-HTTP and gRPC translate to and from what is here; nothing here knows either.
+HTTP and gRPC translate to and from this; nothing here knows either.
 """
 
 import asyncio
@@ -14,10 +14,11 @@ import numpy as np
 
 from model_repo.inception_v3 import DecodeError
 from model_repo.inception_v3.preprocess import Preprocessed
+from model_repo.inception_v3.spec import Pixels
 from serving.admission import Admission, Ticket
 from serving.config import ServingConfig, UserConfig
 from serving.errors import DeadlineError, OverloadedError
-from serving.models.predictor import Output, Pixels
+from serving.models.predictor import Output
 from serving.models.registry import Models, Served
 from serving.protocol.inputs import read_images, read_pixels
 from serving.protocol.outputs import build_outputs, check_outputs
@@ -33,9 +34,9 @@ class Labelled:
     """One image that was labelled.
 
     Attributes:
-        output: what the network said.
-        prepared: what decoding made of it; None for pixels that came as such.
-        decode_s: what that took.
+        output: of the network.
+        prepared: the decoded image; None where the request held pixels.
+        decode_s: the time that decoding took.
     """
 
     output: Output
@@ -44,7 +45,7 @@ class Labelled:
 
 
 class Service:
-    """Everything that one replica shares among its requests."""
+    """What the requests of one replica share."""
 
     def __init__(
         self, config: ServingConfig, models: Models, metrics: Metrics, statistics: Statistics
@@ -57,27 +58,27 @@ class Service:
 
     @property
     def limits(self) -> UserConfig:
-        """Return the limits as they are now."""
+        """Return the current limits."""
         return self.admission.config
 
     def reconfigure(self, changes: dict[str, object]) -> None:
-        """Take over Serve's `user_config`: what it does not name is as the arguments said."""
+        """Apply Serve's `user_config`; what it does not name stays as the arguments say."""
         values = self.config.model_dump(include=set(UserConfig.model_fields))
         self.admission.config = UserConfig.model_validate(values | changes)
         self.models.reconfigure(self.admission.config)
 
     @asynccontextmanager
     async def admit(self, byte_count: int, timeout_s: float | None) -> AsyncIterator[Ticket]:
-        """Let one request in, for as long as it and the service have time.
+        """Admit one request, within its time limit and the service's.
 
         Args:
             byte_count: of its body.
-            timeout_s: what the client asks for; the service's own limit holds anyway.
+            timeout_s: the client's limit; the service's own applies as well.
 
         Raises:
             ContentTooLargeError: the body is over the limit.
             OverloadedError: there is no room.
-            DeadlineError: the time is over.
+            DeadlineError: the time is up.
         """
         limit_s = self.limits.request_timeout_s
         if timeout_s is not None:
@@ -109,16 +110,16 @@ class Service:
             BadRequestError: its inputs or outputs are not the model's.
             DecodeError: an image cannot be labelled.
             OverloadedError: there is no room for so many.
-            DeadlineError: the time that its parameter `timeout` gives is over.
+            DeadlineError: the time of its parameter `timeout` is up.
         """
         check_outputs(request, served.config)
-        timeout_us = request.parameters.get("timeout")  # a whole number, as was checked
+        timeout_us = request.parameters.get("timeout")  # checked to be a whole number
         seconds = int(timeout_us) / 1e6 if timeout_us else None
         try:
             async with asyncio.timeout(seconds):
                 labelled = await self._label_inputs(served, request, ticket)
         except TimeoutError as exc:
-            raise DeadlineError(f"no answer within the request's time of {seconds:g} s") from exc
+            raise DeadlineError(f"no answer within the request's timeout of {seconds:g} s") from exc
         logits = np.stack([one.output.logits for one in labelled])
         return InferResponse(
             model_name=served.name,
@@ -172,7 +173,7 @@ class Service:
     def _counted(
         self, served: Served, images: int, ticket: Ticket
     ) -> Iterator[list[Labelled | DecodeError]]:
-        """Hold room for `images`, and count what becomes of them: fill the list that this gives."""
+        """Hold room for `images`, and count the results that the caller adds to the list."""
         model = served.predictor.spec.name
         try:
             self.admission.grow(ticket, images, served.predictor.per_image_s)
@@ -185,7 +186,7 @@ class Service:
             with served.predictor.hold():
                 yield found
         except BaseException as exc:
-            dropped = isinstance(exc, asyncio.CancelledError)  # its caller gone, or its time over
+            dropped = isinstance(exc, asyncio.CancelledError)  # the caller left, or its time is up
             self.metrics.count_images(model, "dropped" if dropped else "failed", images)
             self.statistics.record_failure(served.name, served.version, time.monotonic() - started)
             raise
@@ -199,14 +200,14 @@ class Service:
             self.statistics.record_failure(served.name, served.version, seconds)
             return
         took = Durations(
-            total_s=seconds,
+            success_s=seconds,
             queue_s=max(one.output.queue_s for one in found),
             compute_input_s=max(one.decode_s for one in found),
             compute_infer_s=max(one.output.forward_s for one in found),
         )
         model, version, now = served.predictor.spec.name, served.version, time.time()
         self.statistics.record_success(model, version, len(found), took, now)
-        if served.encoded:  # as an ensemble: its requests count for the model that it leads to, too
+        if served.encoded:  # like an ensemble: a request counts for the model behind it, too
             self.statistics.record_success(served.name, version, len(found), took, now)
             seconds = took.compute_infer_s
             self.statistics.record_execution(served.name, version, len(found), seconds)
@@ -217,7 +218,7 @@ async def _label_pixels(served: Served, pixels: Pixels) -> Labelled:
 
 
 async def _all(coroutines: Sequence[Coroutine[Any, Any, _Found]]) -> list[_Found]:
-    """Await them side by side; if one fails, or who waits goes away, none is left running."""
+    """Run them side by side; on a failure or a cancellation none is left running."""
     if len(coroutines) == 1:
         return [await coroutines[0]]
     try:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import settings
 
 from jobs.demo.seaweedfs import S3Server, run_seaweedfs
-from tests.support.service import ray_folder
+from tests.support.service import RunningService, ray_folder, run_service
 
 S3_FIXTURES = {"seaweedfs", "s3_environment", "s3_bucket", "s3_client"}
 
@@ -154,3 +154,10 @@ def sample_photos() -> list[Path]:
     """The photos that ship with the package, sorted by name."""
     folder = Path(__file__).parents[1] / "jobs" / "demo" / "samples"
     return sorted(path for path in folder.iterdir() if path.suffix in {".jpg", ".png"})
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service with one replica of untrained weights, for all who do it no harm."""
+    with run_service(tmp_path_factory.mktemp("service"), "max_replicas=1") as running:
+        yield running

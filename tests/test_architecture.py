@@ -1,6 +1,9 @@
 """The import rules: data and imports run one way, and each folder knows only what it must."""
 
 import ast
+from collections import Counter
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -10,8 +13,7 @@ ROOT = Path(__file__).parents[1]
 # folder → what its modules may not import
 FORBIDDEN = {
     "model_repo": {
-        *("jobs", "serving", "ray", "click", "pydantic", "fastapi"),
-        *("boto3", "botocore", "obstore"),
+        *("jobs", "serving", "ray", "click", "pydantic", "fastapi", "obstore"),
     },
     "jobs": {"serving", "torch", "torchvision", "openvino", "fastapi"},
     "serving": {"jobs", "obstore"},
@@ -25,8 +27,10 @@ ONLY_IN = {
         "serving/deployment.py",
         "serving/grpc/methods.py",
         "serving/http/proxy.py",
-        "serving/telemetry/metrics.py",
+        "serving/launch.py",
         "serving/models/predictor.py",
+        "serving/replicas/control.py",
+        "serving/telemetry/metrics.py",
     },
     "fastapi": {
         "serving/http/app.py",
@@ -36,6 +40,7 @@ ONLY_IN = {
         "serving/http/pages.py",
     },
     "torch": {
+        "model_repo/inception_v3/repository/download.py",
         "model_repo/inception_v3/runtimes/checkpoint.py",
         "model_repo/inception_v3/runtimes/device_runner.py",
         "model_repo/inception_v3/runtimes/network.py",
@@ -45,19 +50,65 @@ ONLY_IN = {
         "model_repo/inception_v3/runtimes/torch_runtime.py",
     },
     "openvino": {"model_repo/inception_v3/runtimes/openvino_runtime.py"},
-    "boto3": {"jobs/storage/clients.py", "serving/storage.py"},
+    "boto3": {"model_repo/inception_v3/s3/connection.py"},
+    "botocore": {
+        "jobs/demo/seaweedfs.py",
+        "jobs/storage/clients.py",
+        "jobs/storage/s3.py",
+        "jobs/storage/s3_reads.py",
+        "model_repo/inception_v3/s3/connection.py",
+        "model_repo/inception_v3/s3/faults.py",
+        "model_repo/inception_v3/s3/reader.py",
+    },
+    "obstore": {"jobs/storage/clients.py", "jobs/storage/faults.py"},
 }
 
 
-def imports_of(path: Path) -> set[str]:
-    found: set[str] = set()
+MOST_ROOMS = 20  # in a folder
+
+# folder → its rooms; each may import what is right of it, and none that a comma sets beside it
+ROOMS = {
+    "model_repo/inception_v3": """
+        1, __init__ → classifier → runtimes → repository → preprocess, agreement
+        → options, s3, decoding, postprocess → spec, errors, cache
+    """,
+    "jobs": """
+        __main__ → cli → run, demo → planning, check_precision → verify, progress
+        → labelling, commit → listing → job → inputs, dataset → storage
+        → __init__, errors, digests, resources
+    """,
+    "serving": """
+        app → launch, deployment → http, grpc → replicas → service → admission, models
+        → config → protocol, auth → __init__, telemetry, errors
+    """,
+}
+
+
+def imported_names(path: Path) -> Iterator[str]:
+    """Yield every name that a module imports, in full: `a.b.c` for `from a.b import c`."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            found.add((node.module or "").partition(".")[0])
-    return found
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imports_of(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imported_names(path)}
+
+
+def modules_imported(path: Path, folder: str) -> set[Path]:
+    """Return the modules of `folder` that a module of it imports, wherever it does."""
+    names = ((name, name.rpartition(".")[0]) for name in imported_names(path))
+    found = (module_named(name) or module_named(parent) for name, parent in names)
+    return {module for module in found if module and module.is_relative_to(ROOT / folder)}
+
+
+def module_named(name: str) -> Path | None:
+    place = ROOT / name.replace(".", "/")
+    module = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    return module if module.is_file() else None
 
 
 def modules(folder: str) -> list[Path]:
@@ -71,6 +122,39 @@ def test_imports_run_one_way(folder):
     for path in modules(folder):
         wrong = imports_of(path) & FORBIDDEN[folder]
         assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}"
+
+
+def room_of(path: Path, folder: str) -> str:
+    return path.relative_to(ROOT / folder).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("folder", ROOMS)
+def test_rooms_import_what_is_right_of_them(folder):
+    levels = [level.split(",") for level in "".join(ROOMS[folder].split()).split("→")]
+    place = {room: number for number, level in enumerate(levels) for room in level}
+    assert place.keys() == {room_of(path, folder) for path in modules(folder)}
+
+    for path in modules(folder):
+        room = room_of(path, folder)
+        rooms = {room_of(module, folder) for module in modules_imported(path, folder)} - {room}
+        wrong = {other for other in rooms if place[other] <= place[room]}
+        assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}"
+
+
+@pytest.mark.parametrize("folder", FORBIDDEN)
+def test_no_circle_of_imports(folder):
+    graph = {path: modules_imported(path, folder) for path in modules(folder)}
+
+    TopologicalSorter(graph).prepare()  # raises a CycleError that names the circle
+
+
+@pytest.mark.parametrize("folder", ROOMS)
+def test_folders_have_few_rooms(folder):
+    found = modules(folder)
+    rooms = {path for path in found if path.name != "__init__.py"} | {path.parent for path in found}
+    counts = Counter(each.parent for each in rooms - {ROOT / folder})
+
+    assert {each: count for each, count in counts.items() if count > MOST_ROOMS} == {}
 
 
 @pytest.mark.parametrize("package", ONLY_IN)

@@ -18,7 +18,6 @@ from jobs.storage.objects import (
     Fetched,
     NoBucketError,
     Part,
-    StoredObject,
     Wanted,
     check_size,
     local_path,
@@ -26,7 +25,8 @@ from jobs.storage.objects import (
 )
 from jobs.storage.ranges import StoredFile
 from jobs.storage.s3 import S3Storage
-from model_repo.inception_v3.repository.locate import is_s3
+from model_repo.inception_v3.s3.objects import StoredObject
+from model_repo.inception_v3.s3.uri import is_s3
 
 __all__ = [
     "MAX_OBJECT_BYTES",

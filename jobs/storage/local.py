@@ -14,12 +14,12 @@ from jobs.errors import FetchError, StorageError
 from jobs.storage.objects import (
     DeniedError,
     Part,
-    StoredObject,
     Wanted,
     check_size,
     local_path,
     to_uri,
 )
+from model_repo.inception_v3.s3.objects import StoredObject
 
 # what no other file could be read with either
 _MACHINE_TROUBLE = {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from jobs.errors import FetchError, SpecError, StorageError
-from model_repo.inception_v3.repository.locate import is_s3
+from model_repo.inception_v3.s3.uri import is_s3
 
 MAX_OBJECT_BYTES = 256 * 1024 * 1024
 
@@ -20,22 +20,6 @@ class NoBucketError(StorageError):
 
 class DeniedError(StorageError):
     """The storage works, but does not let us do this."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """One object as a listing or a HEAD tells it.
-
-    Attributes:
-        uri: `s3://bucket/key` or `file:///path`, the key raw, not percent-encoded.
-        size: bytes.
-        etag: changes when the bytes change; `""` when unknown (a broken symlink), and then
-            `size` says nothing either. Local files: `<size>-<mtime in ns>`.
-    """
-
-    uri: str
-    size: int
-    etag: str
 
 
 @dataclass(frozen=True, slots=True)

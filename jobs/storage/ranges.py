@@ -1,15 +1,26 @@
 """A seekable file over ranged reads of one object."""
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from jobs.errors import FetchError, StorageError
-from jobs.storage.objects import MAX_OBJECT_BYTES, StoredObject
+from jobs.storage.objects import MAX_OBJECT_BYTES, Fetched
+from model_repo.inception_v3.s3.objects import StoredObject
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-    from jobs.storage import Storage
+
+class _Storage(Protocol):
+    def head(self, uri: str) -> StoredObject | None: ...
+    def read(
+        self,
+        uri: str,
+        *,
+        expected_size: int | None = None,
+        expected_etag: str | None = None,
+        offset: int | None = None,
+    ) -> Fetched: ...
 
 
 class StoredFile(io.BufferedReader):
@@ -24,7 +35,7 @@ class StoredFile(io.BufferedReader):
     """
 
     def __init__(
-        self, storage: "Storage", uri: str, buffer_bytes: int, expected_etag: str | None
+        self, storage: _Storage, uri: str, buffer_bytes: int, expected_etag: str | None
     ) -> None:
         found = _look(storage, uri)
         if expected_etag and found.etag and found.etag != expected_etag:
@@ -36,7 +47,7 @@ class StoredFile(io.BufferedReader):
 class _RangeReader(io.RawIOBase):
     """Reads ranges; what an `io.BufferedReader` wants."""
 
-    def __init__(self, storage: "Storage", stored: StoredObject) -> None:
+    def __init__(self, storage: _Storage, stored: StoredObject) -> None:
         super().__init__()
         self._storage = storage
         self._object = stored
@@ -71,7 +82,7 @@ class _RangeReader(io.RawIOBase):
         return size
 
 
-def _look(storage: "Storage", uri: str) -> StoredObject:
+def _look(storage: _Storage, uri: str) -> StoredObject:
     try:
         found = storage.head(uri)
     except StorageError:

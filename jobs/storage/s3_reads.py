@@ -14,10 +14,13 @@ from botocore.exceptions import FlexibleChecksumError, ParamValidationError
 from botocore.httpchecksum import StreamingChecksumBody
 
 from jobs.errors import FetchError
-from jobs.storage.clients import S3Clients, persist, s3_clients
-from jobs.storage.faults import BotoError, ObstoreError, brief, fault_of, permission, storage_error
+from jobs.storage.clients import S3Clients, s3_clients
+from jobs.storage.faults import ObstoreError, brief, fault_of, storage_error
 from jobs.storage.objects import Part, Wanted, check_size
-from model_repo.inception_v3.repository.locate import split_s3
+from model_repo.inception_v3.s3.faults import BotoError, permission
+from model_repo.inception_v3.s3.objects import strip_quotes
+from model_repo.inception_v3.s3.retry import retry
+from model_repo.inception_v3.s3.uri import split_s3
 
 # obstore's paths cannot hold every key (`a//b`, `./a`, a slash at either end, control characters)
 _ODD_KEY = re.compile(r"^/|/$|//|[\x00-\x1f\x7f]|(^|/)\.\.?(/|$)")
@@ -43,17 +46,12 @@ def read_part(wanted: Wanted) -> Part:
         if _suits_obstore(wanted, clients):
             part = _read_with_obstore(clients, wanted)
         else:
-            part = persist(partial(_read_with_boto3, clients, wanted))
+            part = retry(partial(_read_with_boto3, clients, wanted))
     except (*BotoError, *ObstoreError) as exc:
         part = _read_despite(exc, clients, wanted)
     if part.is_intact:
         clients.last_read[bucket] = key
     return part
-
-
-def bare(etag: str | None) -> str:
-    """Return an etag without its quotes."""
-    return (etag or "").strip('"')
 
 
 def _suits_obstore(wanted: Wanted, clients: S3Clients) -> bool:
@@ -72,7 +70,7 @@ def _read_with_obstore(clients: S3Clients, wanted: Wanted) -> Part:
     answer = clients.store(bucket).get(key, options=span)
     start, stop = answer.range
     check_size(wanted.uri, stop - start)
-    data, etag = bytes(answer.bytes()), bare(answer.meta["e_tag"])
+    data, etag = bytes(answer.bytes()), strip_quotes(answer.meta["e_tag"])
     return Part(data, stop - start, etag, wanted.offset is not None or _matches(data, etag))
 
 
@@ -83,7 +81,7 @@ def _read_with_boto3(clients: S3Clients, wanted: Wanted) -> Part:
         last = "" if wanted.length is None else wanted.offset + wanted.length - 1
         span = {"Range": f"bytes={wanted.offset}-{last}"}
     answer = clients.boto3.get_object(Bucket=bucket, Key=key, **span)
-    declared, etag = answer["ContentLength"], bare(answer.get("ETag"))
+    declared, etag = answer["ContentLength"], strip_quotes(answer.get("ETag"))
     check_size(wanted.uri, declared)
     body = answer["Body"]
     try:
@@ -125,7 +123,7 @@ def _read_despite(exc: BaseException, clients: S3Clients, wanted: Wanted) -> Par
     _judge(exc, clients, wanted.uri)
     clients.forget_store(split_s3(wanted.uri)[0])
     try:
-        return persist(partial(_read_with_boto3, clients, wanted), _CONTROL_PATIENCE_S)
+        return retry(partial(_read_with_boto3, clients, wanted), _CONTROL_PATIENCE_S)
     except BotoError as again:
         _judge(again, clients, wanted.uri)
         if not _serves_another(clients, wanted.uri):
@@ -141,7 +139,7 @@ def _judge(exc: BaseException, clients: S3Clients, uri: str) -> None:
     if fault.status == 404 or isinstance(exc, FileNotFoundError):
         raise _not_found(uri, fault.text) from exc
     if fault.is_denial:
-        reason = permission("read", clients)
+        reason = permission("read", clients.is_signed)
         raise FetchError("access_denied", f"{uri} may not be read; {reason}") from exc
     if fault.is_throttling:
         raise storage_error("read", uri, exc, clients) from exc
@@ -155,9 +153,9 @@ def _serves_another(clients: S3Clients, uri: str) -> bool:
     try:
         known = clients.last_read.get(bucket, key)
         if known == key:
-            known = persist(partial(_find_another, clients, bucket, key), _CONTROL_PATIENCE_S)
+            known = retry(partial(_find_another, clients, bucket, key), _CONTROL_PATIENCE_S)
         if known:
-            persist(partial(_read_a_byte, clients, bucket, known), _CONTROL_PATIENCE_S)
+            retry(partial(_read_a_byte, clients, bucket, known), _CONTROL_PATIENCE_S)
     except BotoError as exc:
         return fault_of(exc).status == 404  # deleted since; that it says so will do
     return bool(known)

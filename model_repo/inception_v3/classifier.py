@@ -10,7 +10,7 @@ from model_repo.inception_v3.errors import InputError
 from model_repo.inception_v3.options import Runtime, RuntimeOptions
 from model_repo.inception_v3.repository.config import Model
 from model_repo.inception_v3.repository.weights import Weights
-from model_repo.inception_v3.spec import FEATURE_SHAPES, ModelSpec
+from model_repo.inception_v3.spec import FEATURE_SHAPES, ModelSpec, Pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class Classifier:
         run = _build_runtime(model.spec, weights, options)
         return cls(model.spec, weights.sha256, options, run)
 
-    def predict(self, pixels: npt.NDArray[np.uint8]) -> Outputs:
+    def predict(self, pixels: Pixels) -> Outputs:
         """Run the network on uint8 [N, 3, crop, crop] RGB, N ≥ 1.
 
         Raises:
@@ -74,7 +74,7 @@ class Classifier:
         )
 
 
-def check_pixels(pixels: npt.NDArray[np.uint8], spec: ModelSpec) -> None:
+def check_pixels(pixels: Pixels, spec: ModelSpec) -> None:
     """Check that `pixels` are uint8 [N, 3, crop, crop], N ≥ 1.
 
     Raises:

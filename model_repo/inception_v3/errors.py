@@ -7,7 +7,8 @@ ModelError
 └── InputError         an array of the wrong shape or dtype: a bug in the caller
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 DecodeErrorKind = Literal["unreadable", "too_large"]
 
@@ -41,3 +42,14 @@ class RepositoryError(ModelError):
 
 class InputError(ModelError):
     """An array has the wrong shape or dtype."""
+
+
+def describe_problem(name: str, problem: Mapping[str, Any]) -> str:
+    """Return what is wrong with the option or field `name`, in this package's style.
+
+    Args:
+        name: as the user knows it.
+        problem: one of the `errors()` of pydantic's ValidationError.
+    """
+    text = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{name}: {text[0].lower()}{text[1:]}"

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from model_repo.inception_v3.errors import ModelError
-from model_repo.inception_v3.spec import OUTPUT_NAMES, Precision
+from model_repo.inception_v3.spec import OUTPUT_NAMES, Pixels, Precision
 
 Device = Literal["auto", "cpu", "cuda"]
 RuntimeName = Literal["auto", "torch", "openvino"]
-Runtime = Callable[[npt.NDArray[np.uint8]], dict[str, npt.NDArray[np.float32]]]
+Runtime = Callable[[Pixels], dict[str, npt.NDArray[np.float32]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

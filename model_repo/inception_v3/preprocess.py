@@ -8,7 +8,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from model_repo.inception_v3.decoding.decode import (
@@ -17,9 +16,7 @@ from model_repo.inception_v3.decoding.decode import (
     decode_image,
     sort_flags,
 )
-from model_repo.inception_v3.spec import INCEPTION_V3, ModelSpec
-
-Pixels = npt.NDArray[np.uint8]
+from model_repo.inception_v3.spec import INCEPTION_V3, ModelSpec, Pixels
 
 # A crop whose channels each stay within this many levels is blank; compression leaves some noise.
 BLANK_RANGE = 8

@@ -1,1 +1,1 @@
-"""The gRPC side: the methods of `inference.GRPCInferenceService`, and how Serve learns of them."""
+"""gRPC: the methods of `inference.GRPCInferenceService`, and how Serve finds them."""

@@ -29,7 +29,6 @@ from serving.protocol.metadata import (
 from serving.replicas.control import Control
 from serving.service import Service
 from serving.telemetry.access_log import CLIENT_GONE, log_access
-from serving.version import VERSION
 
 logger = logging.getLogger("ray.serve")
 
@@ -40,7 +39,7 @@ _Handler = Callable[["GrpcMethods", Any], Awaitable[Any]]
 def _method(
     request_type: Any, answer_type: Any, *, open_to_all: bool = False
 ) -> Callable[[_Handler], Any]:
-    """Turn a handler of messages into what Serve calls with bytes and the call's context."""
+    """Turn a handler of messages into a method that Serve calls with bytes and a context."""
 
     def decorate(handler: _Handler) -> Any:
         async def method(self: "GrpcMethods", data: bytes, grpc_context: Context) -> Any:
@@ -67,42 +66,42 @@ def _method(
 
 def _unimplemented(name: str, answer_type: Any) -> Any:
     async def handler(self: "GrpcMethods", _: Any) -> Any:
-        raise UnimplementedError(f"{name} is no part of what labelmill does")
+        raise UnimplementedError(f"labelmill does not support {name}")
 
     handler.__name__ = name
-    handler.__doc__ = "Say that this part of the protocol is not to be had."
+    handler.__doc__ = "Answer that this part of the protocol is not supported."
     return _method(None, answer_type)(handler)
 
 
 class GrpcMethods:
-    """The methods; a subclass brings `service` and `control`."""
+    """The methods; a subclass sets `service` and `control`."""
 
     service: Service
     control: Control
 
     @_method(pb.ServerLiveRequest, pb.ServerLiveResponse, open_to_all=True)
     async def ServerLive(self, _: Any) -> Any:
-        """Say that the service runs."""
+        """Answer that the service runs."""
         return pb.ServerLiveResponse(live=True)
 
     @_method(pb.ServerReadyRequest, pb.ServerReadyResponse, open_to_all=True)
     async def ServerReady(self, _: Any) -> Any:
-        """Say that the service can answer: a replica is routed to once its models are warm."""
+        """Answer that the service is ready: Serve routes to a replica once its models are warm."""
         return pb.ServerReadyResponse(ready=True)
 
     @_method(pb.ModelReadyRequest, pb.ModelReadyResponse)
     async def ModelReady(self, request: Any) -> Any:
-        """Say whether a model can answer."""
+        """Answer whether a model is ready."""
         try:
             self.service.models.find(request.name, request.version)
-        except NotFoundError:  # as Triton: over gRPC that is an answer, no error
+        except NotFoundError:  # as Triton: over gRPC not an error
             return pb.ModelReadyResponse(ready=False)
         return pb.ModelReadyResponse(ready=True)
 
     @_method(pb.ServerMetadataRequest, pb.ServerMetadataResponse)
     async def ServerMetadata(self, _: Any) -> Any:
-        """Say what runs here."""
-        return server_metadata_message(VERSION)
+        """Describe the server."""
+        return server_metadata_message()
 
     @_method(pb.ModelMetadataRequest, pb.ModelMetadataResponse)
     async def ModelMetadata(self, request: Any) -> Any:
@@ -118,19 +117,19 @@ class GrpcMethods:
 
     @_method(pb.ModelStatisticsRequest, pb.ModelStatisticsResponse)
     async def ModelStatistics(self, request: Any) -> Any:
-        """Return what was asked of a model, or of all, by all replicas."""
+        """Return the statistics of one model, or of all, over all replicas."""
         statistics = await self.control.statistics(request.name, request.version)
         return ParseDict(statistics, pb.ModelStatisticsResponse())
 
     @_method(pb.RepositoryIndexRequest, pb.RepositoryIndexResponse)
     async def RepositoryIndex(self, request: Any) -> Any:
-        """List the models of the repository, and which are loaded."""
+        """List the models of the repository, and which of them are loaded."""
         models = await self.control.index(ready_only=request.ready)
         return ParseDict({"models": models}, pb.RepositoryIndexResponse())
 
     @_method(pb.RepositoryModelLoadRequest, pb.RepositoryModelLoadResponse)
     async def RepositoryModelLoad(self, request: Any) -> Any:
-        """Load a model of the repository into all replicas, anew if it is there."""
+        """Load or reload a model of the repository in all replicas."""
         await self.control.load(request.model_name, with_parameters=bool(request.parameters))
         return pb.RepositoryModelLoadResponse()
 
@@ -148,14 +147,14 @@ class GrpcMethods:
     async def ModelStreamInfer(
         self, requests: AsyncIterable[bytes], grpc_context: Context
     ) -> AsyncIterator[Any]:
-        """Answer a stream of requests one by one, in order; a bad one ends in its own message."""
+        """Answer a stream of requests in order; a bad one gets an error message of its own."""
         started = time.monotonic()
         try:
             check_peer(grpc_context.peer(), self.service.config.host)
             self._authorize(grpc_context)
         except ServiceError as exc:
             self._note("ModelStreamInfer", _set_status(grpc_context, exc), started)
-            yield pb.ModelStreamInferResponse(error_message=to_message(exc))  # brings the status
+            yield pb.ModelStreamInferResponse(error_message=to_message(exc))  # carries the status
             return
         async for data in requests:
             status, started = CLIENT_GONE, time.monotonic()
@@ -214,7 +213,7 @@ def _parse(request_type: Any, data: bytes) -> Any:
     try:
         return request_type.FromString(data)
     except DamagedMessage as exc:
-        raise BadRequestError(f"the message is no {request_type.DESCRIPTOR.name}") from exc
+        raise BadRequestError(f"the message is not a {request_type.DESCRIPTOR.name}") from exc
 
 
 def _id_of(data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Who calls over gRPC: Serve listens on all interfaces, whatever the service's host is."""
+"""Refuse gRPC callers on other machines: Serve listens on all interfaces whatever `host` is."""
 
 import re
 from ipaddress import IPv6Address, ip_address
@@ -10,7 +10,7 @@ _ADDRESS = re.compile(r"ipv[46]:\[?(?P<address>[^]%]+)(%[^]]*)?\]?:\d+")
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether `host`, a name or an address, is this machine only."""
+    """Say whether `host`, a name or an address, is a loopback one."""
     try:
         address = ip_address(host)
     except ValueError:
@@ -20,15 +20,15 @@ def is_loopback(host: str) -> bool:
 
 
 def check_peer(peer: str, host: str) -> None:
-    """Check that `peer`, as gRPC writes it, may ask a service that is for `host`.
+    """Check that `peer`, as gRPC writes it, may call a service with this `host`.
 
     Raises:
-        ForbiddenError: the service is for this machine only, and the peer is on another one.
+        ForbiddenError: `host` is a loopback one, and the peer is on another machine.
     """
     if not is_loopback(host) or peer.startswith("unix:"):
         return
     match = _ADDRESS.fullmatch(unquote(peer))
     if match is None or not is_loopback(match["address"]):
         raise ForbiddenError(
-            f"the service answers on {host} only; whoever runs it can start it with host=0.0.0.0"
+            f"the service answers on {host} only; to reach it from here, start it with host=0.0.0.0"
         )

@@ -1,1 +1,1 @@
-"""The HTTP side: FastAPI routes that translate to and from `serving.service`."""
+"""HTTP: the proxy in front, and FastAPI routes that translate to and from `serving.service`."""

@@ -1,4 +1,4 @@
-"""The ASGI application of one replica: the routes, and JSON for whatever goes wrong in them."""
+"""The ASGI application of one replica: the routes, and errors as JSON."""
 
 import time
 from typing import Any
@@ -11,22 +11,23 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model_repo.inception_v3 import DecodeError
+from model_repo.inception_v3.errors import describe_problem
 from serving.auth import authorize
 from serving.errors import OverloadedError, ServiceError, UnauthorizedError, to_message, to_status
 from serving.http import classify, oip, pages
-from serving.http.description import DESCRIPTION
 from serving.http.proxy import FULL
+from serving.http.schemas import DESCRIPTION
 from serving.replicas.control import Control
 from serving.service import Service
 from serving.telemetry.access_log import CLIENT_GONE, log_access
 
-# What asks for no token: health, and the pages, which hold nothing and ask for one themselves.
+# Open to all: health, and the pages, which hold no data and ask for a token themselves.
 _OPEN_PATHS = ("/v2/health/live", "/v2/health/ready", "/", "/docs", "/openapi.json")
 _OPEN_PREFIX = "/page/"
 
 
 def build_http_app(service: Service, control: Control) -> FastAPI:
-    """Build what answers the HTTP requests of one replica."""
+    """Build the application that answers one replica's HTTP requests."""
     app = _Described(
         title="labelmill",
         version="1",
@@ -35,10 +36,10 @@ def build_http_app(service: Service, control: Control) -> FastAPI:
         redoc_url=None,
         separate_input_output_schemas=False,
     )
-    # For /docs only: `_Gate` has refused who has no token.
-    wanted = [Security(HTTPBearer(auto_error=False))] if service.config.token_hashes else []
-    app.include_router(classify.build_router(service), dependencies=wanted)
-    app.include_router(oip.build_router(service, control), dependencies=wanted)
+    # Shows tokens in /docs; `_AccessMiddleware` checks them.
+    security = [Security(HTTPBearer(auto_error=False))] if service.config.token_hashes else []
+    app.include_router(classify.build_router(service), dependencies=security)
+    app.include_router(oip.build_router(service, control), dependencies=security)
     app.include_router(oip.build_health_router())
     pages.add_pages(app)
     app.add_exception_handler(ServiceError, _answer_error)
@@ -46,13 +47,13 @@ def build_http_app(service: Service, control: Control) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(Exception, _answer_error)
-    app.add_middleware(_Gate, service=service)
+    app.add_middleware(_AccessMiddleware, service=service)
     return app
 
 
 class _Described(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """Describe the routes, without FastAPI's own answer to a bad request, which is not ours."""
+        """Describe the routes without FastAPI's standard answer to bad requests; ours differs."""
         description = super().openapi()
         for operations in description["paths"].values():
             for operation in operations.values():
@@ -63,8 +64,8 @@ class _Described(FastAPI):
         return description
 
 
-class _Gate:
-    """Lets in who may ask, and counts how every request ended."""
+class _AccessMiddleware:
+    """Checks the token, then counts and logs how each request ended."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
@@ -123,9 +124,8 @@ async def _answer_error(_: Request, exc: Exception) -> Response:
 async def _answer_invalid(_: Request, exc: Exception) -> Response:
     assert isinstance(exc, RequestValidationError)
     problem = exc.errors()[0]
-    name = ".".join(str(part) for part in problem["loc"][1:])
-    text = problem["msg"]
-    return JSONResponse({"error": f"{name}: {text[0].lower()}{text[1:]}"}, 400)
+    name = ".".join(map(str, problem["loc"][1:]))
+    return JSONResponse({"error": describe_problem(name, problem)}, 400)
 
 
 async def _answer_http_error(_: Request, exc: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""Reading a body: bounded before and while it is read, decompressed within the same bound."""
+"""Read a body, bounded before and while it is read, and decompress it within the same bound."""
 
 import asyncio
 import zlib
@@ -13,11 +13,11 @@ from serving.admission import check_body_size, check_expansion
 from serving.config import UserConfig
 from serving.errors import BadRequestError, UnsupportedMediaTypeError
 
-_WINDOW_BITS = {"gzip": 31, "deflate": 15}  # zlib's numbers for the two formats
+_WINDOW_BITS = {"gzip": 31, "deflate": 15}  # how zlib names the two formats
 _MAX_PARTS = 256
 _SLICE_BYTES = 1024 * 1024
 
-# Told how many bytes came so far, and how many they are decompressed; may raise OverloadedError.
+# Called with the bytes received and decompressed so far; may raise OverloadedError.
 Note = Callable[[int, int], None]
 
 
@@ -36,11 +36,11 @@ async def read_body(request: Request, limits: UserConfig, note: Note | None = No
 async def read_files(
     request: Request, limits: UserConfig, note: Note
 ) -> list[tuple[str | None, bytes]]:
-    """Read the files of a multipart body: name and content, in their order.
+    """Read the files of a multipart body: name and content, in order.
 
     Raises:
         ContentTooLargeError, UnsupportedMediaTypeError: as `read_body`.
-        BadRequestError: it is damaged, or there is no file in it.
+        BadRequestError: it is damaged, or has no file.
     """
     parser = MultiPartParser(
         request.headers,
@@ -97,7 +97,7 @@ async def _stream(
 
 
 async def _inflated(inflate: Any, part: bytes) -> AsyncGenerator[bytes, None]:
-    """Decompress a part of a body, if need be, slice by slice and not on the event loop."""
+    """Decompress a part of a body, if compressed, slice by slice and off the event loop."""
     if inflate is None:
         yield part
         return

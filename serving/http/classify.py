@@ -1,5 +1,6 @@
 """`POST /v1/classify`: images in, labels out, as plain JSON."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -11,10 +12,10 @@ from serving.http.admit import admit
 from serving.http.body import read_body, read_files
 from serving.http.schemas import CLASSIFY_BODY, Classification, ModelList, describe_errors
 from serving.models.registry import Models, Served
-from serving.protocol.metadata import TWIN_SUFFIX
+from serving.protocol.metadata import IMAGE_SUFFIX
 from serving.service import Labelled, Service
 
-# What curl and others say of bytes when they are told nothing.
+# What curl and other clients send by default.
 _UNSPECIFIC = ("application/octet-stream", "application/x-www-form-urlencoded")
 
 
@@ -34,10 +35,10 @@ def build_router(service: Service) -> APIRouter:
             str | None, Query(description="Name, or name:version.", examples=["inception_v3"])
         ] = None,
         top_k: Annotated[int, Query(ge=1, le=1000, description="Labels for each image.")] = 5,
-        embedding: Annotated[bool, Query(description="Also the 2,048 numbers.")] = False,
+        embedding: Annotated[bool, Query(description="With the embedding, if true.")] = False,
     ) -> Any:
-        """Label images: one as the body itself, or several as files of a form."""
-        _find(service.models, model)  # before a body is read for nothing
+        """Label images: one as the body, or several as files of a form."""
+        _find(service.models, model)  # before the body is read
         several = _is_form(request.headers.get("content-type", ""))
         async with admit(request, service) as (ticket, note):
             if several:
@@ -55,7 +56,7 @@ def build_router(service: Service) -> APIRouter:
             {"name": name} | _to_prediction(one, labels, top_k, embedding)
             for (name, _), one in zip(files, found, strict=True)
         ]
-        # As it is: that it is what `Classification` says is for the tests to check, not each time.
+        # Not validated against `Classification` each time; tests check that.
         return JSONResponse(
             {
                 "model": served.predictor.spec.name,
@@ -87,12 +88,12 @@ def _find(models: Models, reference: str | None) -> Served:
         return models.first()
     name, _, version = reference.partition(":")
     served = models.find(name, version)
-    # What it is asked counts for the twin, since it is encoded images that come.
-    return served if served.encoded else models.find(name + TWIN_SUFFIX, version)
+    # The image variant has the statistics, since encoded images come.
+    return served if served.encoded else models.find(name + IMAGE_SUFFIX, version)
 
 
 def _is_form(content_type: str) -> bool:
-    """Say whether the body is a form; the other kinds of a body are an image's bytes.
+    """Say whether the body is a form rather than the bytes of one image.
 
     Raises:
         UnsupportedMediaTypeError: it is declared to be neither.
@@ -102,7 +103,7 @@ def _is_form(content_type: str) -> bool:
         return True
     if media_type and not media_type.startswith("image/") and media_type not in _UNSPECIFIC:
         raise UnsupportedMediaTypeError(
-            f"Content-Type {media_type!r} is no image; send an image's bytes as image/jpeg (or "
+            f"Content-Type {media_type!r} is not an image; send an image's bytes as image/jpeg (or "
             "image/png, application/octet-stream …), or files as multipart/form-data"
         )
     return False
@@ -122,9 +123,7 @@ def _to_prediction(
         "flags": list(prepared.flags),
         "label": best[0].label,
         "score": best[0].score,
-        "labels": [
-            {"index": each.index, "label": each.label, "score": each.score} for each in best
-        ],
+        "labels": [asdict(each) for each in best],
         "timing": {
             "decode_ms": _milliseconds(one.decode_s),
             "queue_ms": _milliseconds(output.queue_s),

@@ -5,6 +5,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ValidationError
 
+from model_repo.inception_v3.errors import describe_problem
 from serving.config import UserConfig
 from serving.errors import BadRequestError, ContentTooLargeError, UnimplementedError
 from serving.http.admit import admit
@@ -33,13 +34,12 @@ from serving.protocol.http_codec import (
 from serving.protocol.metadata import model_config, model_metadata, server_metadata
 from serving.replicas.control import Control
 from serving.service import Service
-from serving.version import VERSION
 
 _PREFIX = "/v2"
 _TAG = "Open Inference Protocol"
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
-_MAX_JSON_BYTES = 8 * 1024 * 1024  # parsing it takes half a second, in which nobody else is served
+_MAX_JSON_BYTES = 8 * 1024 * 1024  # parsing them takes half a second, and blocks all other requests
 
 _Options = TypeVar("_Options", bound=BaseModel)
 
@@ -47,17 +47,17 @@ _OPTIONS_LIMITS = UserConfig(max_body_bytes=64 * 1024)
 
 
 def build_health_router() -> APIRouter:
-    """Build the routes that need no token."""
+    """Build the health routes, which need no token."""
     router = APIRouter(prefix=_PREFIX, tags=[_TAG])
 
     @router.get("/health/live", response_class=Response)
     async def live() -> Response:
-        """Say that the service runs."""
+        """Answer that the service runs."""
         return Response()
 
     @router.get("/health/ready", response_class=Response)
     async def ready() -> Response:
-        """Say that the service can answer: a replica is routed to once its models are warm."""
+        """Answer that the service is ready: Serve routes to a replica once its models are warm."""
         return Response()
 
     for path, answer in (("/health/live", live), ("/health/ready", ready)):  # for load balancers
@@ -67,7 +67,7 @@ def build_health_router() -> APIRouter:
 
 
 def build_router(service: Service, control: Control) -> APIRouter:
-    """Build the other routes of the protocol's version 2."""
+    """Build the protocol's other routes."""
     router = APIRouter(prefix=_PREFIX, tags=[_TAG])
     _add_server(router, control)
     for path, find in _model_paths(service.models).items():
@@ -79,7 +79,7 @@ def build_router(service: Service, control: Control) -> APIRouter:
 
 
 def _model_paths(models: Models) -> dict[str, Any]:
-    """Return what the paths of a model begin with, and what finds the model that one names."""
+    """Return the two prefixes of a model's paths, each with what finds the model it names."""
 
     async def find_newest(name: ModelName) -> Served:
         return models.find(name)
@@ -98,12 +98,12 @@ def _add_server(router: APIRouter, control: Control) -> None:
 
     @router.get("", response_model=ServerMetadata, responses=errors)
     async def server() -> Any:
-        """Say what runs here."""
-        return server_metadata(VERSION)
+        """Describe the server."""
+        return server_metadata()
 
     @router.get("/models/stats", response_model=StatisticsList, responses=errors)
     async def all_statistics() -> Any:
-        """Return what was asked of all models, by all replicas."""
+        """Return the statistics of all models, over all replicas."""
         return await control.statistics()
 
 
@@ -117,7 +117,7 @@ def _add_model(router: APIRouter, path: str, find: Any, service: Service, contro
 
     @router.get(path + "/ready", response_class=Response, responses=errors)
     async def model_ready(_: Annotated[Served, Depends(find)]) -> Response:
-        """Say whether a model can answer."""
+        """Answer whether a model is ready."""
         return Response()
 
     @router.get(path + "/config", response_model=ModelConfig, responses=errors)
@@ -127,7 +127,7 @@ def _add_model(router: APIRouter, path: str, find: Any, service: Service, contro
 
     @router.get(path + "/stats", response_model=StatisticsList, responses=errors)
     async def statistics(served: Annotated[Served, Depends(find)]) -> Any:
-        """Return what was asked of a model, by all replicas."""
+        """Return the statistics of a model, over all replicas."""
         return await control.statistics(served.name, served.version)
 
 
@@ -143,7 +143,7 @@ def _add_infer(router: APIRouter, path: str, find: Any, service: Service) -> Non
         async with admit(request, service) as (ticket, note):
             body = await read_body(request, service.limits, note)
             _check_json(len(body) if header_length is None else min(header_length, len(body)))
-            served = service.models.find(served.name, served.version)  # time has passed
+            served = service.models.find(served.name, served.version)  # it may be unloaded by now
             asked = parse_infer_request(body, header_length, served.config.input[0])
             del body
             answer = await service.infer(served, asked, ticket)
@@ -168,13 +168,13 @@ def _add_repository(router: APIRouter, control: Control) -> None:
         openapi_extra=describe_options(IndexOptions),
     )
     async def index(request: Request) -> Any:
-        """List the models of the repository, and which are loaded."""
+        """List the models of the repository, and which of them are loaded."""
         options = await _read_options(request, IndexOptions)
         return await control.index(ready_only=options.ready)
 
     @router.post("/repository/models/{name}/load", **loading)
     async def load(request: Request, name: ModelName) -> Response:
-        """Load a model of the repository into all replicas, anew if it is there."""
+        """Load or reload a model of the repository in all replicas."""
         options = await _read_options(request, LoadOptions)
         await control.load(name, with_parameters=bool(options.parameters))
         return Response()
@@ -189,9 +189,7 @@ def _add_repository(router: APIRouter, control: Control) -> None:
 
 def _add_unimplemented(router: APIRouter) -> None:
     async def refuse() -> Response:
-        raise UnimplementedError(
-            "shared memory, tracing and logging are not to be had over this protocol"
-        )
+        raise UnimplementedError("shared memory, tracing and logging are not supported")
 
     for path in ("systemsharedmemory", "cudasharedmemory"):
         for middle in ("", "/region/{region}"):
@@ -219,5 +217,4 @@ async def _read_options(request: Request, options: type[_Options]) -> _Options:
     except ValidationError as exc:
         problem = exc.errors()[0]
         name = ".".join(map(str, problem["loc"])) or "the body"
-        text = problem["msg"]
-        raise BadRequestError(f"{name}: {text[0].lower()}{text[1:]}") from exc
+        raise BadRequestError(describe_problem(name, problem)) from exc

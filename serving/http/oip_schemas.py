@@ -1,6 +1,6 @@
-"""The bodies of the Open Inference Protocol over HTTP: what `/docs` shows, and options are held to.
+"""The bodies of the Open Inference Protocol over HTTP, as `/docs` shows them.
 
-Tensors are described only; `serving.protocol.http_codec` reads them.
+Options are validated with these models; tensors are read by `serving.protocol.http_codec`.
 """
 
 from typing import Annotated, Any
@@ -9,7 +9,7 @@ from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.http.schemas import BINARY
-from serving.protocol.metadata import INPUT_NAME, TWIN_INPUT_NAME
+from serving.protocol.metadata import IMAGE_INPUT_NAME, INPUT_NAME
 from serving.protocol.outputs import OUTPUT_NAME
 
 ModelName = Annotated[str, Path(examples=["inception_v3_image"])]
@@ -17,7 +17,7 @@ ModelVersion = Annotated[str, Path(examples=["1"])]
 
 
 class ServerMetadata(BaseModel):
-    """What runs here."""
+    """The server."""
 
     name: str
     version: str
@@ -25,7 +25,7 @@ class ServerMetadata(BaseModel):
 
 
 class TensorMetadata(BaseModel):
-    """One input or output; -1 stands for the size of the batch."""
+    """One input or output; -1 stands for the batch size."""
 
     name: str
     datatype: str
@@ -33,7 +33,7 @@ class TensorMetadata(BaseModel):
 
 
 class ModelMetadata(BaseModel):
-    """What a model takes and gives."""
+    """A model's inputs and outputs."""
 
     name: str
     versions: list[str]
@@ -43,7 +43,7 @@ class ModelMetadata(BaseModel):
 
 
 class ModelConfig(BaseModel):
-    """A model's config.pbtxt, all of its fields."""
+    """A model's config.pbtxt, with all of its fields."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -52,14 +52,14 @@ class ModelConfig(BaseModel):
 
 
 class Duration(BaseModel):
-    """How often, and how long all in all."""
+    """How often, and how long in total."""
 
     count: int
     ns: int
 
 
 class InferenceStatistics(BaseModel):
-    """What became of the requests, and where their time went."""
+    """How requests ended, and where their time went."""
 
     success: Duration
     fail: Duration
@@ -70,18 +70,18 @@ class InferenceStatistics(BaseModel):
 
 
 class BatchStatistics(BaseModel):
-    """The forward passes of one size."""
+    """The forward passes of one batch size."""
 
     batch_size: int
     compute_infer: Duration
 
 
 class ModelStatistics(BaseModel):
-    """What was asked of one version of a model."""
+    """The statistics of one version of a model."""
 
     name: str
     version: str
-    last_inference: int = Field(description="Milliseconds since 1970; 0 is never.")
+    last_inference: int = Field(description="Milliseconds since 1970; 0 means never.")
     inference_count: int = Field(description="Images.")
     execution_count: int = Field(description="Forward passes.")
     inference_stats: InferenceStatistics
@@ -89,7 +89,7 @@ class ModelStatistics(BaseModel):
 
 
 class StatisticsList(BaseModel):
-    """What was asked of models, by all replicas."""
+    """The statistics of models, over all replicas."""
 
     model_stats: list[ModelStatistics]
 
@@ -112,7 +112,7 @@ class IndexOptions(BaseModel):
 
 
 class LoadOptions(BaseModel):
-    """How to load or unload a model: Triton's parameters, of which there are none here."""
+    """How to load or unload a model: Triton's parameters, none of which is supported."""
 
     model_config = ConfigDict(strict=True)
 
@@ -120,7 +120,7 @@ class LoadOptions(BaseModel):
 
 
 def describe_options(options: type[BaseModel]) -> dict[str, Any]:
-    """Return the OpenAPI description of a body that may be left out."""
+    """Return the OpenAPI description of an optional body."""
     schema = options.model_json_schema()
     return {"requestBody": {"content": {"application/json": {"schema": schema}}}}
 
@@ -147,16 +147,16 @@ def _describe_tensor(names: list[str], datatypes: list[str]) -> dict[str, Any]:
     }
 
 
-_INPUT = _describe_tensor([INPUT_NAME, TWIN_INPUT_NAME], ["UINT8", "FP32", "BYTES"])
+_INPUT = _describe_tensor([INPUT_NAME, IMAGE_INPUT_NAME], ["UINT8", "FP32", "BYTES"])
 _OUTPUT = _describe_tensor([OUTPUT_NAME], ["FP32", "BYTES"])
-_PIXEL = (  # an image, all of one colour
+_PIXEL = (  # an image of one colour
     "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAFUlEQVR42mM8UaHBgA0wMeAAg1MCAB4nAXgllso1AAAA"
     "AElFTkSuQmCC"
 )
 INFER_BODY: dict[str, Any] = {
     "required": True,
     "description": (
-        "JSON, or JSON with the tensors' bytes behind it (`Inference-Header-Content-Length`); in "
+        "JSON, or JSON followed by the tensors' bytes (`Inference-Header-Content-Length`); in "
         "JSON, encoded images are base64."
     ),
     "content": {
@@ -192,7 +192,7 @@ INFER_BODY: dict[str, Any] = {
     },
 }
 INFER_RESPONSE: dict[str, Any] = {
-    "description": "The outputs, in the form that was asked for.",
+    "description": "The outputs, in the form that the request asks for.",
     "content": {
         "application/json": {
             "schema": {

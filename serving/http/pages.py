@@ -1,4 +1,4 @@
-"""What people look at: the page at `/`, and `/docs`. Nothing of it comes from another host."""
+"""What people see: the page at `/`, and `/docs`. Nothing comes from another host."""
 
 from importlib.resources import files
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""What stands in Serve's HTTP proxy: only whole bodies of bearable size get on to a replica.
+"""Middleware of Serve's HTTP proxy: it passes only whole bodies within the limits on to a replica.
 
-Named in RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH, which has to be in the environment that Ray is
-started in; `serve run` sees to that. Replicas have the same limits. But here a slow upload holds
-no place in their queue, a refusal costs less, and what Serve itself answers becomes JSON, too.
+RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH names it; that must be set where Ray is started, as
+`serve run` does. Replicas have the same limits, but here a slow upload takes no place in their
+queue, a refusal costs less, and Serve's own errors become JSON.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from math import inf
 
@@ -24,36 +24,36 @@ from serving.config import UserConfig
 from serving.errors import DeadlineError, OverloadedError, ServiceError, to_status
 
 CALLBACK = "serving.http.proxy:build_middlewares"
-VARIABLE = "LABELMILL_LIMITS"  # a `UserConfig` as JSON, for where the arguments are not known
+VARIABLE = "LABELMILL_LIMITS"  # a `UserConfig` as JSON; the proxy does not see the arguments
 
-# A replica's refusal has it where there was no room even for one image.
+# Header of a replica's refusal when it had no room even for one image.
 FULL = "x-labelmill-full"
 
 _INFERENCE = ("/classify", "/infer")
 _LOADING = "/v2/repository/models/"
-_CLOSED_S = 0.5
-_GRACE_S = 1.0  # for the replica, which counts the same time, to answer by itself
-# Serve's own answers: what to say instead, where it is not for the caller's eyes or no right word.
+_TRIPPED_S = 0.5
+_GRACE_S = 1.0  # so that the replica, with the same limit, can answer first
+# Instead of Serve's own errors, which are misleading or not meant for callers: status and text.
 _INSTEAD = {
     408: (504, "no answer in time"),
-    500: (500, "internal error; what was asked for may or may not have happened"),
-    503: (503, "more is asked for than can be answered in time; try again later"),
+    500: (500, "internal error; the request may or may not have been carried out"),
+    503: (503, "overloaded; try again later"),
 }
 
 
 def build_middlewares() -> list[Middleware]:
-    """Return what Serve is to put around its proxy."""
+    """Return the middleware that Serve puts around its proxy."""
     limits = UserConfig.model_validate_json(os.environ.get(VARIABLE, "{}"))
-    return [Middleware(Shield, limits=limits)]
+    return [Middleware(ProxyMiddleware, limits=limits)]
 
 
-class Shield:
-    """Reads a request's body, then lets it through, or answers it."""
+class ProxyMiddleware:
+    """Reads each request's whole body, then passes it on or answers it."""
 
     def __init__(self, app: ASGIApp, limits: UserConfig) -> None:
         self._app = app
         self._limits = limits
-        self._valve = Valve()
+        self._breaker = CircuitBreaker()
         self._held_bytes = 0
         self._refused = Counter(
             "labelmill_refused_requests_total",
@@ -62,14 +62,14 @@ class Shield:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let one request through, or answer it."""
+        """Pass one request on, or answer it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         upload = _Upload(receive)
-        answer = _Answer(send, self._valve)
+        answer = _Answer(send, self._breaker)
         try:
-            with self._valve.open_for(scope):
+            with self._breaker.guard(scope):
                 await self._read(upload, Headers(scope=scope))
                 if upload.gone:
                     return
@@ -80,8 +80,8 @@ class Shield:
             if answer.status is None and not upload.gone:
                 await answer.refuse(*_INSTEAD[408 if timer.expired() else 500])
         except ServiceError as exc:
-            await answer.refuse(to_status(exc).http, str(exc), exc)
-        except UnicodeDecodeError:  # of x-request-id and others, which Serve looks at
+            await answer.refuse(to_status(exc).http, str(exc), _headers_of(exc))
+        except UnicodeDecodeError:  # x-request-id or another one that Serve reads
             await answer.refuse(400, "a header is not UTF-8")
         finally:
             self._held_bytes -= upload.byte_count
@@ -89,7 +89,7 @@ class Shield:
                 self._refused.inc(tags={"status": str(answer.status)})
 
     def _answer_s(self, scope: Scope) -> float | None:
-        if _LOADING in scope["path"]:  # a model takes what time it needs
+        if _LOADING in scope["path"]:  # loading has no time limit
             return None
         return self._limits.request_timeout_s + _GRACE_S
 
@@ -98,7 +98,7 @@ class Shield:
 
         Raises:
             ContentTooLargeError: it is over the limit.
-            OverloadedError: too much is being read and waited for.
+            OverloadedError: the bodies held here are too large together.
             DeadlineError: it takes too long.
         """
         declared = headers.get("content-length", "")
@@ -117,20 +117,20 @@ class Shield:
             raise DeadlineError(f"the body did not arrive within {limit_s:g} s") from exc
 
 
-class Valve:
-    """Knows, for a moment after replicas have refused a request, how many they had.
+class CircuitBreaker:
+    """Refuses requests for a moment after the replicas have refused one.
 
-    So long as there are as many, further ones need not be passed on to be refused.
+    It passes on no more requests than they had then: any further one would be refused, too.
     """
 
     def __init__(self) -> None:
         self._running = 0
         self._most: float = inf
-        self._closed_until = 0.0
+        self._tripped_until = 0.0
         self._retry_after_s = 1
 
     @contextmanager
-    def open_for(self, scope: Scope) -> Iterator[None]:
+    def guard(self, scope: Scope) -> Iterator[None]:
         """Count a request for inference while it is being answered; others pass freely.
 
         Raises:
@@ -139,7 +139,7 @@ class Valve:
         if scope["method"] != "POST" or not scope["path"].endswith(_INFERENCE):
             yield
             return
-        if self._running >= self._most and time.monotonic() < self._closed_until:
+        if self._running >= self._most and time.monotonic() < self._tripped_until:
             raise OverloadedError(_INSTEAD[503][1], self._retry_after_s)
         self._running += 1
         try:
@@ -147,17 +147,17 @@ class Valve:
         finally:
             self._running -= 1
 
-    def close(self, retry_after_s: int) -> None:
-        """Note that a request was refused."""
+    def trip(self, retry_after_s: int) -> None:
+        """Note that the replicas refused a request."""
         now = time.monotonic()
         others = max(1, self._running - 1)
-        self._most = min(self._most, others) if now < self._closed_until else others
-        self._closed_until = now + _CLOSED_S
+        self._most = min(self._most, others) if now < self._tripped_until else others
+        self._tripped_until = now + _TRIPPED_S
         self._retry_after_s = retry_after_s
 
 
 class _Upload:
-    """A body that is read first, and passed on later."""
+    """A body that is read first and passed on later."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -167,7 +167,7 @@ class _Upload:
         self.gone = False
 
     async def read(self) -> int | None:
-        """Return how many bytes came, or None where there are no more."""
+        """Read one message; return its number of bytes, or None after the last."""
         if self._done:
             return None
         message = await self._receive()
@@ -179,7 +179,7 @@ class _Upload:
         return size
 
     async def next(self) -> Message:
-        """Return the next message; the body's first."""
+        """Return the next message, the body's first."""
         if self._messages:
             return self._messages.popleft()
         message = await self._receive()
@@ -188,11 +188,11 @@ class _Upload:
 
 
 class _Answer:
-    """Passes answers on; those of Serve itself, which are plain text, become JSON."""
+    """Passes answers on, and turns Serve's own plain-text errors into JSON."""
 
-    def __init__(self, send: Send, valve: Valve) -> None:
+    def __init__(self, send: Send, breaker: CircuitBreaker) -> None:
         self._send = send
-        self._valve = valve
+        self._breaker = breaker
         self.status: int | None = None
         self.is_own = False
 
@@ -203,37 +203,35 @@ class _Answer:
             headers = MutableHeaders(raw=message["headers"])
             self.is_own = self.status >= 400 and not _is_json(headers)
             if headers.get(FULL):
-                self._valve.close(int(headers["retry-after"]))
+                self._breaker.trip(int(headers["retry-after"]))
                 del headers[FULL]
             if self.is_own:
-                retry_after = headers.get("retry-after")
+                kept = {key: value for key, value in headers.items() if key == "retry-after"}
                 status, text = _INSTEAD.get(self.status, (self.status, "not found"))
-                await self.refuse(status, text, retry_after=retry_after)
+                await self.refuse(status, text, kept)
                 return
         elif self.is_own:
             return
         await self._send(message)
 
-    async def refuse(
-        self,
-        status: int,
-        text: str,
-        exc: ServiceError | None = None,
-        retry_after: str | None = None,
-    ) -> None:
-        """Answer, if nothing was answered yet."""
+    async def refuse(self, status: int, text: str, headers: Mapping[str, str] = {}) -> None:
+        """Answer with an error."""
         self.status, self.is_own = status, True
         body = json.dumps({"error": text}).encode()
-        headers = MutableHeaders({"content-type": "application/json"})
-        headers["content-length"] = str(len(body))
-        if isinstance(exc, OverloadedError):
-            retry_after = str(exc.retry_after_s)
-        if retry_after:
-            headers["retry-after"] = retry_after
-        if isinstance(exc, DeadlineError):
-            headers["connection"] = "close"  # or it would be kept as long as bytes trickle in
-        await self._send({"type": "http.response.start", "status": status, "headers": headers.raw})
+        all_headers = MutableHeaders(
+            {"content-type": "application/json", "content-length": str(len(body)), **headers}
+        )
+        start = {"type": "http.response.start", "status": status, "headers": all_headers.raw}
+        await self._send(start)
         await self._send({"type": "http.response.body", "body": body})
+
+
+def _headers_of(exc: ServiceError) -> dict[str, str]:
+    if isinstance(exc, OverloadedError):
+        return {"retry-after": str(exc.retry_after_s)}
+    if isinstance(exc, DeadlineError):
+        return {"connection": "close"}  # or it would stay open while bytes trickle in
+    return {}
 
 
 def _is_json(headers: Headers) -> bool:
@@ -241,7 +239,7 @@ def _is_json(headers: Headers) -> bool:
 
 
 def _with_length(scope: Scope, byte_count: int) -> Scope:
-    """Say how long a body is that came in chunks."""
+    """Replace Transfer-Encoding, if there is one, by the body's length."""
     headers = MutableHeaders(raw=list(scope["headers"]))
     if "transfer-encoding" in headers:
         del headers["transfer-encoding"]

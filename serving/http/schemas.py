@@ -1,12 +1,32 @@
-"""The bodies of `/v1`, and the errors of all paths, as `/docs` shows them."""
+"""What `/docs` shows: the text at its top, the bodies of `/v1`, and the errors of all paths."""
 
 from typing import Any
 
 from pydantic import BaseModel, Field
 
+# A test runs its examples.
+DESCRIPTION = """
+Inception V3 behind HTTP: images in, labels out.
+
+Label one image, or several:
+
+    curl --data-binary @photo.jpg 'http://127.0.0.1:8000/v1/classify?top_k=3'
+    curl -F image=@photo.jpg -F image=@scan.png http://127.0.0.1:8000/v1/classify
+
+`/v2` is the Open Inference Protocol, as Triton speaks it: `tritonclient` and `perf_analyzer` work
+as they are. `inception_v3` takes pixels (`UINT8 [B, 3, 299, 299]`), `inception_v3_image` takes
+encoded images (`BYTES [B, 1]`):
+
+    curl http://127.0.0.1:8000/v2/models/inception_v3
+    echo '{"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1, 1], "data": ["'$(base64 -w0 photo.jpg)'"]}], "outputs": [{"name": "classification", "parameters": {"classification": 3}}]}' | curl --json @- http://127.0.0.1:8000/v2/models/inception_v3_image/infer
+
+Every error has the body `{"error": "…"}`. If the service asks for a token,
+send it as `Authorization: Bearer …`.
+"""  # noqa: E501
+
 
 class Error(BaseModel):
-    """Every answer that is no success."""
+    """The body of every error."""
 
     error: str = Field(examples=["JPEG cannot be decoded: premature end of file"])
 
@@ -20,7 +40,7 @@ class Label(BaseModel):
 
 
 class Timing(BaseModel):
-    """What an image cost; the forward pass is that of its whole batch."""
+    """How long an image took; the forward pass is that of its whole batch."""
 
     decode_ms: float
     queue_ms: float
@@ -29,12 +49,12 @@ class Timing(BaseModel):
 
 
 class Prediction(BaseModel):
-    """One image: its labels, best first; or, of several images, why it has none."""
+    """One image: its labels, best first; or, among several images, why it has none."""
 
     name: str | None = Field(description="The file's name, in a form.")
     width: int = Field(default=0, description="Of the original image, upright.")
     height: int = 0
-    flags: list[str] = Field(default=[], description="What decoding had to do, or found odd.")
+    flags: list[str] = Field(default=[], description="What the decoder had to do, or found odd.")
     label: str = ""
     score: float = 0.0
     labels: list[Label] = []
@@ -54,35 +74,35 @@ class Classification(BaseModel):
 
 
 class ServedModel(BaseModel):
-    """One model that can be asked."""
+    """One model that is served."""
 
     name: str
     version: str
-    weights_sha256: str = Field(description="`untrained:<seed>` for a trial's.")
+    weights_sha256: str = Field(description="`untrained:<seed>` for untrained weights.")
     classes: int
 
 
 class ModelList(BaseModel):
-    """The models that can be asked."""
+    """The models that are served."""
 
     models: list[ServedModel]
 
 
 _MEANINGS = {
-    400: "The request is not what it must be.",
-    401: "A bearer token is wanted.",
+    400: "The request is malformed.",
+    401: "A valid bearer token is required.",
     404: "There is no such model.",
-    413: "Too many bytes, or pixels.",
-    415: "The body is declared to be no image.",
+    413: "Too many bytes or pixels.",
+    415: "The declared type of the body is not an image.",
     422: "The image cannot be decoded.",
-    501: "This part of the protocol is not to be had.",
-    503: "Too much to do; `Retry-After` says when to come back.",
-    504: "The time for the answer is over.",
+    501: "This part of the protocol is not supported.",
+    503: "Overloaded; `Retry-After` says when to try again.",
+    504: "The time limit is up.",
 }
 
 
 def describe_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI description of the answers with these statuses; without any, of all."""
+    """Return the OpenAPI description of errors with these statuses; without any, of all."""
     return {
         status: {"model": Error, "description": _MEANINGS[status]}
         for status in statuses or _MEANINGS

@@ -1,1 +1,1 @@
-"""The models of one replica: loaded, batched, predicted with."""
+"""The models of one replica: loading them, decoding, batches and forward passes."""

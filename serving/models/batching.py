@@ -1,4 +1,4 @@
-"""How fast a model goes, and what holds images back until it is free."""
+"""How long images take, and the gate that holds them back while the model is busy."""
 
 import asyncio
 from collections import deque
@@ -6,24 +6,24 @@ from collections import deque
 _SMOOTHING = 0.2  # of the newest pass in the moving average
 
 
-class Pace:
-    """A moving average of what one image costs, seconds."""
+class LatencyAverage:
+    """A moving average of the seconds that one image takes."""
 
     def __init__(self) -> None:
         self.per_image_s = 0.0
 
-    def note(self, size: int, seconds: float) -> None:
-        """Note a forward pass of `size` images."""
+    def add(self, size: int, seconds: float) -> None:
+        """Add that `size` images took `seconds`."""
         before = self.per_image_s or seconds / size
         self.per_image_s = before + _SMOOTHING * (seconds / size - before)
 
 
-class Gate:
-    """Holds images back while the model is busy, in their order.
+class BatchGate:
+    """Holds images back, in order, while the model is busy.
 
-    Serve closes a batch once its time is over, busy or not; a closed one then waits, however small
-    it is. Behind this gate whoever comes meanwhile goes into the next batch, and the model never
-    waits for one to fill.
+    Serve closes a batch when its time is up, even if the model is busy; a small closed batch then
+    waits as it is. With this gate, images that arrive meanwhile share the next batch, and an idle
+    model never waits for a batch to fill.
     """
 
     def __init__(self, max_batch_size: int) -> None:
@@ -33,12 +33,12 @@ class Gate:
         self._busy = False
 
     async def enter(self) -> None:
-        """Wait until the model is free and the batch that it takes next has room."""
+        """Wait until the model is free and the next batch has room."""
         if self._waiting or not self._has_room():
             turn = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
             try:
-                await turn  # who lets it in has counted it
+                await turn  # `_let_in` has counted it
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled():
                     self.leave(1)
@@ -47,17 +47,17 @@ class Gate:
         self._inside += 1
 
     def leave(self, images: int) -> None:
-        """Give up the place in the batch that is being made, for images that were let in."""
+        """Give up the places of images that were let in but are not in a batch yet."""
         self._inside -= images
         self._let_in()
 
     def begin(self, images: int) -> None:
-        """Close: a pass of so many of those inside begins."""
+        """Close the gate: a forward pass of `images` begins."""
         self._busy = True
         self._inside -= images
 
     def end(self) -> None:
-        """Open: the pass has ended."""
+        """Open the gate: the forward pass has ended."""
         self._busy = False
         self._let_in()
 

@@ -1,18 +1,18 @@
-"""What decoding an image costs in memory, told by its first bytes: the limit on its pixels."""
+"""How many pixels an image may have, given the memory that decoding it takes."""
 
 from math import inf
 
 from model_repo.inception_v3 import DecodeError
 from model_repo.inception_v3.decoding.headers import image_format, jpeg_segments
 
-# Whatever the file, and what each of its bytes may bring along: a flat picture has hundreds of
-# times as many, a photo or a screenshot less.
+# Memory that any file may take, and that each of its bytes adds. Photos and screenshots stay below
+# it; a flat picture would take hundreds of times as much.
 _FREE_BYTES = 36_000_000
 _BYTES_PER_BYTE = 100
 
-# Bytes per pixel at the worst moment, as measured; test_decode_limits.py checks it.
-_JPEG = 6.0  # hardly one as a rule, since large ones are decoded at a fraction of their size
-_JPEG_WHOLE = 9.5  # progressive: all coefficients are kept
+# Peak bytes of memory per pixel, measured; test_decode_limits.py checks them.
+_JPEG = 6.0  # usually under 1, since large ones are decoded at a fraction of their size
+_JPEG_WHOLE = 9.5  # progressive: all coefficients stay in memory
 _JPEG_CMYK = 12.5
 _PNG_RGB = 8.5
 _WEBP = 13.5
@@ -24,7 +24,7 @@ _USUAL_SCANS = 32  # a progressive JPEG has about ten
 def pixel_limit(image: bytes, max_pixels: int, sent_bytes: float = inf) -> int:
     """Return how many pixels an encoded image may have, at most `max_pixels`.
 
-    Bytes that nobody had to send, since they came compressed, bring none along.
+    Of an image that came in a compressed body, only the bytes sent count.
     """
     budget = _FREE_BYTES + _BYTES_PER_BYTE * min(len(image), sent_bytes)
     return min(max_pixels, int(budget / _bytes_per_pixel(image)))
@@ -34,7 +34,7 @@ def _bytes_per_pixel(image: bytes) -> float:
     try:
         kind = image_format(image)
     except DecodeError:
-        return _OTHERS  # nobody will decode it
+        return _OTHERS  # it will not be decoded
     if kind == "JPEG":
         return _jpeg_bytes_per_pixel(image)
     if kind == "WEBP":
@@ -51,7 +51,7 @@ def _jpeg_bytes_per_pixel(image: bytes) -> float:
             marker, components = each, image[start + 5] if start + 5 < len(image) else 4
     if components > 3:
         return _JPEG_CMYK * _scans(image, end)
-    # Also a sequential one is kept whole where its first scan has not all components.
+    # A sequential one is kept whole, too, if its first scan lacks components.
     in_scan = image[end + 4] if end + 4 < len(image) else 0
     if marker in (0xC0, 0xC1) and in_scan == components:
         return _JPEG
@@ -59,5 +59,5 @@ def _jpeg_bytes_per_pixel(image: bytes) -> float:
 
 
 def _scans(image: bytes, start: int) -> int:
-    """Return 1, or more where scans make decoding take unusually long."""
+    """Return 1, or more if the number of scans makes decoding slow."""
     return max(1, image.count(b"\xff\xda", start) // _USUAL_SCANS)

@@ -16,24 +16,23 @@ from ray import serve
 
 from model_repo.inception_v3 import Classifier, DecodeError
 from model_repo.inception_v3.preprocess import Preprocessed, preprocess, warm_up
+from model_repo.inception_v3.spec import Pixels
 from serving.config import UserConfig
-from serving.models.batching import Gate, Pace
+from serving.models.batching import BatchGate, LatencyAverage
 from serving.models.decode_limits import pixel_limit
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.statistics import Statistics
 
-Pixels = npt.NDArray[np.uint8]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Output:
-    """What the network says of one image, and what that took.
+    """The network's output for one image, and how long it took.
 
     Attributes:
         logits: float32 [classes].
         embedding: float32 [2048].
-        queue_s: from being handed over until the forward pass began.
-        forward_s: of the batch that the image was in.
+        queue_s: from `predict` until the forward pass began.
+        forward_s: of the image's batch.
         batch_size: of that batch.
     """
 
@@ -52,7 +51,7 @@ class _Item:
 
 
 class Decoders(ThreadPoolExecutor):
-    """The threads that all models of a process decode on."""
+    """The threads on which all models of a process decode."""
 
     def __init__(self, count: int) -> None:
         super().__init__(count, "decode")
@@ -60,11 +59,11 @@ class Decoders(ThreadPoolExecutor):
 
 
 class Predictor:
-    """A classifier that many requests share.
+    """A classifier, shared by many requests.
 
     Attributes:
         spec: what the model predicts, and how.
-        weights_sha256: what identifies its weights.
+        weights_sha256: of its checkpoint, or `untrained:<seed>`.
 
     Args:
         classifier: with `embedding` among its outputs.
@@ -88,8 +87,8 @@ class Predictor:
         self._metrics = metrics
         self._statistics = statistics
         self._forward_thread = ThreadPoolExecutor(1, "forward")
-        self._forward_pace, self._decode_pace = Pace(), Pace()
-        self._gate = Gate(self.spec.max_batch_size)
+        self._forward_latency, self._decode_latency = LatencyAverage(), LatencyAverage()
+        self._gate = BatchGate(self.spec.max_batch_size)
         self._began: float | None = None
         self._users = 0
         self._closing = False
@@ -98,17 +97,12 @@ class Predictor:
         self._enqueue: Any = self._build_queue()
 
     @property
-    def precision(self) -> str:
-        """Return what the network runs in."""
-        return self._classifier.options.precision
-
-    @property
     def per_image_s(self) -> float:
-        """Return how long an image has kept the others waiting of late."""
-        return max(self._forward_pace.per_image_s, self._decode_pace.per_image_s)
+        """Return how many seconds one image has held up the others recently."""
+        return max(self._forward_latency.per_image_s, self._decode_latency.per_image_s)
 
     def reconfigure(self, config: UserConfig) -> None:
-        """Take over what can change while the model runs."""
+        """Apply what can change while the model runs."""
         self._max_pixels = config.max_pixels
         wait_s = config.batch_wait_timeout_s
         self._enqueue.set_batch_wait_timeout_s(self._own_wait_s if wait_s is None else wait_s)
@@ -116,36 +110,36 @@ class Predictor:
         self._enqueue.set_max_batch_size(self._gate.max_batch_size)
 
     def busy_since(self) -> float | None:
-        """Return when the forward pass that runs now began, by `time.monotonic()`."""
+        """Return when the current forward pass began, by `time.monotonic()`, if there is one."""
         return self._began
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Keep the network, though closed meanwhile, while a request uses it."""
+        """Keep the network while a request uses it, even if it is closed meanwhile."""
         self._users += 1
         try:
             yield
         finally:
             self._users -= 1
-            self._let_go()
+            self._free_if_unused()
 
     def close(self) -> None:
-        """Let go of the network once no request uses it any more; there will be no new ones."""
+        """Free the network once no request uses it; no new ones will come."""
         self._closing = True
-        self._let_go()
+        self._free_if_unused()
 
-    def _let_go(self) -> None:
+    def _free_if_unused(self) -> None:
         if self._closing and not self._users:
-            # Serve's batching task, which has no end, would keep it.
+            # Serve's batching task never ends and would keep a reference.
             self._forward_thread.submit(self.__dict__.pop, "_classifier", None)
             self._forward_thread.shutdown(wait=False)
 
     async def preprocess(self, image: bytes, sent_bytes: int) -> tuple[Preprocessed, float]:
-        """Decode one image, not on the event loop; return it and the seconds that took.
+        """Decode one image off the event loop; return it and the seconds it took.
 
         Args:
             image: encoded.
-            sent_bytes: of the body that it was in; the less came, the fewer pixels it may have.
+            sent_bytes: of its request's body; the fewer, the fewer pixels are allowed.
 
         Raises:
             DecodeError: it cannot be labelled.
@@ -155,19 +149,19 @@ class Predictor:
             self._decoders, self._decode, image, sent_bytes
         )
         self._metrics.observe_decode(self.spec.name, seconds)
-        self._decode_pace.note(self._decoders.count, seconds)
+        self._decode_latency.add(self._decoders.count, seconds)
         return decoded, seconds
 
     async def predict(self, pixels: Pixels) -> Output:
-        """Run the network on uint8 [3, crop, crop], in a batch with whatever else waits.
+        """Run the network on uint8 [3, crop, crop], in a batch with other waiting images.
 
-        Who stops waiting before that batch begins costs no forward pass.
+        A caller that leaves before the batch begins costs no forward pass.
         """
         item = _Item(pixels, time.monotonic())
         await self._gate.enter()
         try:
-            # In a context of its own: in that of a request Serve finds a header that any client can
-            # send, and makes batches only of those who sent the same.
+            # In a new context: from a request's own, Serve reads a header that any client can send,
+            # and batches only requests that agree in it.
             output: Output = await asyncio.create_task(self._enqueue(item), context=Context())
         finally:
             if not item.begun:
@@ -178,7 +172,7 @@ class Predictor:
         async def run_batch(items: list[_Item]) -> list[Output]:
             return await self._run_batch(items)
 
-        # Serve asks for it with every image, and finding it out takes a twentieth of a request.
+        # Serve asks for it with every image, and computing it takes 5 % of a request.
         run_batch.__signature__ = inspect.signature(run_batch)  # type: ignore[attr-defined]
         batch = serve.batch(max_batch_size=self.spec.max_batch_size, batch_wait_timeout_s=0.0)
         return batch(run_batch)
@@ -208,7 +202,7 @@ class Predictor:
         finally:
             self._began = None
             self._gate.end()
-        self._forward_pace.note(len(items), seconds)
+        self._forward_latency.add(len(items), seconds)
         waits = [began - item.entered for item in items]
         spec = self.spec
         self._metrics.observe_batch(spec.name, waits, seconds)
@@ -228,10 +222,10 @@ class Predictor:
         return pairs, time.perf_counter() - started
 
     def _warm_up(self) -> None:
-        # Or the first image would be slow, and its pace have others refused.
+        # Otherwise the first image would be slow, and its latency would get others refused.
         warm_up(self.spec)
         crop = self.spec.crop_size
         sizes = self._classifier.options.first_sizes(self.spec.max_batch_size)
         for size in (*sizes, 1):
             _, seconds = self._forward([np.zeros((3, crop, crop), np.uint8)] * size)
-        self._forward_pace.note(1, seconds)
+        self._forward_latency.add(1, seconds)

@@ -1,29 +1,24 @@
-"""The models that one replica has loaded, by the names that clients ask for."""
+"""The models that one replica has loaded, by the names that clients use."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from model_repo.inception_v3 import Classifier, Model, ModelError, RuntimeOptions, Weights
-from model_repo.inception_v3.classifier import is_native
+from model_repo.inception_v3 import Classifier, ModelError, RuntimeOptions
 from model_repo.inception_v3.repository.config import parse_config
 from model_repo.inception_v3.repository.locate import find_model
 from serving.config import ServingConfig, UserConfig
 from serving.errors import NotFoundError
 from serving.models.predictor import Decoders, Predictor
-from serving.protocol.metadata import TWIN_SUFFIX, complete_config, twin_config
-from serving.replicas.coordinator import LOADING, Loaded
-from serving.storage import S3Store
+from serving.models.state import LOADING, Loaded
+from serving.protocol.metadata import IMAGE_SUFFIX, complete_config, image_variant_config
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.statistics import Statistics
 
 logger = logging.getLogger("ray.serve")
-
-# `serving.replicas.coordinator.Ledger.agree`, which is in another process.
-Agree = Callable[[str, int, str], Awaitable[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +26,7 @@ class Served:
     """One version of one model, under one of its two names.
 
     Attributes:
-        config: its config.pbtxt; that of the twin where `encoded`.
+        config: its config.pbtxt; that of the image variant where `encoded`.
         encoded: whether it takes encoded images rather than pixels.
     """
 
@@ -41,7 +36,7 @@ class Served:
 
     @property
     def name(self) -> str:
-        """Return the name that clients ask for."""
+        """Return the name that clients use."""
         name: str = self.config.name
         return name
 
@@ -52,7 +47,7 @@ class Served:
 
 
 class Models:
-    """Loads and unloads what is wanted; see `serving.replicas.coordinator`."""
+    """Loads and unloads models as the coordinator asks; see `serving.replicas.coordinator`."""
 
     def __init__(
         self,
@@ -68,16 +63,16 @@ class Models:
         self._decoders = decoders
         self._metrics = metrics
         self._statistics = statistics
-        self._served: dict[str, Served] = {}
-        self._twins: dict[str, Served] = {}  # of those, under the same references
+        # reference → the model for pixels, and its image variant
+        self._served: dict[str, tuple[Served, Served]] = {}
         self.loaded: dict[str, Loaded] = {}
 
     def all(self) -> list[Served]:
-        """Return what is served, pixels first, each followed by its twin."""
-        return [one for key in self._served for one in (self._served[key], self._twins[key])]
+        """Return what is served, each model for pixels followed by its image variant."""
+        return [one for pair in self._served.values() for one in pair]
 
     def find(self, name: str, version: str = "") -> Served:
-        """Return the version asked for, or the newest.
+        """Return the version asked for, by default the newest.
 
         Raises:
             NotFoundError: it is not served.
@@ -97,28 +92,28 @@ class Models:
         return sorted((one.version for one in self.all() if one.name == name), key=int)
 
     def first(self) -> Served:
-        """Return what answers who names no model: the first that was configured.
+        """Return what answers requests that name no model: the first loaded, for images.
 
         Raises:
             NotFoundError: nothing is loaded.
         """
-        if not self._twins:
-            raise NotFoundError("no model is loaded")
-        return next(iter(self._twins.values()))
+        for _, image_variant in self._served.values():
+            return image_variant
+        raise NotFoundError("no model is loaded")
 
     def errors(self) -> list[str]:
-        """Return why models that the arguments name could not be loaded.
+        """Return why configured models could not be loaded.
 
-        One that somebody has asked for later, and in vain, keeps no replica from starting.
+        Models that were asked for later do not count: they must not keep a replica from starting.
         """
         states = [self.loaded.get(reference, LOADING) for reference in self._config.models]
         return [state.error for state in states if state.error]
 
     def reconfigure(self, limits: UserConfig) -> None:
-        """Pass on what can change while models run."""
+        """Apply what can change while models run."""
         self._limits = limits
-        for served in self._served.values():
-            served.predictor.reconfigure(limits)
+        for predictor in self.predictors():
+            predictor.reconfigure(limits)
 
     def are_as(self, wanted: dict[str, int]) -> bool:
         """Say whether `apply` has nothing to do."""
@@ -126,86 +121,62 @@ class Models:
             self.loaded[reference].revision >= revision for reference, revision in wanted.items()
         )
 
-    async def apply(self, wanted: dict[str, int], agree: Agree) -> None:
-        """Load and unload until what is there is what is wanted.
+    async def apply(self, wanted: dict[str, int]) -> None:
+        """Load and unload until the wanted models are there.
 
         A model that cannot be loaded again stays as it is; `loaded` has the reason.
 
         Args:
             wanted: reference → revision.
-            agree: asks the ledger for the precision that all replicas take.
         """
         for reference in [key for key in self._served if key not in wanted]:
-            del self._twins[reference]
-            self._served.pop(reference).predictor.close()
+            self._served.pop(reference)[0].predictor.close()
         self.loaded = {key: state for key, state in self.loaded.items() if key in wanted}
         for reference, revision in wanted.items():
-            if reference in self.loaded and self.loaded[reference].revision >= revision:
+            if self.loaded.setdefault(reference, LOADING).revision >= revision:
                 continue
-            self.loaded.setdefault(reference, LOADING)
             try:
-                served = await self.load(reference, revision, agree)
-            except Exception as exc:  # whatever a runtime has against it must not end the replica
+                served = await asyncio.to_thread(self.load, reference)
+            except Exception as exc:  # any runtime's error; it must not end the replica
                 known = isinstance(exc, ModelError | OSError)
                 logger.error("cannot load model %s: %s", reference, exc, exc_info=not known)
                 self.loaded[reference] = Loaded(revision, str(exc) or type(exc).__name__)
             else:
                 self.put(reference, served, revision)
 
-    async def load(self, reference: str, revision: int, agree: Agree) -> Served:
-        """Find one model, load it in the precision that all replicas take, and warm it up.
+    def load(self, reference: str) -> Served:
+        """Find one model, load it and warm it up.
 
         Raises:
-            ModelError: as `find_model` and `Classifier.load`, or this machine cannot do what the
-                others do.
+            ModelError: as `find_model` and `Classifier.load`.
         """
-        model, weights, options = await asyncio.to_thread(self._find, reference)
-        agreed = await agree(reference, revision, options.precision)
-        return await asyncio.to_thread(
-            self._build,
-            reference,
-            model,
-            weights,
-            replace(options, precision=agreed),  # type: ignore[arg-type]
-        )
-
-    def _find(self, reference: str) -> tuple[Model, Weights, RuntimeOptions]:
-        model, weights = find_model(self._config.source(reference), S3Store())
-        return model, weights, self._options.resolve(model.precision)
-
-    def _build(
-        self, reference: str, model: Model, weights: Weights, options: RuntimeOptions
-    ) -> Served:
-        if self._options.precision == "auto" and not is_native(options):
-            raise ModelError(
-                f"other replicas run model {reference!r} in {options.precision}, in which this "
-                "machine does not compute; start the service with precision=fp32"
-            )
+        model, weights = find_model(self._config.source(reference))
+        classifier = Classifier.load(model, weights, self._options)
+        options = classifier.options
+        logger.info("model %s runs in %s on %s", reference, options.precision, options.runtime)
         config = parse_config(model.folder.parent / "config.pbtxt")
         wait_s = config.dynamic_batching.max_queue_delay_microseconds / 1e6
-        classifier = Classifier.load(model, weights, options)
-        logger.info("model %s runs in %s on %s", reference, options.precision, options.runtime)
         predictor = Predictor(classifier, wait_s, self._decoders, self._metrics, self._statistics)
         complete = complete_config(config, model.spec)
         complete.parameters["precision"].string_value = options.precision
         return Served(predictor, complete)
 
     def put(self, reference: str, served: Served, revision: int) -> None:
-        """Serve what was loaded, instead of what was there under the same reference."""
+        """Serve a loaded model in place of the one with the same reference, if any."""
+        predictor = served.predictor
+        predictor.reconfigure(self._limits)
+        variant = Served(predictor, image_variant_config(served.config), encoded=True)
         before = self._served.get(reference)
-        served.predictor.reconfigure(self._limits)
-        self._served[reference] = served
-        self._twins[reference] = Served(served.predictor, twin_config(served.config), encoded=True)
-        precision = served.predictor.precision
-        self.loaded[reference] = Loaded(revision, precision=precision)
+        self._served[reference] = served, variant
+        self.loaded[reference] = Loaded(revision)
         if before is not None:
-            before.predictor.close()
+            before[0].predictor.close()
 
     def predictors(self) -> Iterable[Predictor]:
         """Return one predictor for each model."""
-        return (served.predictor for served in self._served.values())
+        return (served.predictor for served, _ in self._served.values())
 
 
 def repository_name(name: str) -> str:
-    """Return the name of the model in the repository that `name` or its twin stands for."""
-    return name.removesuffix(TWIN_SUFFIX)
+    """Return the name that the repository has for the model that clients call `name`."""
+    return name.removesuffix(IMAGE_SUFFIX)

@@ -1,4 +1,4 @@
-// Each image is one request to v1/classify. Names and labels are strangers' text: textContent only.
+// Each image is one request to v1/classify. Names and labels are untrusted text: textContent only.
 
 const MAX_SHOWN = 200;
 const MAX_PARALLEL = 4;
@@ -9,8 +9,8 @@ const queue = [];
 let running = 0;
 let models = [];
 let token = "";
-let asking = null; // the promise that all who wait for a token share
-let declined = 0; // when none was given: what was sent before asks no more
+let asking = null; // the promise shared by all requests that wait for a token
+let declined = 0; // when the person declined: requests sent before do not ask again
 
 const $ = (id) => document.getElementById(id);
 const isBusy = (item) => item.state === "waiting" || item.state === "sending";
@@ -37,7 +37,7 @@ function make(tag, text = "", className = "") {
   return element;
 }
 
-// ---- announcements: one sentence for all that finished within half a second
+// ---- announcements: one sentence for all images that finish within half a second
 
 let finished = [];
 
@@ -58,7 +58,7 @@ function announce(item) {
 
 // ---- curl
 
-// One word of a shell. What is invisible is spelled out, so that pasting does nothing but type.
+// One word of a shell. Invisible characters are escaped, so that pasting only types.
 function quote(text) {
   const hidden = /[\p{C}\p{Zl}\p{Zp}]/gu;
   const octal = (byte) => `\\${byte.toString(8).padStart(3, "0")}`;
@@ -82,7 +82,7 @@ async function copyCurl(item) {
   curl.hidden = false;
   try {
     await navigator.clipboard.writeText(line);
-  } catch { // plain http has only the old way
+  } catch { // over plain http only the old way works
     getSelection().selectAllChildren(curl);
     copied = document.execCommand("copy");
   }
@@ -192,7 +192,7 @@ function submit(item) {
   pump();
 }
 
-// A service that is busy says when to come back; until then a retry waits.
+// A busy service says when to try again; until then a retry waits.
 function retry(item) {
   const waitMs = (item.notBefore ?? 0) - performance.now();
   if (waitMs <= 0) return submit(item);
@@ -222,7 +222,7 @@ async function send(item) {
   announce(item);
 }
 
-// Returns a prediction, a failure, or nothing when it is worth asking again with the new token.
+// Returns a prediction, a failure, or null to try again with a new token.
 async function request({ file, type, address }, signal) {
   const [used, start] = [token, performance.now()];
   try {
@@ -242,26 +242,26 @@ async function request({ file, type, address }, signal) {
   }
 }
 
-// No answer: the file is gone, the network is down, or the service hung up on a large body.
+// No answer: the file is gone, the network is down, or the service dropped a large body.
 async function toBreak(file) {
   try {
     await file.slice(0, 1).arrayBuffer();
   } catch {
-    return { text: "This file cannot be read: it is a folder, or it has changed since. Choose it again." };
+    return { text: "This file cannot be read: it is a folder, or it has changed. Choose it again." };
   }
   const large = file.size > 1e7 ? " Or is this image too large for it?" : "";
   return { text: `The service cannot be reached. Is the network up?${large}`, again: true };
 }
 
-const NO_TOKEN = { text: "The service wants a token.", again: "token" };
+const NO_TOKEN = { text: "The service needs a token.", again: "token" };
 const FAILURES = {
-  200: "The service's answer makes no sense to this page.",
+  200: "This page does not understand the service's answer.",
   413: "This image is too large for the service.",
-  415: "The service does not take this kind of file.",
+  415: "The service does not accept this kind of file.",
   422: "This file cannot be read as an image.",
   429: "The service is busy.",
   503: "The service is busy or not ready.",
-  504: "The answer took too long.",
+  504: "The service took too long to answer.",
 };
 
 function toFailure({ status, headers }, file, { error }) {
@@ -269,7 +269,7 @@ function toFailure({ status, headers }, file, { error }) {
   const seconds = Number(headers.get("Retry-After")) || 0;
   const again = status === 429 || status >= 500;
   const other = status >= 500 ? "Something went wrong in the service." : "The service refused this.";
-  const busy = seconds && `The service is busy. It asks to wait ${plural(seconds, "second")}.`;
+  const busy = seconds && `The service is busy and asks you to wait ${plural(seconds, "second")}.`;
   const detail = typeof error === "string" ? error : `HTTP ${status}`;
   return { text: busy || (FAILURES[status] ?? other), again, seconds, detail };
 }
@@ -347,7 +347,7 @@ function keepToken(text) {
   showTokenButton();
   try {
     sessionStorage.setItem(TOKEN_KEY, text);
-  } catch {} // memory will do
+  } catch {} // the page still has it
 }
 
 function showTokenButton() {
@@ -408,7 +408,7 @@ function showModel() {
   $("untrained").hidden = !isUntrained(weights);
 }
 
-// ---- the person
+// ---- events
 
 const showDragging = (on) => document.body.classList.toggle("dragging", on);
 
@@ -435,7 +435,7 @@ $("token-cancel").onclick = () => $("token-dialog").close("");
 $("token-form").onsubmit = useToken;
 addEventListener("dragover", (event) => {
   if (!event.dataTransfer.types.includes("Files")) return;
-  event.preventDefault(); // or a drop would leave this page for the file
+  event.preventDefault(); // or a drop would open the file instead of this page
   showDragging(true);
 });
 addEventListener("dragleave", (event) => event.relatedTarget || showDragging(false));
@@ -447,6 +447,6 @@ addEventListener("paste", (event) => takeFiles(event, event.clipboardData?.files
 
 try {
   token = sessionStorage.getItem(TOKEN_KEY) ?? "";
-} catch {} // storage is switched off
+} catch {} // storage is disabled
 if (token) showTokenButton();
 loadModels();

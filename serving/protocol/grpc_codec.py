@@ -27,7 +27,7 @@ from serving.protocol.tensors import (
     quote,
 )
 
-# The field of InferTensorContents that holds elements of a datatype; FP16 travels raw only.
+# The field of InferTensorContents for each datatype; FP16 is sent raw only.
 _CONTENTS = {
     "BOOL": "bool_contents",
     "UINT8": "uint_contents",
@@ -42,7 +42,7 @@ _CONTENTS = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
-# What a streaming client may ask for; the one answer to each request is final anyway.
+# Streaming clients send this; the one answer to each request is final anyway.
 _ALLOWED = ("triton_enable_empty_final_response",)
 
 
@@ -50,8 +50,8 @@ def parse_infer_request(message: service_pb2.ModelInferRequest) -> InferRequest:
     """Read a call of `ModelInfer`.
 
     Raises:
-        BadRequestError: the message is not what the protocol wants.
-        UnimplementedError: it wants shared memory.
+        BadRequestError: the message does not follow the protocol.
+        UnimplementedError: it asks for shared memory.
     """
     return InferRequest(
         id=message.id,
@@ -65,7 +65,7 @@ def parse_infer_request(message: service_pb2.ModelInferRequest) -> InferRequest:
 
 
 def build_infer_response(response: InferResponse) -> service_pb2.ModelInferResponse:
-    """Write the answer to a call of `ModelInfer`; its outputs are raw."""
+    """Build the answer to a call of `ModelInfer`; its outputs are raw."""
     message = service_pb2.ModelInferResponse(
         model_name=response.model_name, model_version=response.model_version, id=response.id
     )
@@ -122,7 +122,7 @@ def _read_contents(given: Any, shape: tuple[int, ...]) -> Tensor:
     if datatype == "BYTES":
         return Tensor(name, datatype, shape, list(elements))
     dtype = NUMPY_TYPES[datatype]
-    if dtype.kind in "iu" and dtype.itemsize < 4:  # they travel as 32 bits
+    if dtype.kind in "iu" and dtype.itemsize < 4:  # they are sent as 32 bits
         limits = np.iinfo(dtype)
         wide = np.fromiter(elements, np.int64, len(elements))
         if wide.min() < limits.min or wide.max() > limits.max:
@@ -141,7 +141,7 @@ def _read_outputs(message: service_pb2.ModelInferRequest) -> tuple[RequestedOutp
         parameters = _read_parameters(owner, given.parameters)
         refuse_shared_memory(owner, parameters)
         classes = read_size(owner, parameters, "classification")
-        if classes == 0:  # over HTTP it means none; Triton refuses it here
+        if classes == 0:  # over HTTP it means none; here Triton refuses it
             raise BadRequestError(f"parameter 'classification' of {owner} is 0; expected from 1")
         found.setdefault(given.name, RequestedOutput(given.name, True, classes or 0))
     return tuple(found.values())

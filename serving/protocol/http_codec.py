@@ -1,6 +1,7 @@
-"""HTTP bodies ↔ requests and answers: JSON, and Triton's binary tensors behind it."""
+"""HTTP bodies ↔ requests and answers: JSON, followed by Triton's binary tensors."""
 
 import json
+import math
 from typing import Any
 
 from tritonclient.grpc import model_config_pb2
@@ -14,7 +15,6 @@ from serving.protocol.parameters import (
     refuse_shared_memory,
 )
 from serving.protocol.raw_data import read_raw, write_raw
-from serving.protocol.raw_request import read_raw_request
 from serving.protocol.tensors import (
     InferRequest,
     InferResponse,
@@ -26,8 +26,8 @@ from serving.protocol.tensors import (
     quote,
 )
 
-# An empty array takes twenty times as much memory as it does JSON. The pixels of 32 images, with an
-# array for each row, have a ninth of these.
+# An empty array takes twenty times as much memory as its JSON. The pixels of 32 images, with an
+# array for each row, need a ninth of these.
 _MAX_CONTAINERS = 2**18
 
 _WORDS: dict[type, str] = {dict: "an object", list: "an array", str: "a string"}
@@ -37,7 +37,7 @@ def parse_header_length(text: str | None) -> int | None:
     """Read the header `Inference-Header-Content-Length`, if there is one.
 
     Raises:
-        BadRequestError: it is no whole number from 0.
+        BadRequestError: it is not a whole number from 0.
     """
     if text is None:
         return None
@@ -55,17 +55,17 @@ def parse_infer_request(
     """Read the body of a call of `infer`.
 
     Args:
-        body: JSON; with binary tensors behind it, or nothing but a tensor.
-        header_length: length of the JSON, bytes. None: all of the body is JSON. 0: none of it is,
+        body: JSON, JSON followed by binary tensors, or a single tensor.
+        header_length: length of the JSON, bytes. None: all of the body is JSON. 0: none of it is;
             the body is the data of the model's one input.
         raw_input: that input.
 
     Raises:
-        BadRequestError: the body is not what the protocol wants.
-        UnimplementedError: it wants shared memory.
+        BadRequestError: the body does not follow the protocol.
+        UnimplementedError: it asks for shared memory.
     """
     if header_length == 0:
-        return read_raw_request(body, raw_input)
+        return _read_raw_request(body, raw_input)
     length = len(body) if header_length is None else header_length
     if not 0 <= length <= len(body):
         raise BadRequestError(
@@ -86,10 +86,10 @@ def parse_infer_request(
 def build_infer_response(
     response: InferResponse, request: InferRequest
 ) -> tuple[bytes, int | None]:
-    """Write the body of the answer to `request`.
+    """Build the body of the answer to `request`.
 
     Returns:
-        The body, and the length of its JSON where binary tensors follow, else None.
+        The body, and the length of its JSON if binary tensors follow, else None.
     """
     binary = {output.name: output.binary for output in request.outputs}
     outputs: list[dict[str, object]] = []
@@ -115,6 +115,31 @@ def build_infer_response(
     return (b"".join([header, *contents]), len(header)) if contents else (header, None)
 
 
+def _read_raw_request(body: bytes, raw_input: model_config_pb2.ModelInput) -> InferRequest:
+    """Read `body` as `raw_input`: one image, or the pixels of several.
+
+    The answer to such a request is binary.
+
+    Raises:
+        BadRequestError: the body is empty, or not a whole number of images' pixels.
+    """
+    if raw_input.data_type == model_config_pb2.TYPE_STRING:
+        if not body:
+            raise BadRequestError("the body is empty; expected the bytes of an image")
+        tensor = Tensor(raw_input.name, "BYTES", (1, *raw_input.dims), [body])
+    else:
+        size = math.prod(raw_input.dims)  # pixels are UINT8
+        batch, rest = divmod(len(body), size)
+        if rest or not batch:
+            raise BadRequestError(
+                f"the body has {len(body)} bytes; expected {size} for each image of input "
+                f"{raw_input.name!r}, UINT8 {list(raw_input.dims)}"
+            )
+        shape = (batch, *raw_input.dims)
+        tensor = read_raw(raw_input.name, "UINT8", shape, memoryview(body))
+    return InferRequest(inputs=(tensor,), binary_data_output=True)
+
+
 def _parse_json(body: bytes, length: int) -> dict[str, Any]:
     if body.count(b"[", 0, length) + body.count(b"{", 0, length) > _MAX_CONTAINERS:
         raise BadRequestError(
@@ -122,7 +147,7 @@ def _parse_json(body: bytes, length: int) -> dict[str, Any]:
             "binary data"
         )
     try:
-        # Decoded here, or json would take UTF-16 as well.
+        # Decoded here, since json would take UTF-16 as well.
         text = str(memoryview(body)[:length], "utf-8")
         request = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError as exc:
@@ -157,7 +182,7 @@ def _read_inputs(request: dict[str, Any], content: memoryview) -> tuple[Tensor, 
 
 
 def _read_input(given: dict[str, Any], content: memoryview) -> tuple[Tensor, int]:
-    """Return a tensor, and how many bytes of `content` were its own."""
+    """Return a tensor, and how many bytes of `content` it took."""
     name: str = _member("an input", given, "name", str)
     owner = f"input {quote(name)}"
     datatype = check_datatype(name, _member(owner, given, "datatype", str))

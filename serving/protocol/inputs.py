@@ -1,4 +1,4 @@
-"""What a request's input means for a model: pixels, or encoded images."""
+"""A request's input tensor → pixels, or encoded images."""
 
 import numpy as np
 import numpy.typing as npt
@@ -33,10 +33,10 @@ def read_pixels(
 
 
 def read_images(request: InferRequest, config: model_config_pb2.ModelConfig) -> list[bytes]:
-    """Take the encoded images from a request to the image twin that `config` describes.
+    """Take the encoded images from a request to the image variant that `config` describes.
 
     Returns:
-        From 1 to max_batch_size of them; whether they can be decoded is not known yet.
+        From 1 to max_batch_size images, not yet decoded.
 
     Raises:
         BadRequestError: the request holds something else.
@@ -96,7 +96,7 @@ def _round(values: npt.NDArray[np.float32], owner: str) -> npt.NDArray[np.uint8]
         )
     rounded = np.rint(values)
     if high <= 1 and not np.array_equal(rounded, values):
-        # Scaled to 0..1 they would all be black, and be labelled without a word.
+        # Scaled to 0..1, all would silently be labelled as black images.
         raise BadRequestError(
             f"{owner} has fractions from {low:g} to {high:g}, so it is scaled to 0..1; expected "
             "values from 0 to 255: multiply by 255"

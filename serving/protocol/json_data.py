@@ -1,4 +1,4 @@
-"""A tensor's elements as JSON has them: a list, flat or nested as the shape is."""
+"""A tensor's elements in JSON: a list, flat or nested like the shape."""
 
 import base64
 import binascii
@@ -60,12 +60,12 @@ def _to_array(name: str, datatype: str, elements: list[Any]) -> npt.NDArray[Any]
     if not kinds.issuperset(map(type, elements)):
         value = next(element for element in elements if type(element) not in kinds)
         raise BadRequestError(
-            f"data of input {quote(name)} has the element {quote(value)}, which is no {datatype}"
+            f"data of input {quote(name)} has the element {quote(value)}, which is not {datatype}"
         )
     if dtype.kind in "iu":
         _check_range(name, datatype, min(elements), max(elements))
     try:
-        with np.errstate(over="ignore"):  # what is too large for FP32 is infinite
+        with np.errstate(over="ignore"):  # too large for FP32 becomes infinite
             return np.array(elements, dtype)
     except OverflowError as exc:  # a whole number too large for a float
         raise BadRequestError(

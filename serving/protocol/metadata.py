@@ -1,6 +1,7 @@
-"""What the protocol says of a model, of its twin that takes encoded images, and of the service."""
+"""What the protocol says of a model, of its image variant, and of the service."""
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
 from google.protobuf.message import Message
@@ -10,9 +11,10 @@ from model_repo.inception_v3.spec import ModelSpec
 from serving.protocol.outputs import OUTPUT_NAME
 
 INPUT_NAME = "pixels"
-TWIN_INPUT_NAME = "image"
-TWIN_SUFFIX = "_image"
+IMAGE_INPUT_NAME = "image"
+IMAGE_SUFFIX = "_image"
 SERVER_NAME = "labelmill"
+SERVER_VERSION = version("labelmill")
 EXTENSIONS = (
     "classification",
     "model_repository",
@@ -26,7 +28,7 @@ EXTENSIONS = (
 def complete_config(
     config: model_config_pb2.ModelConfig, spec: ModelSpec
 ) -> model_config_pb2.ModelConfig:
-    """Return `config` with what is really served, where its author left it out or said -1."""
+    """Return `config` with the actual values for what its author left out or set to -1."""
     complete = model_config_pb2.ModelConfig()
     complete.CopyFrom(config)
     complete.name = spec.name
@@ -51,20 +53,20 @@ def complete_config(
     return complete
 
 
-def twin_config(config: model_config_pb2.ModelConfig) -> model_config_pb2.ModelConfig:
-    """Return the config of the same model where it takes encoded images instead of pixels."""
-    twin = model_config_pb2.ModelConfig()
-    twin.CopyFrom(config)
-    twin.name = config.name + TWIN_SUFFIX
-    del twin.input[:]
-    twin.input.add(name=TWIN_INPUT_NAME, data_type=model_config_pb2.TYPE_STRING, dims=[1])
-    return twin
+def image_variant_config(config: model_config_pb2.ModelConfig) -> model_config_pb2.ModelConfig:
+    """Return the config of the image variant: the same model, for encoded images."""
+    variant = model_config_pb2.ModelConfig()
+    variant.CopyFrom(config)
+    variant.name = config.name + IMAGE_SUFFIX
+    del variant.input[:]
+    variant.input.add(name=IMAGE_INPUT_NAME, data_type=model_config_pb2.TYPE_STRING, dims=[1])
+    return variant
 
 
 def model_metadata(
     config: model_config_pb2.ModelConfig, versions: Sequence[str]
 ) -> dict[str, object]:
-    """Return a model's metadata as JSON has it; -1 stands for the size of the batch."""
+    """Return a model's metadata as JSON; -1 stands for the batch size."""
     return {
         "name": config.name,
         "versions": list(versions),
@@ -77,30 +79,30 @@ def model_metadata(
 def model_metadata_message(
     config: model_config_pb2.ModelConfig, versions: Sequence[str]
 ) -> service_pb2.ModelMetadataResponse:
-    """Return a model's metadata as gRPC has it."""
+    """Return a model's metadata as a gRPC message."""
     return service_pb2.ModelMetadataResponse(**model_metadata(config, versions))
 
 
 def model_config(config: model_config_pb2.ModelConfig) -> dict[str, Any]:
-    """Return a model's config as Triton's JSON has it: numbers are numbers, defaults are there."""
+    """Return a model's config as Triton's JSON: numbers are numbers, and defaults are included."""
     return _to_json(config)
 
 
 def model_config_message(
     config: model_config_pb2.ModelConfig,
 ) -> service_pb2.ModelConfigResponse:
-    """Return a model's config as gRPC has it."""
+    """Return a model's config as a gRPC message."""
     return service_pb2.ModelConfigResponse(config=config)
 
 
-def server_metadata(version: str) -> dict[str, object]:
-    """Return what the service is, as JSON has it."""
-    return {"name": SERVER_NAME, "version": version, "extensions": list(EXTENSIONS)}
+def server_metadata() -> dict[str, object]:
+    """Return the server's metadata as JSON."""
+    return {"name": SERVER_NAME, "version": SERVER_VERSION, "extensions": list(EXTENSIONS)}
 
 
-def server_metadata_message(version: str) -> service_pb2.ServerMetadataResponse:
-    """Return what the service is, as gRPC has it."""
-    return service_pb2.ServerMetadataResponse(**server_metadata(version))
+def server_metadata_message() -> service_pb2.ServerMetadataResponse:
+    """Return the server's metadata as a gRPC message."""
+    return service_pb2.ServerMetadataResponse(**server_metadata())
 
 
 def _tensor_metadata(
@@ -115,7 +117,7 @@ def _tensor_metadata(
 
 
 def _to_json(message: Message) -> dict[str, Any]:
-    # json_format writes 64-bit numbers as strings, which clients of Triton do not expect.
+    # json_format writes 64-bit numbers as strings; Triton's clients do not expect that.
     return {
         field.name: _field_to_json(field, getattr(message, field.name))
         for field in message.DESCRIPTOR.fields

@@ -14,10 +14,10 @@ OUTPUT_NAME = "classification"
 
 
 def check_outputs(request: InferRequest, config: model_config_pb2.ModelConfig) -> None:
-    """Check that the model that `config` describes has the outputs that `request` asks for.
+    """Check that the model of `config` has the outputs that `request` asks for.
 
     Raises:
-        BadRequestError: it has not.
+        BadRequestError: it lacks one.
     """
     names = [output.name for output in config.output]
     for requested in request.outputs:
@@ -31,12 +31,12 @@ def check_outputs(request: InferRequest, config: model_config_pb2.ModelConfig) -
 def build_outputs(
     logits: npt.NDArray[np.float32], labels: Sequence[str], request: InferRequest
 ) -> tuple[Tensor, ...]:
-    """Write the outputs that `request`, which `check_outputs` has passed, asked for.
+    """Build the outputs that `request` asks for; `check_outputs` has accepted it.
 
     Args:
         logits: float32 [B, classes].
         labels: class names, one per column.
-        request: with the number of classes that it wants named, if any.
+        request: with the number of classes to name, if any.
 
     Returns:
         FP32 [B, classes], the softmax scores; or, with the classification extension, BYTES [B, k]

@@ -1,12 +1,12 @@
-"""The parameters of requests, inputs and outputs: which ones mean something, and of what type."""
+"""The parameters of requests, inputs and outputs: their names, types and ranges."""
 
 from collections.abc import Collection, Mapping
 
 from serving.errors import BadRequestError, UnimplementedError
 from serving.protocol.tensors import Parameter, quote
 
-# The request's own that the protocol names. Those of sequences and priorities change nothing here,
-# as with Triton's models that have neither.
+# The request parameters that the protocol names. Sequences and priorities change nothing here, as
+# with Triton's models that have neither.
 _RESERVED: dict[str, tuple[type, ...]] = {
     "sequence_id": (int, str),
     "sequence_start": (bool,),
@@ -21,11 +21,11 @@ _UNSIGNED = {"sequence_id", "priority", "timeout"}
 def check_request_parameters(
     parameters: Mapping[str, object], allowed: Collection[str] = ()
 ) -> dict[str, Parameter]:
-    """Return a request's parameters. Ones that the protocol does not name are kept.
+    """Return a request's parameters, checked; ones that the protocol does not name are kept.
 
     Args:
-        parameters: as they came.
-        allowed: names with `triton_` before them that may be there.
+        parameters: as sent.
+        allowed: names that may be used though they begin with `triton_`.
 
     Raises:
         BadRequestError: one has the wrong type, or a reserved name.
@@ -34,7 +34,7 @@ def check_request_parameters(
     for name, value in parameters.items():
         if name.startswith("triton_") and name not in allowed:
             raise BadRequestError(
-                f"parameter {quote(name)}: names with 'triton_' before them are reserved"
+                f"parameter {quote(name)}: names that begin with 'triton_' are reserved"
             )
         kinds = _RESERVED.get(name, (bool, int, float, str))
         if not isinstance(value, bool | int | float | str) or type(value) not in kinds:
@@ -46,7 +46,7 @@ def check_request_parameters(
 
 
 def read_size(owner: str, parameters: Mapping[str, object], name: str) -> int | None:
-    """Return the parameter `name`, a whole number from 0, or None where it is not given.
+    """Return the parameter `name`, a whole number from 0; None if it is not given.
 
     Raises:
         BadRequestError: it is something else.
@@ -62,7 +62,7 @@ def read_size(owner: str, parameters: Mapping[str, object], name: str) -> int | 
 
 
 def read_flag(owner: str, parameters: Mapping[str, object], name: str, default: bool) -> bool:
-    """Return the parameter `name`, true or false, or `default` where it is not given.
+    """Return the parameter `name`, true or false; `default` if it is not given.
 
     Raises:
         BadRequestError: it is something else.
@@ -74,14 +74,14 @@ def read_flag(owner: str, parameters: Mapping[str, object], name: str, default: 
 
 
 def refuse_shared_memory(owner: str, parameters: Mapping[str, object]) -> None:
-    """Check that `owner`, an input or output, is not to lie in shared memory.
+    """Check that `owner`, an input or output, does not ask for shared memory.
 
     Raises:
-        UnimplementedError: it is.
+        UnimplementedError: it does.
     """
     if any(name.startswith("shared_memory_") for name in parameters):
         raise UnimplementedError(
-            f"{owner} is to lie in shared memory, which is not supported; send the data with the "
+            f"{owner} asks for shared memory, which is not supported; send the data with the "
             "request, and take it from the response"
         )
 

@@ -1,4 +1,4 @@
-"""A tensor's elements as the bytes that travel behind JSON and in `raw_*_contents`."""
+"""A tensor's elements as bytes, as they follow the JSON and as `raw_*_contents` has them."""
 
 import math
 import struct
@@ -14,7 +14,7 @@ _LENGTH = struct.Struct("<I")  # before each element of a BYTES tensor
 
 
 def read_raw(name: str, datatype: str, shape: tuple[int, ...], content: memoryview) -> Tensor:
-    """Read a tensor. Its array lies where `content` lies, and cannot be written.
+    """Read a tensor. Its array shares the memory of `content` and is read-only.
 
     Raises:
         BadRequestError: `content` has too few or too many bytes.
@@ -28,7 +28,7 @@ def read_raw(name: str, datatype: str, shape: tuple[int, ...], content: memoryvi
             f"input {quote(name)} of datatype {datatype} and shape {list(shape)} takes "
             f"{expected} bytes, got {len(content)}"
         )
-    if datatype == "BOOL":  # any byte that is not 0 is true; numpy knows 1 only
+    if datatype == "BOOL":  # any byte other than 0 is true; numpy takes only 1
         array: npt.NDArray[Any] = np.frombuffer(content, np.uint8) != 0
     else:
         array = np.frombuffer(content, dtype)

@@ -1,4 +1,4 @@
-"""What a request and its answer are, whichever of the two protocols carried them."""
+"""Requests and answers, as they are for both HTTP and gRPC."""
 
 import math
 import reprlib
@@ -13,8 +13,8 @@ from serving.errors import BadRequestError
 
 Parameter = bool | int | float | str
 
-# The protocol's datatypes as numpy's, little-endian as they travel. BYTES has no numpy type here:
-# its elements are of any length.
+# The protocol's datatypes as numpy's, little-endian on the wire. BYTES has none, since its elements
+# have any length.
 NUMPY_TYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype("?"),
     "UINT8": np.dtype("u1"),
@@ -57,7 +57,7 @@ class RequestedOutput:
     """An output that the caller asks for.
 
     Attributes:
-        binary: whether it travels as bytes behind the JSON.
+        binary: whether to send it as bytes after the JSON.
         classification: how many of the best classes to name; 0 means all scores, without names.
     """
 
@@ -68,13 +68,13 @@ class RequestedOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferRequest:
-    """A call of `infer`, well-formed, but not yet held against a model.
+    """A call of `infer`, well-formed, but not yet checked against a model.
 
     Attributes:
-        id: as the caller gave it; empty where they gave none.
+        id: the caller's; empty if there is none.
         outputs: those asked for; none means all.
-        parameters: the request's own, among them `timeout` in microseconds.
-        binary_data_output: whether outputs that nobody named travel as bytes.
+        parameters: the request's own, such as `timeout` in microseconds.
+        binary_data_output: whether to send outputs that are not in `outputs` as bytes.
     """
 
     id: str = ""
@@ -96,15 +96,15 @@ class InferResponse:
 
 
 def quote(value: object) -> str:
-    """Return `value` as an error message may hold it: whatever was sent, its start is enough."""
+    """Return `value` for an error message, shortened if it is long."""
     return _short.repr(value)
 
 
 def check_datatype(name: str, datatype: str) -> str:
-    """Return `datatype`, which is one that can be read.
+    """Return `datatype` if it is one that can be read.
 
     Raises:
-        BadRequestError: it is another.
+        BadRequestError: it is not.
     """
     if datatype not in DATATYPES:
         raise BadRequestError(
@@ -118,11 +118,11 @@ def check_shape(name: str, dims: Iterable[object]) -> tuple[int, ...]:
     """Return `dims` as a shape: at most 16 whole numbers from 1.
 
     Raises:
-        BadRequestError: they are something else.
+        BadRequestError: they are not.
     """
     shape: list[int] = []
     for dim in dims:
-        if type(dim) is not int or not 1 <= dim < 2**63:  # a bool is an int, and is no dimension
+        if type(dim) is not int or not 1 <= dim < 2**63:  # a bool is an int, but not a dimension
             raise BadRequestError(
                 f"shape of input {quote(name)} has the dimension {quote(dim)}; "
                 "expected whole numbers from 1"
@@ -136,10 +136,10 @@ def check_shape(name: str, dims: Iterable[object]) -> tuple[int, ...]:
 
 
 def check_names(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
-    """Return `tensors`, whose names differ.
+    """Return `tensors` if their names differ.
 
     Raises:
-        BadRequestError: two have the same.
+        BadRequestError: two have the same name.
     """
     known: dict[str, Tensor] = {}
     for tensor in tensors:

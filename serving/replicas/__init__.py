@@ -1,1 +1,1 @@
-"""What the replicas of one service agree on: which models are loaded."""
+"""What the replicas of one service share: which models are loaded, and the statistics."""

@@ -1,8 +1,11 @@
-"""What concerns all replicas, by way of the ledger: the repository's models, the statistics."""
+"""One replica's side of what all share: which models are loaded, and the statistics."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
+
+from ray import serve
+from ray.exceptions import RayActorError
 
 from model_repo.inception_v3.repository.locate import list_repository
 from serving.errors import (
@@ -12,41 +15,63 @@ from serving.errors import (
     UnimplementedError,
 )
 from serving.models.registry import repository_name
-from serving.replicas.coordinator import SYNC_PERIOD_S
+from serving.replicas.coordinator import ACTOR_NAME, SYNC_PERIOD_S
 from serving.service import Service
-from serving.storage import S3Store
 from serving.telemetry.statistics import to_protocol
 
 _POLL_S = 0.1
-# Whatever a replica counted before has reached the ledger after this time.
+# After this time the coordinator knows what each replica had counted before.
 _SETTLED_S = SYNC_PERIOD_S + 0.2
 
 
-# Calls a method of `serving.replicas.coordinator.Ledger`, which is in another process.
-AskLedger = Callable[..., Awaitable[Any]]
+# Calls a method of the coordinator: its name, then its arguments.
+Ask = Callable[..., Awaitable[Any]]
+
+
+class AskCoordinator:
+    """Calls the coordinator by name; if it dies, Serve starts another."""
+
+    def __init__(self) -> None:
+        self._actor: Any = None
+
+    async def __call__(self, method: str, *arguments: Any) -> Any:
+        """Call `serving.replicas.coordinator.Coordinator`'s `method`.
+
+        Raises:
+            UnavailableError: there is none at the moment.
+        """
+        try:
+            if self._actor is None:
+                self._actor = serve.get_deployment_actor(ACTOR_NAME)
+            return await getattr(self._actor, method).remote(*arguments)
+        except (RayActorError, ValueError) as exc:  # it died, and may not be back yet
+            self._actor = None
+            raise UnavailableError(
+                "the replicas' coordinator is restarting; try again in a few seconds"
+            ) from exc
 
 
 class Control:
-    """One replica's side of what all share."""
+    """Keeps one replica in step with the others, by way of the coordinator."""
 
-    def __init__(self, service: Service, ask_ledger: AskLedger, replica_id: str) -> None:
+    def __init__(self, service: Service, ask: Ask, replica_id: str) -> None:
         self._service = service
-        self._ask = ask_ledger
+        self._ask = ask
         self._replica_id = replica_id
         self._applying: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Load what is wanted, and what comes to be wanted meanwhile."""
+        """Load the wanted models, and any that are wanted meanwhile."""
         while not await self.sync():
             await asyncio.sleep(_POLL_S)
 
     async def sync(self) -> bool:
-        """Report what was counted so far; begin to load and unload what is wanted.
+        """Report the counts so far, and begin to load and unload as wanted.
 
-        Loading takes longer than the ledger waits for a sign of life, so it goes on by itself.
+        Loading runs in a task, since the coordinator must hear from this replica meanwhile.
 
         Returns:
-            Whether what is wanted is there, or could not be loaded.
+            Whether all that is wanted was loaded or has failed to load.
         """
         models = self._service.models
         counted = self._service.statistics.totals
@@ -58,21 +83,11 @@ class Control:
             self._applying = None
         if models.are_as(wanted):
             return True
-        self._applying = asyncio.create_task(models.apply(wanted, self._agree))
+        self._applying = asyncio.create_task(models.apply(wanted))
         return False
 
-    async def _agree(self, reference: str, revision: int, precision: str) -> str:
-        """Ask the ledger for the precision that all replicas take, until there is one."""
-        while True:
-            try:
-                agreed: str = await self._ask("agree", reference, revision, precision)
-            except UnavailableError:
-                await asyncio.sleep(_POLL_S)
-            else:
-                return agreed
-
     async def statistics(self, name: str = "", version: str = "") -> dict[str, Any]:
-        """Return the statistics of one model, or of all, since this version of the service began.
+        """Return the statistics of one model, or of all, since the service was deployed.
 
         Raises:
             NotFoundError: there is no such model.
@@ -85,7 +100,7 @@ class Control:
         return to_protocol(totals, [(served.name, served.version) for served in wanted])
 
     async def index(self, *, ready_only: bool = False) -> list[dict[str, str]]:
-        """Return what the repository holds: name, version, state and reason of each model."""
+        """Return the repository's models: name, version, state and reason of each."""
         ready = [
             {"name": served.name, "version": served.version, "state": "READY", "reason": ""}
             for served in self._service.models.all()
@@ -93,7 +108,7 @@ class Control:
         if ready_only:
             return ready
         config = self._service.config
-        names = await asyncio.to_thread(list_repository, config.model_repository, S3Store())
+        names = await asyncio.to_thread(list_repository, config.model_repository)
         known = {each["name"] for each in ready}
         return ready + [
             {"name": name, "version": "", "state": "UNAVAILABLE", "reason": "not loaded"}
@@ -102,17 +117,17 @@ class Control:
         ]
 
     async def load(self, name: str, *, with_parameters: bool = False) -> None:
-        """Load `name`, or load it anew, in every replica.
+        """Load or reload `name` in every replica.
 
         Raises:
-            UnimplementedError: the model is not to be as the repository has it.
+            UnimplementedError: the request has parameters.
             NotFoundError: the repository has no such model.
             BadRequestError: it cannot be loaded.
         """
         if with_parameters:
-            raise UnimplementedError("a model is loaded as the repository has it, no parameters")
+            raise UnimplementedError("a model is loaded without parameters, as it is stored")
         repository = self._service.config.model_repository
-        known = await asyncio.to_thread(list_repository, repository, S3Store())
+        known = await asyncio.to_thread(list_repository, repository)
         name = name if name in known else repository_name(name)
         if name not in known:
             raise NotFoundError(f"the model repository has no model {name!r}")

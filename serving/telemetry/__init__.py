@@ -1,1 +1,1 @@
-"""What the service tells of itself: metrics, statistics, a line per request."""
+"""What the service reports about itself: metrics, statistics, an access log."""

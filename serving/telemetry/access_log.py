@@ -1,14 +1,14 @@
-"""One line of JSON for each request, with the id that the answer's `x-request-id` carries."""
+"""One line of JSON for each request, with the id that its answer has as `x-request-id`."""
 
 import logging
 
-_logger = logging.getLogger("ray.serve")  # Serve's: it writes JSON, and adds the request's id
+_logger = logging.getLogger("ray.serve")  # Serve's; it writes JSON and adds the request's id
 
-CLIENT_GONE = 499  # as proxies write the status where the client went away first
+CLIENT_GONE = 499  # the status that proxies log when the client left first
 
 
 def log_access(protocol: str, method: str, path: str, status: int, seconds: float) -> None:
-    """Write the line of one request; `status` is HTTP's in either protocol."""
+    """Log one request; `status` is HTTP's, for gRPC, too."""
     _logger.info(
         "%s %s %d",
         method,

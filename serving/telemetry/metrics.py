@@ -1,4 +1,4 @@
-"""What Prometheus sees beside Serve's own metrics: sums and histograms, to add up over replicas."""
+"""Prometheus metrics beside Serve's own: sums and histograms, which add up over replicas."""
 
 from ray.serve.metrics import Counter, Histogram
 
@@ -12,7 +12,7 @@ class Metrics:
     def __init__(self) -> None:
         self._requests = Counter(
             "labelmill_requests_total",
-            description="Requests by protocol and by the status that HTTP has for their outcome.",
+            description="Requests by protocol and by the HTTP status of their outcome.",
             tag_keys=("protocol", "status"),  # type: ignore[arg-type]
         )
         self._images = Counter(
@@ -20,28 +20,28 @@ class Metrics:
             description="Images by outcome: ok, unreadable, too_large, rejected, failed, dropped.",
             tag_keys=("model", "outcome"),  # type: ignore[arg-type]
         )
-        self._batch_size = _histogram("labelmill_batch_size", "Images of one forward pass.", _SIZES)
-        self._decode = _histogram("labelmill_decode_seconds", "Decoding of one image.", _SECONDS)
+        self._batch_size = _histogram("labelmill_batch_size", "Images in one forward pass.", _SIZES)
+        self._decode = _histogram("labelmill_decode_seconds", "Decoding one image.", _SECONDS)
         self._queue = _histogram(
-            "labelmill_queue_seconds", "From decoded to its forward pass.", _SECONDS
+            "labelmill_queue_seconds", "Wait of a decoded image for its forward pass.", _SECONDS
         )
         self._forward = _histogram("labelmill_forward_seconds", "One forward pass.", _SECONDS)
 
     def count_request(self, protocol: str, status: int) -> None:
-        """Count one answered request, refused ones too."""
+        """Count one request, answered or refused."""
         self._requests.inc(tags={"protocol": protocol, "status": str(status)})
 
     def count_images(self, model: str, outcome: str, images: int = 1) -> None:
-        """Count images that came to the same end."""
+        """Count images with the same outcome."""
         if images:
             self._images.inc(images, tags={"model": model, "outcome": outcome})
 
     def observe_decode(self, model: str, seconds: float) -> None:
-        """Record that one image was decoded."""
+        """Record the decoding of one image."""
         self._decode.observe(seconds, tags={"model": model})
 
     def observe_batch(self, model: str, queue_s: list[float], forward_s: float) -> None:
-        """Record one forward pass and how long each of its images had waited."""
+        """Record one forward pass, and how long each of its images had waited."""
         tags = {"model": model}
         self._batch_size.observe(len(queue_s), tags=tags)
         self._forward.observe(forward_s, tags=tags)

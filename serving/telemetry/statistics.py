@@ -1,23 +1,23 @@
-"""What was asked of each model, as the protocol's statistics count it: plain numbers that add up.
+"""The protocol's statistics of each model, as plain numbers that add up over replicas.
 
-`Totals` is model and version (`name/version`) → counter → number; durations are nanoseconds.
+`Totals` maps model and version (`name/version`) to counters; durations are nanoseconds.
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 Totals = dict[str, Counter[str]]
 
 _DURATIONS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
-_LAST = "last_inference_ms"  # the one number that is not a sum
+_LAST = "last_inference_ms"  # the only one that is not a sum
 
 
 @dataclass(slots=True)
 class Durations:
-    """What one answered request took, seconds; of several images the longest."""
+    """How long one answered request took; of several images the longest."""
 
-    total_s: float
+    success_s: float
     queue_s: float = 0.0
     compute_input_s: float = 0.0
     compute_infer_s: float = 0.0
@@ -33,18 +33,12 @@ class Statistics:
     def record_success(
         self, name: str, version: str, images: int, took: Durations, now_s: float
     ) -> None:
-        """Count an answered request of so many images."""
+        """Count an answered request with `images` images."""
         counter = self._counter(name, version)
         counter["inference_count"] += images
         counter[_LAST] = max(counter[_LAST], int(now_s * 1000))
-        for kind, seconds in (
-            ("success", took.total_s),
-            ("queue", took.queue_s),
-            ("compute_input", took.compute_input_s),
-            ("compute_infer", took.compute_infer_s),
-            ("compute_output", took.compute_output_s),
-        ):
-            _add_duration(counter, kind, seconds)
+        for kind, seconds in asdict(took).items():
+            _add_duration(counter, kind.removesuffix("_s"), seconds)
 
     def record_failure(self, name: str, version: str, seconds: float) -> None:
         """Count a request that was not answered."""
@@ -70,7 +64,7 @@ def add_totals(totals: Totals, more: Totals) -> None:
 
 
 def to_protocol(totals: Totals, models: list[tuple[str, str]]) -> dict[str, Any]:
-    """Return the statistics of `models`, (name, version) each, as the protocol's JSON object."""
+    """Return the statistics of `models`, pairs of name and version, as the protocol's JSON."""
     return {"model_stats": [_model_stats(totals, *model) for model in models]}
 
 

@@ -15,13 +15,6 @@ from tests.support.service import (
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service with one replica of untrained weights, for all who do it no harm."""
-    with run_service(tmp_path_factory.mktemp("service"), "max_replicas=1") as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
 def slow_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """A service whose model only sleeps, so that its speed is the same on a busy machine."""
     slow = FAULTS | {"FORWARD_SECONDS": str(SLOW_FORWARD_S)}

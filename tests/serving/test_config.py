@@ -33,6 +33,8 @@ def test_defaults_keep_to_this_machine():
         ({"num_gpus": "2"}, ["num_gpus", "'2'"]),
         ({"num_gpus": "1", "runtime": "openvino"}, ["num_gpus", "runtime=torch"]),
         ({"runtime": "tensorrt"}, ["runtime", "'tensorrt'"]),
+        ({"precision": "auto"}, ["precision: leave it out", "labelmill models check", "'auto'"]),
+        ({"precision": "int8"}, ["precision", "'fp32'", "'bf16'", "'int8'"]),
         ({"models": "a,b", "weights": "untrained"}, ["weights", "one model"]),
         ({"tokens_file": "/nowhere/tokens"}, ["tokens", "/nowhere/tokens"]),
     ],

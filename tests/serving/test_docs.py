@@ -8,7 +8,7 @@ import httpx
 import pytest
 from playwright.sync_api import sync_playwright
 
-from serving.http.description import DESCRIPTION
+from serving.http.schemas import DESCRIPTION
 from tests.support.browsing import CHROMIUM
 from tests.support.images import encode, photo
 

@@ -233,7 +233,8 @@ def test_busy_service_is_asked_again_when_it_said(page, picture):
     page.route(CLASSIFY, lambda route: route.fulfill(**busy), times=1)
     page.set_input_files("#files", picture)
     card = finished(page)
-    assert card.locator(".state").inner_text() == "The service is busy. It asks to wait 1 second."
+    said = card.locator(".state").inner_text()
+    assert said == "The service is busy and asks you to wait 1 second."
 
     card.locator(".retry").click()
     page.clock.run_for(990)
@@ -250,7 +251,7 @@ def test_busy_service_is_asked_again_when_it_said(page, picture):
         ({"status": 503, "json": {"error": "the model is not loaded"}}, "not ready"),
         ({"status": 504, "json": {"error": "deadline"}}, "took too long"),
         ({"status": 502, "body": "<h1>Bad gateway</h1>"}, "Something went wrong"),
-        ({"status": 200, "body": "<h1>Log in to the WiFi</h1>"}, "makes no sense"),
+        ({"status": 200, "body": "<h1>Log in to the WiFi</h1>"}, "does not understand"),
         (None, "cannot be reached"),
     ],
 )
@@ -327,7 +328,7 @@ def test_token_may_be_given_later(page, picture):
     page.get_by_role("dialog").wait_for()
     page.keyboard.press("Escape")  # once, however many images wait
     for card in finished(page, 6).all():
-        assert "wants a token" in card.locator(".state").inner_text()
+        assert "needs a token" in card.locator(".state").inner_text()
 
     page.locator(".retry").last.click()
     page.get_by_role("dialog").wait_for()
@@ -355,7 +356,7 @@ def test_token_is_asked_for_once_though_refusals_come_late(page, picture):
         late.pop().fulfill(status=401, json={"error": "unauthorized"})
 
     for card in finished(page, 3).all():
-        assert "wants a token" in card.locator(".state").inner_text()
+        assert "needs a token" in card.locator(".state").inner_text()
 
 
 # --- curl -----------------------------------------------------------------------------------------

@@ -75,24 +75,24 @@ def test_failed_requests_are_counted_as_such(pair):
     assert failures() == (before[0] + 1, before[1])
 
 
-def test_killed_ledger_costs_no_replica_and_no_count(pair):
+def test_killed_coordinator_costs_no_replica_and_no_count(pair):
     _ask(pair, 2)
     before, alive = _count(pair), _alive(processes.replicas(pair))
-    (ledger,) = _alive(processes.ledgers(pair))
+    (coordinator,) = _alive(processes.coordinators(pair))
 
     url = f"{pair.url}/v2/models/stats"
     controller = processes.controller(pair)
-    os.kill(controller, signal.SIGSTOP)  # so that the next ledger does not come too soon
+    os.kill(controller, signal.SIGSTOP)  # so that the next coordinator does not come too soon
     try:
-        os.kill(ledger, signal.SIGKILL)
+        os.kill(coordinator, signal.SIGKILL)
         during = httpx.get(url, timeout=60)
     finally:
         os.kill(controller, signal.SIGCONT)
-    wait_until(lambda: _alive(processes.ledgers(pair)) - {ledger}, 60)
+    wait_until(lambda: _alive(processes.coordinators(pair)) - {coordinator}, 60)
     wait_until(lambda: httpx.get(url, timeout=60).status_code == 200)
 
     assert during.status_code == 503
-    assert "ledger" in during.json()["error"]
+    assert "coordinator" in during.json()["error"]
     assert _alive(processes.replicas(pair)) == alive
     assert _count(pair) == before
     _ask(pair, 2)

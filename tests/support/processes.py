@@ -24,9 +24,9 @@ def controller(service: RunningService) -> int:
     return pid
 
 
-def ledgers(service: RunningService) -> list[int]:
+def coordinators(service: RunningService) -> list[int]:
     """Return the process numbers of what the replicas share."""
-    return _workers(service, "ray::Ledger")
+    return _workers(service, "ray::Coordinator")
 
 
 def of_session(ray_folder: Path) -> dict[int, str]:

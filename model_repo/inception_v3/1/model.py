@@ -25,6 +25,7 @@ from model_repo.inception_v3.options import RuntimeOptions
 from model_repo.inception_v3.postprocess import softmax
 from model_repo.inception_v3.repository.config import load_model
 from model_repo.inception_v3.repository.weights import find_weights
+from model_repo.inception_v3.spec import Pixels
 
 
 class TritonPythonModel:
@@ -60,11 +61,11 @@ class TritonPythonModel:
         """Let go of the network."""
         del self._classifier
 
-    def _read(self, request: Any) -> npt.NDArray[np.uint8]:
+    def _read(self, request: Any) -> Pixels:
         tensor = pb_utils.get_input_tensor_by_name(request, "pixels")
         if tensor is None:
             raise InputError("the request has no input 'pixels'")
-        pixels: npt.NDArray[np.uint8] = tensor.as_numpy()
+        pixels: Pixels = tensor.as_numpy()
         check_pixels(pixels, self._classifier.spec)
         return pixels
 

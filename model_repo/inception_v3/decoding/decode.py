@@ -25,8 +25,9 @@ from model_repo.inception_v3.decoding.headers import (
     jpeg_orientation,
     webp_size,
 )
-from model_repo.inception_v3.decoding.rgb import Pixels, cmyk_to_rgb, to_rgb, turn_upright
+from model_repo.inception_v3.decoding.rgb import cmyk_to_rgb, to_rgb, turn_upright
 from model_repo.inception_v3.errors import DecodeError
+from model_repo.inception_v3.spec import Pixels
 
 MAX_PIXELS = 100_000_000
 TINY_SIDE = 64

@@ -6,12 +6,10 @@ In bands of rows: every step that Pillow takes is another copy, and those are th
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from model_repo.inception_v3.errors import DecodeError
-
-Pixels = npt.NDArray[np.uint8]
+from model_repo.inception_v3.spec import Pixels
 
 _BAND_PIXELS = 1 << 20
 

@@ -7,8 +7,8 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -22,34 +22,19 @@ from model_repo.inception_v3.repository.config import (
     load_model,
 )
 from model_repo.inception_v3.repository.weights import Weights, find_weights, is_untrained
+from model_repo.inception_v3.s3.objects import S3Error, StoredObject
+from model_repo.inception_v3.s3.uri import is_s3
 
-_S3 = "s3://"
 _COPY_BYTES = 8 * 1024 * 1024
-
-
-class ObjectInfo(Protocol):
-    """One object as a listing tells it."""
-
-    @property
-    def uri(self) -> str:
-        """`s3://bucket/key`, the key raw."""
-
-    @property
-    def size(self) -> int:
-        """In bytes."""
-
-    @property
-    def etag(self) -> str:
-        """Changes when the bytes do."""
 
 
 class ObjectStore(Protocol):
     """What is asked of S3, always with `s3://bucket/key`; local paths never come here."""
 
-    def list(self, uri: str) -> Iterable[ObjectInfo]:
+    def list(self, uri: str) -> Iterable[StoredObject]:
         """List the object that `uri` names, or else everything under it as a folder."""
 
-    def head(self, uri: str) -> ObjectInfo | None:
+    def head(self, uri: str) -> StoredObject | None:
         """Look at one object; None if it is not there."""
 
     def open(self, uri: str) -> BinaryIO:
@@ -82,18 +67,16 @@ class ModelSource:
         )
 
 
-def is_s3(uri: str) -> bool:
-    """Say whether the uri names something on S3."""
-    return uri.startswith(_S3)
+@contextmanager
+def _repository_errors() -> Iterator[None]:
+    try:
+        yield
+    except S3Error as exc:
+        raise RepositoryError(str(exc)) from exc
 
 
-def split_s3(uri: str) -> tuple[str, str]:
-    """Split `s3://bucket/key` into bucket and raw key."""
-    bucket, _, key = uri.removeprefix(_S3).partition("/")
-    return bucket, key
-
-
-def find_model(source: ModelSource, store: ObjectStore) -> tuple[Model, Weights]:
+@_repository_errors()
+def find_model(source: ModelSource, store: ObjectStore | None = None) -> tuple[Model, Weights]:
     """Find the model and the weights that `source` names, bringing them here if they lie on S3.
 
     Raises:
@@ -102,20 +85,22 @@ def find_model(source: ModelSource, store: ObjectStore) -> tuple[Model, Weights]
         OSError: this machine's disk cannot be read, or a copy not be written to it.
         Exception: what `store` raises, where it cannot list or read.
     """
+    store = store or _s3_reader()
     repository = BUILTIN_REPOSITORY
     if source.model_repository is not None:
         name = source.reference.partition(":")[0]
-        repository = _bring(f"{source.model_repository.rstrip('/')}/{name}", store).parent
+        repository = _download(f"{source.model_repository.rstrip('/')}/{name}", store).parent
     weights, labels = source.weights, source.labels
     if weights is not None and not is_untrained(weights):
         labels = labels or _labels_beside(weights.rstrip("/"), store)
-        weights = str(_bring(weights.rstrip("/"), store))
-    labels_path = _bring(labels, store) if labels else None
+        weights = str(_download(weights.rstrip("/"), store))
+    labels_path = _download(labels, store) if labels else None
     model = load_model(repository, source.reference, labels_path=labels_path)
     return model, find_weights(model, weights)
 
 
-def list_repository(repository: str | None, store: ObjectStore) -> list[str]:
+@_repository_errors()
+def list_repository(repository: str | None, store: ObjectStore | None = None) -> list[str]:
     """Return the names of the models in a repository (None: the built-in one), sorted.
 
     Raises:
@@ -124,8 +109,16 @@ def list_repository(repository: str | None, store: ObjectStore) -> list[str]:
     if repository is None or not is_s3(repository):
         return list_models(Path(repository) if repository else BUILTIN_REPOSITORY)
     folder = f"{repository.rstrip('/')}/"
+    store = store or _s3_reader()
     paths = (item.uri.removeprefix(folder).split("/") for item in store.list(folder))
     return sorted(path[0] for path in paths if path[1:] == ["config.pbtxt"])
+
+
+def _s3_reader() -> ObjectStore:
+    # Here, because boto3 comes with it.
+    from model_repo.inception_v3.s3.reader import S3Reader  # noqa: PLC0415
+
+    return S3Reader()
 
 
 def _to_absolute(value: str | None) -> str | None:
@@ -148,7 +141,7 @@ def _labels_beside(weights: str, store: ObjectStore) -> str | None:
     return next((uri for uri in candidates if _is_file(uri, store)), None)
 
 
-def _bring(uri: str, store: ObjectStore) -> Path:
+def _download(uri: str, store: ObjectStore) -> Path:
     """Return a local path to a file or folder, copying it from S3 to the user's cache.
 
     A copy's place is made of what is there, so another content is another copy.
@@ -168,7 +161,7 @@ def _bring(uri: str, store: ObjectStore) -> Path:
     return target / name
 
 
-def _copy(objects: list[ObjectInfo], above: str, target: Path, store: ObjectStore) -> None:
+def _copy(objects: list[StoredObject], above: str, target: Path, store: ObjectStore) -> None:
     """Copy objects to a folder that is not there until it has them all."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, ignore_cleanup_errors=True) as temporary:
@@ -190,6 +183,6 @@ def _to_relative(uri: str, above: str) -> str:
     return path
 
 
-def _digest(objects: list[ObjectInfo]) -> str:
+def _digest(objects: list[StoredObject]) -> str:
     text = repr([(item.uri, item.size, item.etag) for item in objects])
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -86,7 +86,7 @@ def _find_own(model: Model) -> Path:
             "name one with --weights PATH"
         )
     # Here, because only this needs torch.
-    from model_repo.inception_v3.runtimes.checkpoint import download_imagenet  # noqa: PLC0415
+    from model_repo.inception_v3.repository.download import download_imagenet  # noqa: PLC0415
 
     try:
         return download_imagenet()

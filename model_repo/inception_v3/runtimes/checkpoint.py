@@ -1,15 +1,11 @@
 """Checkpoints: tensors that are known to fit the network, whatever file or seed they come from."""
 
-import io
-import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import Inception_V3_Weights
 
 from model_repo.inception_v3.errors import WeightsError
 from model_repo.inception_v3.repository.weights import Weights
@@ -17,7 +13,6 @@ from model_repo.inception_v3.runtimes.network import Network, build_inception
 from model_repo.inception_v3.spec import ModelSpec
 
 _AUXILIARY = "AuxLogits."
-_DOWNLOAD_TIMEOUT_S = 30
 
 
 def load_state_dict(weights: Weights, spec: ModelSpec) -> dict[str, Tensor]:
@@ -41,33 +36,6 @@ def load_state_dict(weights: Weights, spec: ModelSpec) -> dict[str, Tensor]:
             if not bool(torch.isfinite(kept[name]).all()):
                 raise WeightsError(f"tensor {name!r} in {weights.path} holds NaN or infinity")
     return kept
-
-
-def download_imagenet() -> Path:
-    """Return torchvision's ImageNet checkpoint, downloading it unless it is cached.
-
-    Raises:
-        OSError, RuntimeError, HTTPException: it cannot be downloaded, or came damaged.
-    """
-    weights = Inception_V3_Weights.IMAGENET1K_V1
-    path = Path(torch.hub.get_dir(), "checkpoints", weights.url.rsplit("/", 1)[1])
-    if path.exists():
-        return path
-    # torch.hub announces each download on stdout; the caller says what matters.
-    with _network_timeout(_DOWNLOAD_TIMEOUT_S), redirect_stdout(io.StringIO()):
-        weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    return path
-
-
-@contextmanager
-def _network_timeout(seconds: float) -> Iterator[None]:
-    """Bound torch.hub's requests, which set no time-out of their own."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ import openvino
 from model_repo.inception_v3.cache import cache_folder
 from model_repo.inception_v3.options import Runtime, RuntimeOptions
 from model_repo.inception_v3.repository.weights import Weights
-from model_repo.inception_v3.spec import OUTPUT_NAMES, ModelSpec
+from model_repo.inception_v3.spec import OUTPUT_NAMES, ModelSpec, Pixels
 
 # Larger tiles gain nothing on CPUs and take more memory; what is left over runs one by one.
 _TILE = 8
@@ -56,7 +56,7 @@ def build_openvino_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOp
             requests[size] = core.compile_model(model, "CPU", config).create_infer_request()
         return requests[size]
 
-    def run(pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
+    def run(pixels: Pixels) -> dict[str, npt.NDArray[np.float32]]:
         parts: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in names}
         for tile in _tiles(pixels):
             with lock:  # a request runs one tile at a time
@@ -131,7 +131,7 @@ def _convert(spec: ModelSpec, weights: Weights, folder: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _tiles(pixels: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint8]]:
+def _tiles(pixels: Pixels) -> Iterator[Pixels]:
     whole = len(pixels) - len(pixels) % _TILE
     for start in range(0, whole, _TILE):
         yield pixels[start : start + _TILE]

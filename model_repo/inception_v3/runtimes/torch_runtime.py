@@ -14,7 +14,7 @@ from model_repo.inception_v3.repository.weights import Weights
 from model_repo.inception_v3.runtimes.checkpoint import load_state_dict
 from model_repo.inception_v3.runtimes.device_runner import DeviceRunner, Step
 from model_repo.inception_v3.runtimes.network import Network
-from model_repo.inception_v3.spec import OUTPUT_NAMES, ModelSpec
+from model_repo.inception_v3.spec import OUTPUT_NAMES, ModelSpec, Pixels
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED")  # torch's and CUDA's words, then the libraries'
@@ -85,7 +85,7 @@ def run_in_parts(run: Runtime, free_memory: Callable[[], None]) -> Runtime:
     largest: int | None = None
     lock = threading.Lock()
 
-    def run_parts(pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
+    def run_parts(pixels: Pixels) -> dict[str, npt.NDArray[np.float32]]:
         nonlocal largest
         parts: list[dict[str, npt.NDArray[np.float32]]] = []
         start = 0
@@ -113,9 +113,7 @@ def run_in_parts(run: Runtime, free_memory: Callable[[], None]) -> Runtime:
     return run_parts
 
 
-def _run_if_it_fits(
-    run: Runtime, pixels: npt.NDArray[np.uint8]
-) -> dict[str, npt.NDArray[np.float32]] | None:
+def _run_if_it_fits(run: Runtime, pixels: Pixels) -> dict[str, npt.NDArray[np.float32]] | None:
     # Returned from, so that nothing of the failed attempt is held during the next.
     try:
         return run(pixels)

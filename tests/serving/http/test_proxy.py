@@ -16,11 +16,11 @@ LOAD = "/v2/repository/models/a/load"
 
 def ask(app: Any, path: str = "/v1/classify") -> tuple[int | None, str, list[str]]:
     """Return status, error and the statuses that were counted as refused."""
-    from serving.http.proxy import Shield  # noqa: PLC0415
+    from serving.http.proxy import ProxyMiddleware  # noqa: PLC0415
 
-    shield = Shield(app, UserConfig(request_timeout_s=0.01))
+    middleware = ProxyMiddleware(app, UserConfig(request_timeout_s=0.01))
     messages, sent, refused = [{"type": "http.request", "body": b""}, GONE], [], []
-    shield._refused.inc = lambda tags: refused.append(tags["status"])
+    middleware._refused.inc = lambda tags: refused.append(tags["status"])
 
     async def receive() -> Any:
         return messages.pop(0)
@@ -29,7 +29,7 @@ def ask(app: Any, path: str = "/v1/classify") -> tuple[int | None, str, list[str
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": path, "headers": []}
-    asyncio.run(shield(scope, receive, send))
+    asyncio.run(middleware(scope, receive, send))
     if not sent:
         return None, "", refused
     return sent[0]["status"], json.loads(sent[1]["body"])["error"], refused

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from serving.models.batching import Gate, Pace
+from serving.models.batching import BatchGate, LatencyAverage
 
 
 async def settle():
@@ -14,7 +14,7 @@ async def settle():
 
 def test_all_who_come_while_the_model_is_busy_are_let_in_together():
     async def run():
-        gate = Gate(8)
+        gate = BatchGate(8)
         await gate.enter()
         gate.begin(1)
         waiting = [asyncio.create_task(gate.enter()) for _ in range(5)]
@@ -29,7 +29,7 @@ def test_all_who_come_while_the_model_is_busy_are_let_in_together():
 
 def test_no_more_are_let_in_than_a_batch_has_room_for_and_in_their_order():
     async def run():
-        gate, order = Gate(3), []
+        gate, order = BatchGate(3), []
 
         async def enter(number):
             await gate.enter()
@@ -51,7 +51,7 @@ def test_no_more_are_let_in_than_a_batch_has_room_for_and_in_their_order():
 @pytest.mark.parametrize("let_in", [False, True])
 def test_place_of_who_gives_up_goes_to_the_next(let_in):
     async def run():
-        gate = Gate(1)
+        gate = BatchGate(1)
         gate.begin(0)
         first, second = (asyncio.create_task(gate.enter()) for _ in range(2))
         await settle()
@@ -67,10 +67,10 @@ def test_place_of_who_gives_up_goes_to_the_next(let_in):
 
 
 def test_pace_follows_what_images_cost():
-    pace = Pace()
-    assert pace.per_image_s == 0
-    pace.note(10, 1.0)
-    assert pace.per_image_s == pytest.approx(0.1)
+    average = LatencyAverage()
+    assert average.per_image_s == 0
+    average.add(10, 1.0)
+    assert average.per_image_s == pytest.approx(0.1)
     for _ in range(50):
-        pace.note(2, 1.0)
-    assert pace.per_image_s == pytest.approx(0.5, rel=0.01)
+        average.add(2, 1.0)
+    assert average.per_image_s == pytest.approx(0.5, rel=0.01)

@@ -1,12 +1,14 @@
 import asyncio
+import shutil
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
 from model_repo.inception_v3 import ModelError, RuntimeOptions
+from model_repo.inception_v3.repository.config import BUILTIN_REPOSITORY
 from serving.config import ServingConfig
-from serving.replicas.coordinator import Loaded
+from serving.models.state import Loaded
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using extra keyword:DeprecationWarning")  # Serve's
 
@@ -15,7 +17,8 @@ def build(**arguments: object) -> Any:
     from serving.models.registry import Models  # noqa: PLC0415
 
     config = ServingConfig.model_validate(arguments)
-    return Models(config, RuntimeOptions(), Mock(), Mock(), Mock())
+    options = RuntimeOptions(device="cpu", precision=config.precision or "auto")
+    return Models(config, options, Mock(), Mock(), Mock())
 
 
 def test_model_asked_for_in_vain_keeps_no_replica_from_starting():
@@ -30,36 +33,39 @@ def test_model_asked_for_in_vain_keeps_no_replica_from_starting():
 def test_whatever_loading_raises_is_the_models_own_trouble(monkeypatch):
     models = build(models="a")
 
-    async def run_out_of_memory(*_: object) -> None:
+    def run_out_of_memory(*_: object) -> None:
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(models, "load", run_out_of_memory)
 
-    asyncio.run(models.apply({"a": 0}, Mock()))
+    asyncio.run(models.apply({"a": 0}))
 
     assert models.loaded == {"a": Loaded(0, "out of memory")}
     assert models.are_as({"a": 0})
 
 
-@pytest.mark.parametrize("computes", [True, False])
-def test_model_runs_in_what_the_replicas_have_agreed_on(monkeypatch, computes):
-    monkeypatch.setattr(
-        "model_repo.inception_v3.runtimes.openvino_runtime.computes_bf16", lambda: computes
-    )
-    models = build(models="inception_v3", weights="untrained")
-    used = []
+@pytest.mark.parametrize(
+    ("asked", "configured", "used"),
+    [(None, "bf16", "bf16"), ("fp32", "bf16", "fp32"), (None, None, "fp32")],
+)
+def test_model_runs_in_the_precision_that_is_asked_for_or_else_configured(
+    monkeypatch, tmp_path, asked, configured, used
+):
+    folder = shutil.copytree(BUILTIN_REPOSITORY / "inception_v3", tmp_path / "inception_v3")
+    if configured:
+        line = f'parameters {{ key: "precision" value {{ string_value: "{configured}" }} }}'
+        config = folder / "config.pbtxt"
+        config.write_text(config.read_text() + line)
+    models = build(model_repository=str(tmp_path), weights="untrained", precision=asked)
+    found = []
 
     def load(model: Any, weights: Any, options: RuntimeOptions) -> Any:
-        used.append(options.precision)
+        found.append(options.resolve(model.precision).precision)
         raise ModelError("far enough")
 
     monkeypatch.setattr("serving.models.registry.Classifier.load", load)
 
-    async def agree(*asked: object) -> str:
-        assert asked == ("inception_v3", 4, "fp32")
-        return "bf16"
+    asyncio.run(models.apply({"inception_v3": 4}))
 
-    asyncio.run(models.apply({"inception_v3": 4}, agree))
-
-    assert used == ["bf16"] * computes
-    assert ("does not compute" in models.loaded["inception_v3"].error) is not computes
+    assert found == [used]
+    assert models.loaded == {"inception_v3": Loaded(4, "far enough")}

@@ -5,7 +5,7 @@ import pytest
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from model_repo.inception_v3.repository.config import BUILTIN_REPOSITORY, load_model, parse_config
-from serving.protocol.metadata import complete_config, twin_config
+from serving.protocol.metadata import complete_config, image_variant_config
 
 
 @pytest.fixture(scope="session")
@@ -16,9 +16,9 @@ def config() -> ModelConfig:
 
 
 @pytest.fixture(scope="session")
-def twin(config) -> ModelConfig:
-    """Its twin, which takes encoded images."""
-    return twin_config(config)
+def variant(config) -> ModelConfig:
+    """Its image variant, which takes encoded images."""
+    return image_variant_config(config)
 
 
 @pytest.fixture

@@ -227,9 +227,9 @@ def test_shared_memory_is_refused_as_something_that_is_not_done():
     output = client.InferRequestedOutput("a")
     output.set_shared_memory("region", 3)
 
-    with pytest.raises(UnimplementedError, match="input 'x' is to lie in shared memory"):
+    with pytest.raises(UnimplementedError, match="input 'x' asks for shared memory"):
         parse_infer_request(sent_by_client(given))
-    with pytest.raises(UnimplementedError, match="output 'a' is to lie in shared memory"):
+    with pytest.raises(UnimplementedError, match="output 'a' asks for shared memory"):
         parse_infer_request(
             sent_by_client(client_input("x", "UINT8", np.zeros(1, np.uint8)), outputs=[output])
         )

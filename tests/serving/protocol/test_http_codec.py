@@ -45,8 +45,8 @@ def encode(*inputs: dict, **more: object) -> bytes:
 
 
 @pytest.fixture
-def parse(twin):
-    return lambda body, length=None: parse_infer_request(body, length, twin.input[0])
+def parse(variant):
+    return lambda body, length=None: parse_infer_request(body, length, variant.input[0])
 
 
 def parse_one(parse, given: dict) -> Tensor:
@@ -240,8 +240,8 @@ def test_bool_takes_any_byte_but_zero_for_true(parse):
 # --- a body that is the tensor itself -------------------------------------------------------------
 
 
-def test_raw_body_is_one_image(twin):
-    request = parse_infer_request(b"\xff\xd8...", 0, twin.input[0])
+def test_raw_body_is_one_image(variant):
+    request = parse_infer_request(b"\xff\xd8...", 0, variant.input[0])
 
     (tensor,) = request.inputs
     assert (tensor.name, tensor.datatype, tensor.shape) == ("image", "BYTES", (1, 1))
@@ -262,9 +262,9 @@ def test_raw_body_of_half_an_image_is_refused(config, size):
         parse_infer_request(bytes(size), 0, config.input[0])
 
 
-def test_raw_body_of_no_image_is_refused(twin):
+def test_raw_body_of_no_image_is_refused(variant):
     with pytest.raises(BadRequestError, match="the body is empty"):
-        parse_infer_request(b"", 0, twin.input[0])
+        parse_infer_request(b"", 0, variant.input[0])
 
 
 @pytest.mark.parametrize(("text", "length"), [(None, None), ("0", 0), ("108", 108)])
@@ -353,20 +353,20 @@ def test_malformed_body_is_refused(parse, body, message):
         (image(data=["h\u00e9llo"]), "not base64"),
         (numbers("UINT8", [256]), "goes from 256 to 256; UINT8 takes 0 to 255"),
         (numbers("UINT8", [-1]), "UINT8 takes 0 to 255"),
-        (numbers("UINT8", [1.0]), "the element 1.0, which is no UINT8"),
-        (numbers("UINT8", [1, True]), "the element True, which is no UINT8"),
-        (numbers("UINT8", ["1"]), "the element '1', which is no UINT8"),
+        (numbers("UINT8", [1.0]), "the element 1.0, which is not UINT8"),
+        (numbers("UINT8", [1, True]), "the element True, which is not UINT8"),
+        (numbers("UINT8", ["1"]), "the element '1', which is not UINT8"),
         (numbers("UINT8", [None]), "the element None"),
         (numbers("UINT8", [{}]), "the element {}"),
         (numbers("INT64", [2**63]), "INT64 takes"),
         (numbers("UINT64", [10**4000]), "UINT64 takes"),
-        (numbers("BOOL", [1]), "the element 1, which is no BOOL"),
-        (numbers("FP32", [False]), "the element False, which is no FP32"),
+        (numbers("BOOL", [1]), "the element 1, which is not BOOL"),
+        (numbers("FP32", [False]), "the element False, which is not FP32"),
         (numbers("FP32", [10**400]), "out of the range of FP32"),
         (numbers("FP16", [1.0]), "FP16 cannot be JSON; send binary"),
         (numbers("INT8", [[1, 2, 3], [4]], [2, 2]), "neither flat nor nested"),
         (numbers("INT8", [[1, 2], 3, 4], [2, 2]), "neither flat nor nested"),
-        (numbers("INT8", [1, [2]], [2]), r"the element \[2\], which is no INT8"),
+        (numbers("INT8", [1, [2]], [2]), r"the element \[2\], which is not INT8"),
     ],
 )
 def test_input_that_is_wrong_is_refused(parse, given, message):
@@ -397,7 +397,7 @@ def test_numbers_that_json_does_not_have_are_refused(parse, literal):
         ({"mine": [1]}, "'mine' of the request"),
         ({"mine": None}, "'mine' of the request is None"),
         ({"mine": 2**64}, "'mine' of the request is out of range"),
-        ({"triton_mine": 1}, "'triton_mine': names with 'triton_' before them are reserved"),
+        ({"triton_mine": 1}, "'triton_mine': names that begin with 'triton_' are reserved"),
     ],
 )
 def test_parameters_that_are_wrong_are_refused(parse, parameters, message):
@@ -422,9 +422,9 @@ def test_binary_data_that_is_no_flag_is_refused(parse, value):
 
 
 def test_shared_memory_is_refused_as_something_that_is_not_done(parse):
-    with pytest.raises(UnimplementedError, match="input 'image' is to lie in shared memory"):
+    with pytest.raises(UnimplementedError, match="input 'image' asks for shared memory"):
         parse(encode(image(data=None, parameters=SHARED)))
-    with pytest.raises(UnimplementedError, match="output 'a' is to lie in shared memory"):
+    with pytest.raises(UnimplementedError, match="output 'a' asks for shared memory"):
         parse(encode(image(), outputs=[{"name": "a", "parameters": SHARED}]))
 
 
@@ -539,19 +539,19 @@ INPUT = st.fixed_dictionaries(
     content=st.binary(max_size=24),
     cut=st.integers(-3, 3),
 )
-def test_whatever_comes_is_a_request_or_refused(twin, request, content, cut):
+def test_whatever_comes_is_a_request_or_refused(variant, request, content, cut):
     header = json.dumps(request).encode()
 
     with suppress(ServiceError):
-        parsed = parse_infer_request(header + content, len(header) + cut, twin.input[0])
+        parsed = parse_infer_request(header + content, len(header) + cut, variant.input[0])
         assert all(isinstance(tensor, Tensor) for tensor in parsed.inputs)
 
 
 @pytest.mark.long
 @given(body=st.binary(max_size=64), length=st.none() | st.integers(-1, 70))
-def test_bytes_that_mean_nothing_are_a_request_or_refused(twin, body, length):
+def test_bytes_that_mean_nothing_are_a_request_or_refused(variant, body, length):
     with suppress(ServiceError):
-        parse_infer_request(body, length, twin.input[0])
+        parse_infer_request(body, length, variant.input[0])
 
 
 # --- answers --------------------------------------------------------------------------------------

@@ -88,45 +88,47 @@ def test_batch_at_the_limit_is_taken(config):
 
 
 @pytest.mark.parametrize("shape", [(2,), (2, 1)])
-def test_images_are_taken_with_or_without_the_second_dimension(twin, shape):
-    assert read_images(image_request(b"one", b"two", shape=shape), twin) == [b"one", b"two"]
+def test_images_are_taken_with_or_without_the_second_dimension(variant, shape):
+    assert read_images(image_request(b"one", b"two", shape=shape), variant) == [b"one", b"two"]
 
 
 @pytest.mark.parametrize("shape", [(), (1, 2), (2, 1, 1)])
-def test_images_of_another_shape_are_refused(twin, shape):
+def test_images_of_another_shape_are_refused(variant, shape):
     with pytest.raises(BadRequestError, match=r"expected \[-1, 1\], got \["):
-        read_images(InferRequest(inputs=(Tensor("image", "BYTES", shape, [b"one", b"two"]),)), twin)
+        read_images(
+            InferRequest(inputs=(Tensor("image", "BYTES", shape, [b"one", b"two"]),)), variant
+        )
 
 
-def test_images_as_numbers_are_refused(twin):
+def test_images_as_numbers_are_refused(variant):
     tensor = Tensor("image", "UINT8", (1, 3), np.zeros((1, 3), np.uint8))
 
     with pytest.raises(BadRequestError, match="'inception_v3_image': expected BYTES, got 'UINT8'"):
-        read_images(InferRequest(inputs=(tensor,)), twin)
+        read_images(InferRequest(inputs=(tensor,)), variant)
 
 
-def test_number_of_images_has_a_limit(twin):
+def test_number_of_images_has_a_limit(variant):
     with pytest.raises(BadRequestError, match=r"must be from 1 to 32 .*, got 33; send more in"):
-        read_images(image_request(*[b"x"] * 33), twin)
+        read_images(image_request(*[b"x"] * 33), variant)
 
 
 # --- which inputs ---------------------------------------------------------------------------------
 
 
-def test_input_that_the_model_has_not_is_refused(config, twin, pixels):
+def test_input_that_the_model_has_not_is_refused(config, variant, pixels):
     with pytest.raises(BadRequestError, match="input 'image' for model 'inception_v3'; it has 'pi"):
         read_pixels(image_request(b"x"), config)
     with pytest.raises(BadRequestError, match="'pixels' for model 'inception_v3_image'; it has 'i"):
-        read_images(pixel_request(pixels), twin)
+        read_images(pixel_request(pixels), variant)
 
 
-def test_request_without_an_input_is_refused(twin):
+def test_request_without_an_input_is_refused(variant):
     with pytest.raises(BadRequestError, match=r"expected 1 input but got 0 .* send 'image' once"):
-        read_images(InferRequest(), twin)
+        read_images(InferRequest(), variant)
 
 
-def test_input_beside_the_right_one_is_refused(twin):
+def test_input_beside_the_right_one_is_refused(variant):
     more = image_request(b"x", name="other").inputs
 
     with pytest.raises(BadRequestError, match="unexpected inference input 'other'"):
-        read_images(InferRequest(inputs=image_request(b"x").inputs + more), twin)
+        read_images(InferRequest(inputs=image_request(b"x").inputs + more), variant)

@@ -1,4 +1,5 @@
 import json
+from importlib.metadata import version
 
 import pytest
 from google.protobuf import json_format
@@ -26,19 +27,19 @@ def test_config_is_completed_with_what_is_served():
     assert list(given.output[0].dims) == [-1]
 
 
-def test_twin_differs_in_its_name_and_input_alone(config, twin):
+def test_image_variant_differs_in_its_name_and_input_alone(config, variant):
     back = ModelConfig()
-    back.CopyFrom(twin)
+    back.CopyFrom(variant)
     back.name = config.name
     del back.input[:]
     back.input.extend(config.input)
 
     assert back == config
-    assert twin.name == "inception_v3_image"
-    assert [(one.name, list(one.dims)) for one in twin.input] == [("image", [1])]
+    assert variant.name == "inception_v3_image"
+    assert [(one.name, list(one.dims)) for one in variant.input] == [("image", [1])]
 
 
-def test_metadata_is_what_triton_says(config, twin):
+def test_metadata_is_what_triton_says(config, variant):
     pixels = {"name": "pixels", "datatype": "UINT8", "shape": [-1, 3, 299, 299]}
     image = {"name": "image", "datatype": "BYTES", "shape": [-1, 1]}
     scores = {"name": "classification", "datatype": "FP32", "shape": [-1, 1000]}
@@ -48,7 +49,7 @@ def test_metadata_is_what_triton_says(config, twin):
         "name": "inception_v3",
         "inputs": [pixels],
     }
-    assert metadata.model_metadata(twin, ["1"]) == common | {
+    assert metadata.model_metadata(variant, ["1"]) == common | {
         "name": "inception_v3_image",
         "inputs": [image],
     }
@@ -101,7 +102,7 @@ def test_config_has_the_members_that_triton_gives(config):
         assert absent not in answer  # perf_analyzer takes their presence for their use
 
 
-@pytest.mark.parametrize("which", ["config", "twin"])
+@pytest.mark.parametrize("which", ["config", "variant"])
 def test_config_is_read_back_as_it_was(request, which):
     config = request.getfixturevalue(which)
 
@@ -123,10 +124,10 @@ def test_config_of_every_kind_of_field_is_read_back_as_it_was():
 
 
 def test_server_says_what_it_is_and_does():
-    answer = metadata.server_metadata("1.2.3")
-    message = metadata.server_metadata_message("1.2.3")
+    answer = metadata.server_metadata()
+    message = metadata.server_metadata_message()
 
-    assert (answer["name"], answer["version"]) == ("labelmill", "1.2.3")
+    assert (answer["name"], answer["version"]) == ("labelmill", version("labelmill"))
     assert {"classification", "binary_tensor_data", "statistics"} <= set(answer["extensions"])
     assert not [name for name in answer["extensions"] if "shared_memory" in name]
     assert list(message.extensions) == answer["extensions"]

@@ -1,4 +1,4 @@
-"""One replica's side of loading and unloading, beside a ledger that is here."""
+"""One replica's side of loading and unloading, beside a coordinator that is here."""
 
 import asyncio
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 
 from serving.config import ServingConfig
 from serving.errors import NotFoundError
-from serving.replicas.coordinator import Ledger
+from serving.replicas.coordinator import Coordinator
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using extra keyword:DeprecationWarning")  # Serve's
 
@@ -21,24 +21,24 @@ def control(tmp_path: Path) -> Any:
     for name in ("cats", "big_image"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.pbtxt").touch()
-    ledger = Ledger([])
+    coordinator = Coordinator([])
 
     async def ask(method: str, *arguments: Any) -> Any:
-        return getattr(ledger, method)(*arguments)
+        return getattr(coordinator, method)(*arguments)
 
     service = Mock(config=ServingConfig(model_repository=str(tmp_path)))
-    return Control(service, ask, "one"), ledger
+    return Control(service, ask, "one"), coordinator
 
 
 @pytest.mark.parametrize(
     ("asked", "loaded"), [("cats", "cats"), ("cats_image", "cats"), ("big_image", "big_image")]
 )
-def test_model_and_its_twin_are_loaded_together(control, asked, loaded):
-    control, ledger = control
+def test_model_and_its_image_variant_are_loaded_together(control, asked, loaded):
+    control, coordinator = control
 
     asyncio.run(control.load(asked))
 
-    assert set(ledger.sync("one", {}, {})) == {loaded}
+    assert set(coordinator.sync("one", {}, {})) == {loaded}
 
 
 def test_model_that_the_repository_has_not_is_not_found(control):

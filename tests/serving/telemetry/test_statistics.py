@@ -3,7 +3,7 @@ from serving.telemetry.statistics import Durations, Statistics, add_totals, to_p
 
 def recorded() -> Statistics:
     statistics = Statistics()
-    took = Durations(total_s=0.5, queue_s=0.1, compute_input_s=0.05, compute_infer_s=0.3)
+    took = Durations(success_s=0.5, queue_s=0.1, compute_input_s=0.05, compute_infer_s=0.3)
     statistics.record_success("a", "1", 3, took, now_s=100.0)
     statistics.record_execution("a", "1", 3, 0.3)
     statistics.record_failure("a", "1", 0.01)

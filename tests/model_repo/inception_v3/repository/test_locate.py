@@ -2,9 +2,9 @@
 
 import hashlib
 import io
+import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import pytest
 
@@ -12,19 +12,13 @@ from model_repo.inception_v3 import RepositoryError, WeightsError
 from model_repo.inception_v3.cache import cache_folder
 from model_repo.inception_v3.repository.config import BUILTIN_REPOSITORY
 from model_repo.inception_v3.repository.locate import ModelSource, find_model, list_repository
+from model_repo.inception_v3.s3.objects import StoredObject
 
 CONFIG = (BUILTIN_REPOSITORY / "inception_v3" / "config.pbtxt").read_text()
 FLOWERS = CONFIG.replace('"inception_v3"\nbackend', '"flowers"\nbackend').replace(
     "[ 1000 ]", "[ 2 ]"
 )
 LABELS = "rose\ntulip\n"
-
-
-@dataclass(frozen=True)
-class Item:
-    uri: str
-    size: int
-    etag: str
 
 
 class Shelf:
@@ -49,7 +43,7 @@ class Shelf:
         if uri not in self.objects:
             return None
         body = self.objects[uri]
-        return Item(uri, len(body), hashlib.md5(body).hexdigest())
+        return StoredObject(uri, len(body), hashlib.md5(body).hexdigest())
 
     def open(self, uri):
         self.opened.append(uri)
@@ -218,3 +212,30 @@ def test_models_of_a_repository_on_s3_are_listed(shelf, flowers):
     assert list_repository(flowers, shelf) == list_repository(f"{flowers}/", shelf)
     assert list_repository(flowers, shelf) == ["ants", "flowers"]
     assert list_repository("s3://b/nothing", shelf) == []
+
+
+def test_a_model_is_downloaded_from_a_real_server(s3_bucket, s3_client, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    data = random.Random(7).randbytes(5_000_000)
+    folder = BUILTIN_REPOSITORY / "inception_v3"
+    for key, body in (
+        ("config.pbtxt", (folder / "config.pbtxt").read_bytes()),
+        ("labels.txt", (folder / "labels.txt").read_bytes()),
+        ("3/model.pt", data),
+    ):
+        s3_client.put_object(Bucket=s3_bucket, Key=f"zoo/inception_v3/{key}", Body=body)
+    source = ModelSource(model_repository=f"s3://{s3_bucket}/zoo")
+
+    model, weights = find_model(source)
+
+    assert (model.spec.version, weights.path.read_bytes()) == ("3", data)
+    assert list_repository(source.model_repository) == ["inception_v3"]
+
+
+def test_what_s3_refuses_is_a_repository_error(s3_environment):
+    for ask in (
+        lambda: find_model(ModelSource(model_repository="s3://typo-7/models")),
+        lambda: list_repository("s3://typo-7/models"),
+    ):
+        with pytest.raises(RepositoryError, match=r"^bucket 'typo-7' does not exist at http://"):
+            ask()

@@ -1,14 +1,12 @@
-"""A model repository on S3 as the service reads it, on a real server."""
+"""Listing and reading S3, on a real server, through a proxy that spoils some answers."""
 
 import random
 from contextlib import ExitStack
 
 import pytest
 
-from model_repo.inception_v3 import RepositoryError
-from model_repo.inception_v3.repository.config import BUILTIN_REPOSITORY
-from model_repo.inception_v3.repository.locate import ModelSource, find_model, list_repository
-from serving.storage import S3Store
+from model_repo.inception_v3.s3.objects import S3Error
+from model_repo.inception_v3.s3.reader import S3Reader
 from tests.support.faulty_proxy import faulty_proxy
 from tests.support.work import connections_tried
 
@@ -28,8 +26,9 @@ def put(s3_bucket, s3_client):
 @pytest.fixture
 def behind_proxy(s3_environment, monkeypatch):
     """Put a faulty proxy before the server: call it with the faults of the coming GETs."""
-    monkeypatch.setattr("serving.storage._ATTEMPTS", 3)
-    monkeypatch.setattr("serving.storage._PAUSE_S", 0)
+    monkeypatch.setattr("model_repo.inception_v3.s3.retry.PATIENCE_S", 1)
+    monkeypatch.setattr("model_repo.inception_v3.s3.reader._ATTEMPTS", 3)
+    monkeypatch.setattr("model_repo.inception_v3.s3.reader._PAUSE_S", 0)
     with ExitStack() as stack:
 
         def start(*faults: str | None, method: str = "GET") -> None:
@@ -45,11 +44,11 @@ def behind_proxy(s3_environment, monkeypatch):
 
 
 def names(uri: str) -> list[str]:
-    return [item.uri.split("/", 3)[3] for item in S3Store().list(uri)]
+    return [item.uri.split("/", 3)[3] for item in S3Reader().list(uri)]
 
 
 def read(uri: str) -> bytes:
-    with S3Store().open(uri) as file:
+    with S3Reader().open(uri) as file:
         return file.read()
 
 
@@ -65,8 +64,8 @@ def test_a_folder_is_listed_without_its_namesakes(put, s3_bucket):
 
 def test_a_listing_of_many_pages_is_whole(put, s3_bucket, monkeypatch):
     keys = sorted(put(f"m/{number}").split("/", 3)[3] for number in range(7))
-    store = S3Store()
-    store._client.meta.events.register(
+    store = S3Reader()
+    store._connect().boto3.meta.events.register(
         "provide-client-params.s3.ListObjectsV2", lambda params, **_: params | {"MaxKeys": 2}
     )
 
@@ -76,37 +75,24 @@ def test_a_listing_of_many_pages_is_whole(put, s3_bucket, monkeypatch):
 def test_odd_keys_come_back_letter_for_letter(put):
     for key in ("m/ünï #1?.pt", "m/a+b%20c.pt", "m/a&b=c.pt"):
         uri = put(key, key.encode())
-        assert [item.uri for item in S3Store().list(uri)] == [uri]
+        assert [item.uri for item in S3Reader().list(uri)] == [uri]
         assert read(uri) == key.encode()
 
 
 def test_head_and_listing_agree(put, s3_bucket):
     uri = put("m/model.pt", b"12345")
 
-    found = S3Store().head(uri)
+    found = S3Reader().head(uri)
 
-    assert found == next(iter(S3Store().list(f"s3://{s3_bucket}/m")))
+    assert found == next(iter(S3Reader().list(f"s3://{s3_bucket}/m")))
     assert found.size == 5
-    assert S3Store().head(f"s3://{s3_bucket}/m") is None
-    assert S3Store().head(f"s3://{s3_bucket}") is None
+    assert S3Reader().head(f"s3://{s3_bucket}/m") is None
+    assert S3Reader().head(f"s3://{s3_bucket}") is None
 
 
 def test_objects_are_read_whole(put):
     assert read(put("large", DATA)) == DATA
     assert read(put("empty", b"")) == b""
-
-
-def test_a_model_is_brought_from_s3(put, s3_bucket, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for name in ("config.pbtxt", "labels.txt"):
-        put(f"zoo/inception_v3/{name}", (BUILTIN_REPOSITORY / "inception_v3" / name).read_bytes())
-    put("zoo/inception_v3/3/model.pt", DATA)
-    source = ModelSource(model_repository=f"s3://{s3_bucket}/zoo")
-
-    model, weights = find_model(source, S3Store())
-
-    assert (model.spec.version, weights.path.read_bytes()) == ("3", DATA)
-    assert list_repository(source.model_repository, S3Store()) == ["inception_v3"]
 
 
 @pytest.mark.parametrize("fault", [*BODY_FAULTS, "empty", "500", "reset"])
@@ -122,15 +108,15 @@ def test_a_body_that_never_comes_whole_is_an_error(put, behind_proxy, fault):
     uri = put("large", DATA)
     behind_proxy(*[fault] * 50)
 
-    with pytest.raises(RepositoryError, match=f"cannot read {uri}: .*check the .*server"):
+    with pytest.raises(S3Error, match=f"cannot read {uri}: .*check the .*server"):
         read(uri)
 
 
 def test_an_object_that_changes_while_it_is_read_is_refused(put, behind_proxy):
     uri = put("large", DATA)
-    with S3Store().open(uri) as file:
+    with S3Reader().open(uri) as file:
         put("large", DATA[::-1])
-        with pytest.raises(RepositoryError, match=f"{uri} has changed while it was read"):
+        with pytest.raises(S3Error, match=f"{uri} has changed while it was read"):
             file.read()
 
 
@@ -140,14 +126,14 @@ def test_a_listing_that_is_not_whole_is_an_error(put, s3_bucket, behind_proxy, f
     put("m/2")
     behind_proxy(*[fault] * 50)
 
-    with pytest.raises(RepositoryError, match=f"cannot list s3://{s3_bucket}/m/: .*check the"):
+    with pytest.raises(S3Error, match=f"cannot list s3://{s3_bucket}/m/: .*check the"):
         names(f"s3://{s3_bucket}/m/")
 
 
 def test_a_missing_object_and_a_missing_bucket_are_named(s3_bucket):
-    with pytest.raises(RepositoryError, match=f"^s3://{s3_bucket}/none does not exist$"):
-        S3Store().open(f"s3://{s3_bucket}/none")
-    with pytest.raises(RepositoryError, match=r"^bucket 'typo-7' does not exist at http://.*; "):
+    with pytest.raises(S3Error, match=f"^s3://{s3_bucket}/none does not exist$"):
+        S3Reader().open(f"s3://{s3_bucket}/none")
+    with pytest.raises(S3Error, match=r"^bucket 'typo-7' does not exist at http://.*; "):
         names("s3://typo-7/models")
 
 
@@ -156,10 +142,10 @@ def test_refused_credentials_are_told_from_missing_permission(put, monkeypatch, 
     with monkeypatch.context() as patch:
         patch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
         for ask in (read, names):
-            with pytest.raises(RepositoryError, match=r"does not accept the credentials \(Sig"):
+            with pytest.raises(S3Error, match="rejects the signature; check AWS_SECRET_ACCESS_KEY"):
                 ask(uri)
     behind_proxy(*["403"] * 50, method="HEAD")
-    with pytest.raises(RepositoryError, match=f"cannot read {uri}"):
+    with pytest.raises(S3Error, match=f"cannot read {uri}"):
         read(uri)
     assert names(uri) == []  # as a folder: who may not look may still list
 
@@ -168,9 +154,9 @@ def test_denied_reading_names_the_permission(put, behind_proxy, monkeypatch):
     uri = put("m/1")
     behind_proxy(*["403"] * 50)
 
-    with pytest.raises(RepositoryError, match="access denied; the credentials need s3:GetObject"):
+    with pytest.raises(S3Error, match="access denied; the credentials need s3:GetObject"):
         read(uri)
-    with pytest.raises(RepositoryError, match="access denied; the credentials need s3:ListBucket"):
+    with pytest.raises(S3Error, match="access denied; the credentials need s3:ListBucket"):
         names(f"{uri}/")
 
 
@@ -180,7 +166,7 @@ def test_no_credentials_at_all_are_named(put, monkeypatch):
         monkeypatch.delenv(name)
 
     for ask in (read, names):
-        with pytest.raises(RepositoryError, match="no credentials were found; set AWS_ACCESS_KEY"):
+        with pytest.raises(S3Error, match="no credentials were found; set AWS_ACCESS_KEY"):
             ask(uri)
 
 
@@ -189,7 +175,7 @@ def test_an_endpoint_that_does_not_answer_is_named_soon(put, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
 
     def ask():
-        with pytest.raises(RepositoryError, match=r"endpoint http://127\.0\.0\.1:1 cannot be reac"):
+        with pytest.raises(S3Error, match=r"endpoint http://127\.0\.0\.1:1 cannot be reached"):
             names(uri)
 
     assert 0 < connections_tried(ask) <= 10
@@ -198,5 +184,5 @@ def test_an_endpoint_that_does_not_answer_is_named_soon(put, monkeypatch):
 def test_a_configuration_that_makes_no_sense_is_named(s3_environment, monkeypatch):
     monkeypatch.setenv("AWS_PROFILE", "nobody")
 
-    with pytest.raises(RepositoryError, match=r"the AWS configuration cannot be used: .*nobody"):
+    with pytest.raises(S3Error, match=r"the AWS configuration cannot be used: .*nobody"):
         names("s3://b/models")

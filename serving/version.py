@@ -1,5 +1,0 @@
-"""Which labelmill this is."""
-
-from importlib.metadata import version
-
-VERSION = version("labelmill")
