@@ -30,6 +30,7 @@ SHARED_FIXTURES = (
     "pair",
     "guarded",
     "calibrated_model",
+    "world",
 )
 
 
