@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from jobs.demo import ports
 from jobs.demo.seaweedfs import S3Server, run_seaweedfs
 from tests.support.service import RunningService, ray_folder, run_service
 
@@ -114,6 +115,15 @@ def ray_home() -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch, ray_folder() as folder:
         patch.setenv("RAY_TMPDIR", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_ports(worker_id: str) -> Iterator[None]:
+    """Choose ports that no other process of this run chooses at the same time."""
+    number = int(worker_id.removeprefix("gw")) if worker_id != "master" else 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ports, "PORTS", ports.PORTS[number % 8 :: 8])
+        yield
 
 
 @pytest.fixture(scope="session")
