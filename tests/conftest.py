@@ -60,6 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[name] = os.environ.get(name) or str(value)
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist looks at the groups next
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if S3_FIXTURES.intersection(getattr(item, "fixturenames", ())):
