@@ -69,7 +69,7 @@ def test_a_job_that_is_done_has_nothing_left_to_do(job, tmp_path, run_job_here, 
 def test_only_what_is_new_or_overwritten_is_labelled(job, tmp_path, run_job_here, write_photo):
     run_job_here(job)
     before = by_uri(tmp_path / "out")
-    new, overwritten = write_photo("new.jpg", 11), write_photo(GOOD[0], 12)
+    new, overwritten = write_photo("new.jpg", 12), write_photo(GOOD[0], 12)
 
     record = run_job_here(job)
 
@@ -77,6 +77,8 @@ def test_only_what_is_new_or_overwritten_is_labelled(job, tmp_path, run_job_here
     assert set(after) == {*before, new}
     assert after[overwritten]["etag"] != before[overwritten]["etag"]
     assert after[overwritten]["labels"] != before[overwritten]["labels"]
+    assert after[overwritten]["label"] == after[new]["label"]
+    assert after[overwritten]["width"] == after[new]["width"] == 320
     untouched = before.keys() - {overwritten}
     assert {uri: after[uri] for uri in untouched} == {uri: before[uri] for uri in untouched}
     listed = pq.read_table(tmp_path / "out/_labelmill/manifest/generation-00001/part-00000.parquet")
