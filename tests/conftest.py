@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from jobs.demo import ports
 from jobs.demo.seaweedfs import S3Server, run_seaweedfs
 from tests.support.service import RunningService, ray_folder, run_service
 
@@ -29,6 +30,8 @@ SHARED_FIXTURES = (
     "hasty",
     "pair",
     "guarded",
+    "calibrated_model",
+    "world",
 )
 
 
@@ -46,6 +49,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # children inherit that; some tests interrupt theirs.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Threads of torch's that wait for one another would burn what their neighbours need.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Chosen here once: the processes of pytest-xdist inherit it, and collect the same rounds.
     for name, value in (
         ("CHAOS_ROUNDS", 20 if long else 2),
@@ -55,6 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[name] = os.environ.get(name) or str(value)
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist looks at the groups next
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if S3_FIXTURES.intersection(getattr(item, "fixturenames", ())):
@@ -110,6 +116,15 @@ def ray_home() -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch, ray_folder() as folder:
         patch.setenv("RAY_TMPDIR", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_ports(worker_id: str) -> Iterator[None]:
+    """Choose ports that no other process of this run chooses at the same time."""
+    number = int(worker_id.removeprefix("gw")) if worker_id != "master" else 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ports, "PORTS", ports.PORTS[number % 8 :: 8])
+        yield
 
 
 @pytest.fixture(scope="session")

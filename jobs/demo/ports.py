@@ -5,14 +5,14 @@ import socket
 from contextlib import suppress
 from itertools import islice
 
+# None of those that the system gives to outgoing connections, which start at 32768: such a port may
+# be taken between now and when it is listened on.
+PORTS = range(20000, 32768)
+
 
 def free_ports(count: int) -> list[int]:
-    """Choose ports that nobody listens on, all different.
-
-    They are none that the system gives to outgoing connections, which start at 32768: such a port
-    may be taken between now and when it is listened on.
-    """
-    candidates = random.SystemRandom().sample(range(20000, 32768), k=200 + count)
+    """Choose ports that nobody listens on, all different."""
+    candidates = random.SystemRandom().sample(PORTS, k=200 + count)
     return list(islice(filter(_is_free, candidates), count))
 
 

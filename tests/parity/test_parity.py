@@ -46,7 +46,7 @@ def torchvisions(calibrated_state_dict) -> Callable[[torch.Tensor], np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def reference(images, torchvisions) -> np.ndarray:
+def torchvision_scores(images, torchvisions) -> np.ndarray:
     """What torchvision's preset and network say of the bytes, with none of our code."""
     preset = Inception_V3_Weights.IMAGENET1K_V1.transforms()
     opened = [Image.open(io.BytesIO(image)).convert("RGB") for image in images]
@@ -78,24 +78,26 @@ def results(calibrated_model, pixels) -> dict[str, np.ndarray]:
     return results
 
 
-def test_weights_tell_images_apart(reference):
-    ordered = np.sort(reference, axis=1)
+def test_weights_tell_images_apart(torchvision_scores):
+    ordered = np.sort(torchvision_scores, axis=1)
     margins = ordered[:, -1] - ordered[:, -2]
 
-    assert len(reference) == IMAGE_COUNT
-    assert len(set(reference.argmax(axis=1))) >= 20
+    assert len(torchvision_scores) == IMAGE_COUNT
+    assert len(set(torchvision_scores.argmax(axis=1))) >= 20
     assert np.median(margins) > 0.1
     assert margins.min() > 2 * SCORE_TOLERANCE
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_top_label_is_torchvisions(reference, results, runtime):
-    np.testing.assert_array_equal(results[runtime].argmax(axis=1), reference.argmax(axis=1))
+def test_top_label_is_torchvisions(torchvision_scores, results, runtime):
+    np.testing.assert_array_equal(
+        results[runtime].argmax(axis=1), torchvision_scores.argmax(axis=1)
+    )
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_scores_are_torchvisions_from_the_same_bytes(reference, results, runtime):
-    assert np.abs(results[runtime] - reference).max() <= PRESET_TOLERANCE
+def test_scores_are_torchvisions_from_the_same_bytes(torchvision_scores, results, runtime):
+    assert np.abs(results[runtime] - torchvision_scores).max() <= PRESET_TOLERANCE
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -103,21 +105,21 @@ def test_scores_are_torchvisions_from_the_same_pixels(same_pixels_reference, res
     assert np.abs(results[runtime][:32] - same_pixels_reference).max() <= SCORE_TOLERANCE
 
 
-def test_predictions_name_torchvisions_labels(calibrated_model, pixels, reference):
+def test_predictions_name_torchvisions_labels(calibrated_model, pixels, torchvision_scores):
     labels = calibrated_model.spec.labels
     logits = predict(calibrated_model, pixels[:8], "openvino")
 
     predictions = postprocess(logits, labels, top_k=1)
 
-    expected = [labels[index] for index in reference[:8].argmax(axis=1)]
+    expected = [labels[index] for index in torchvision_scores[:8].argmax(axis=1)]
     assert [prediction.top.label for prediction in predictions] == expected
 
 
-def test_without_transform_input_labels_would_differ(calibrated_model, pixels, reference):
+def test_without_transform_input_labels_would_differ(calibrated_model, pixels, torchvision_scores):
     spec = replace(calibrated_model.spec, transform_input=False)
 
     logits = predict(Model(spec, calibrated_model.folder), pixels[:16], "torch")
 
-    agreement = (logits.argmax(axis=1) == reference[:16].argmax(axis=1)).mean()
+    agreement = (logits.argmax(axis=1) == torchvision_scores[:16].argmax(axis=1)).mean()
     assert agreement < 0.7
-    assert np.abs(softmax(logits) - reference[:16]).max() > 100 * SCORE_TOLERANCE
+    assert np.abs(softmax(logits) - torchvision_scores[:16]).max() > 100 * SCORE_TOLERANCE
