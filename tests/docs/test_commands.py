@@ -96,6 +96,16 @@ def _as_run(line: str) -> str:
     return line + " --dry-run" * is_dry
 
 
+def test_the_record_has_what_the_page_says(world, labelled):
+    record = json.loads((world.folder / "labels" / "_labelmill" / "job.json").read_text())
+    page = (ROOT / "docs" / "output.md").read_text()
+    text = page.partition("## `job.json`")[2].partition("\n## ")[0]
+    keys = {*record, *record["counts"], *record["timings"], *record["actual"]}
+
+    assert keys
+    assert {key for key in keys if f"`{key}`" not in text} == set()
+
+
 @pytest.fixture
 def here(service) -> Callable[[str], str]:
     """Write a text's addresses as those of the service that runs."""
