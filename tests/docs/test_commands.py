@@ -1,6 +1,7 @@
 """Every command, query and program of the README and of docs/ is run as it is written."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,12 +29,15 @@ ELSEWHERE = {
     "make bench": "half an hour",
     "pip install": "what is installed is under test",
     "python tests/benchmarks/gpu.py": "for a machine with a GPU; tests/benchmarks runs its parts",
-    "serve deploy": "tests/serving/test_replicas.py deploys to a cluster",
+    "serve deploy": "tests/serving/test_lifecycle.py deploys to a cluster",
     "serve run": "its arguments are checked below; tests/serving runs it",
-    "RAY_SERVE_ENABLE_HA_PROXY=1": "tests/serving/http/test_proxy.py runs it so",
+    "RAY_SERVE_ENABLE_HA_PROXY=1": "tests/serving/test_clients.py runs it so",
 }
 # Commands that are run with --dry-run: everything but the labelling, which others of them do.
-DRY = ("--precision bf16", "--model-repository models", "--limit 100", "--config job.yaml")
+DRY = (
+    *("--precision bf16", "--model-repository models", "--limit 100", "--config job.yaml"),
+    "--retry-errors",
+)
 # Exit codes that are not 0 here, and why: a check of so few images never passes.
 FEW_IMAGES = 3 if is_native(RuntimeOptions(precision="bf16").resolve()) else 2
 
@@ -43,8 +47,9 @@ def runs_elsewhere(line: str) -> bool:
 
 
 def test_what_is_not_run_here_is_still_there():
-    for start in ELSEWHERE:
+    for start, reason in ELSEWHERE.items():
         assert commands(start), start
+        assert all((ROOT / path).exists() for path in re.findall(r"tests/[\w./]*\w", reason))
     for words in DRY:
         assert any(words in line for line in commands("labelmill label")), words
 
@@ -89,6 +94,16 @@ def test_labelmill_commands_have_labelled(world, labelled):
 def _as_run(line: str) -> str:
     is_dry = line.startswith("labelmill label") and any(words in line for words in DRY)
     return line + " --dry-run" * is_dry
+
+
+def test_the_record_has_what_the_page_says(world, labelled):
+    record = json.loads((world.folder / "labels" / "_labelmill" / "job.json").read_text())
+    page = (ROOT / "docs" / "output.md").read_text()
+    text = page.partition("## `job.json`")[2].partition("\n## ")[0]
+    keys = {*record, *record["counts"], *record["timings"], *record["actual"]}
+
+    assert keys
+    assert {key for key in keys if f"`{key}`" not in text} == set()
 
 
 @pytest.fixture
