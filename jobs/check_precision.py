@@ -15,13 +15,14 @@ import pyarrow as pa
 from jobs.errors import JobError, SpecError
 from jobs.inputs import OBJECT_SCHEMA, open_source
 from jobs.inputs.sample import draw_sample
-from jobs.job.job import Plan, Resources
-from jobs.job.model import find_model, with_absolute_paths
-from jobs.job.resolve import resolve_plan
+from jobs.job.checks import as_spec_errors
+from jobs.job.inference import InferenceSpec
+from jobs.job.model import find_model, load_classifier, model_source
+from jobs.job.resolve import resolve_inference
 from jobs.job.spec import JobSpec
-from jobs.labelling.child_reader import read_carefully
+from jobs.labelling.child_reader import read_isolated
 from jobs.labelling.decode import Image, Pixels
-from jobs.listing.chunks import Summary
+from jobs.labelling.summary import Summary
 from jobs.progress import JobProgress
 from jobs.resources import count_cores
 from jobs.storage import Storage
@@ -112,18 +113,15 @@ def check_precision(spec: JobSpec, *, limit: int) -> Checked:
     storage = Storage()
     with JobProgress() as progress:
         progress.say("checking")
-        plan, lower = _make_plan(spec, storage)
-        samples = deque(draw_sample(plan.source.tables(storage), limit), maxlen=1)
+        source = open_source(spec.input, storage, image_column=spec.image_column)
+        full, lower = _resolve(spec, storage)
+        samples = deque(draw_sample(source.tables(storage), limit), maxlen=1)
         objects = samples[0].rows if samples else OBJECT_SCHEMA.empty_table()
-        model, weights = find_model(plan.spec, storage)
-        try:
-            networks = [_Timed(Classifier.load(model, weights, x)) for x in (plan.options, lower)]
-        except ModelError as exc:
-            raise JobError(str(exc)) from exc
-        agreement = _compare(objects, plan, networks, progress)
+        networks = [_Timed(_load(x, storage)) for x in (full, lower)]
+        agreement = _compare(objects, full, networks, progress)
     if not agreement.images:
         raise JobError(f"none of {objects.num_rows:,} objects of {spec.input} could be used")
-    return _conclude(plan, lower, agreement, objects.num_rows, networks)
+    return _conclude(lower, agreement, objects.num_rows, networks)
 
 
 @dataclass(slots=True)
@@ -149,41 +147,48 @@ class _Timed:
         return logits
 
 
-def _make_plan(spec: JobSpec, storage: Storage) -> tuple[Plan, RuntimeOptions]:
-    """Resolve a job in fp32 that writes nothing, and the options of the other precision.
+def _resolve(spec: JobSpec, storage: Storage) -> tuple[InferenceSpec, InferenceSpec]:
+    """Return how the network runs on all cores, in fp32 and in the other precision.
 
     Raises:
         SpecError: it cannot be done here.
     """
-    precision = spec.precision
-    spec = with_absolute_paths(spec).model_copy(update={"precision": "fp32"})
-    source = open_source(spec.input, storage, image_column=spec.image_column)
-    cpus = count_cores()
-    try:
+    with as_spec_errors():
         device = RuntimeOptions(runtime=spec.runtime).resolve().device
-        precision = precision or _LOWER[device]
-        resources = Resources(cpus=cpus, gpus=int(device == "cuda"))
-        plan = resolve_plan(spec, source, storage, resources, first_rows=1)
-        plan = replace(plan, options=replace(plan.options, threads=cpus))
-        lower = replace(plan.options, precision=precision).resolve()
-    except ModelError as exc:
-        raise SpecError(str(exc)) from exc
-    if not is_native(lower):
-        raise SpecError(
-            f"this machine's CPU does not compute in {precision} (that takes avx512_bf16 or amx), "
-            "so there is nothing to gain here, and a check would say nothing of others; run it on "
-            "a machine that does"
+        model, weights = find_model(model_source(spec), storage)
+    full, lower = (
+        resolve_inference(
+            spec.model_copy(update={"precision": precision}),
+            model,
+            weights,
+            on_gpu=device == "cuda",
         )
-    return plan, lower
+        for precision in ("fp32", spec.precision or _LOWER[device])
+    )
+    if not is_native(lower.options):
+        raise SpecError(
+            f"this machine's CPU does not compute in {lower.options.precision} (that takes "
+            "avx512_bf16 or amx), so there is nothing to gain here, and a check would say nothing "
+            "of others; run it on a machine that does"
+        )
+    return full, lower
+
+
+def _load(inference: InferenceSpec, storage: Storage) -> Classifier:
+    options = replace(inference.options, threads=count_cores())
+    try:
+        return load_classifier(replace(inference, options=options), storage)
+    except ModelError as exc:
+        raise JobError(str(exc)) from exc
 
 
 def _compare(
-    objects: pa.Table, plan: Plan, networks: list[_Timed], progress: JobProgress
+    objects: pa.Table, inference: InferenceSpec, networks: list[_Timed], progress: JobProgress
 ) -> Agreement:
     """Run both networks on every image, batch by batch in turn."""
     agreement, skipped = Agreement(), 0
     # In a process of its own, decoding cannot blur what the networks take here.
-    for images in _batches(read_carefully(objects, plan), plan.batch_size):
+    for images in _batches(read_isolated(objects, inference), inference.batch_size):
         began = time.monotonic()
         pixels = [image.pixels for image in images if image.pixels is not None]
         if pixels:
@@ -194,7 +199,14 @@ def _compare(
             progress.note(f"skipped {objects.column('uri')[row.index].as_py()}: {row.error}")
         skipped += len(failed)
         seconds = time.monotonic() - began
-        progress.advance(Summary(len(images), len(failed), len(failed), seconds, objects.num_rows))
+        progress.advance(
+            Summary(
+                objects=len(images),
+                errors=len(failed),
+                seconds=seconds,
+                total=objects.num_rows,
+            )
+        )
     return agreement
 
 
@@ -213,16 +225,16 @@ def _batches(images: Iterable[Image], size: int) -> Iterator[list[Image]]:
 
 
 def _conclude(
-    plan: Plan, lower: RuntimeOptions, agreement: Agreement, drawn: int, networks: list[_Timed]
+    lower: InferenceSpec, agreement: Agreement, drawn: int, networks: list[_Timed]
 ) -> Checked:
     full, other = networks
     return Checked(
-        precision=lower.precision,
-        runtime=lower.runtime,
-        device=lower.device,
-        hardware=device_name(lower),
-        model=f"{plan.model.name}:{plan.model.version}",
-        weights_sha256=plan.weights_sha256,
+        precision=lower.options.precision,
+        runtime=lower.options.runtime,
+        device=lower.options.device,
+        hardware=device_name(lower.options),
+        model=f"{lower.model.name}:{lower.model.version}",
+        weights_sha256=lower.weights_sha256,
         images=agreement.images,
         skipped=drawn - agreement.images,
         top1_kept=agreement.top1_kept,

@@ -14,7 +14,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from jobs.listing.chunks import Summary
+from jobs.labelling.summary import Summary
 
 _LINE_INTERVAL_S = 5.0
 

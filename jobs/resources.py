@@ -1,11 +1,20 @@
-"""How many cores this process may use."""
+"""What there is to run on."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 # A container's CPU time and the period that it is for: of cgroups version 2, then of version 1.
 _QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
 _CGROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """The cores and GPUs that a job may use, on all nodes together."""
+
+    cpus: int
+    gpus: int
 
 
 def count_cores(cgroup: Path = _CGROUP) -> int:

@@ -1,10 +1,8 @@
-"""One job from beginning to end: list and label → commit."""
+"""One job from beginning to end: check → resolve → list and label → commit."""
 
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -12,24 +10,30 @@ import pyarrow.compute as pc
 
 from jobs.commit.audit import run_here
 from jobs.commit.commit import commit_chunks, finished_chunks
-from jobs.commit.record import (
-    compare_jobs,
-    describe_plan,
-    describe_settings,
-    read_record,
-    write_record,
+from jobs.commit.generation import (
+    begin,
+    check_output,
+    delete_folders,
+    delete_leftovers,
+    has_to_start_over,
+    is_done,
+    now,
+    start_over,
 )
-from jobs.dataset.layout import Layout
+from jobs.commit.record import read_record, write_record
 from jobs.errors import StorageError
-from jobs.job.job import Plan
-from jobs.job.resolve import check_output, make_plan
+from jobs.inputs.rows import limit_rows
+from jobs.job.checks import check_job
+from jobs.job.describe import describe_job, describe_settings
+from jobs.job.job import Job
+from jobs.job.resolve import resolve_job
 from jobs.job.spec import JobSpec
 from jobs.labelling.cluster import running_ray
 from jobs.labelling.pipeline import build_dataset, run_dataset, run_parallel
 from jobs.labelling.summary import ErrorRate, is_over
 from jobs.listing.changes import Labelled, find_changes, write_removed
-from jobs.listing.manifest import Manifest
-from jobs.listing.stream import limit_rows, record_tables
+from jobs.listing.manifest import Manifest, Totals
+from jobs.listing.stream import record_tables
 from jobs.progress import JobProgress
 from jobs.storage import Storage
 
@@ -38,7 +42,7 @@ _FEW_OBJECTS = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manner:
+class RunOptions:
     """How a job is run; what is labelled, and how, is the spec's.
 
     Attributes:
@@ -60,131 +64,105 @@ class Result:
     over_error_rate: bool
 
 
-def label(spec: JobSpec, manner: Manner) -> Result:
+def label(spec: JobSpec, options: RunOptions) -> Result:
     """Run the job that `spec` asks for, or what is left of it, to its end.
 
     Raises:
         JobError: it cannot be done, or failed; the message says why.
     """
     storage = Storage()
-    with JobProgress() as progress, ExitStack() as stack:
+    with JobProgress() as progress:
         progress.say("checking")
-        ray = running_ray(verbose=manner.verbose)
-        plan = make_plan(spec, storage, lambda: stack.enter_context(ray))
-        if has_to_start_over(plan, storage, overwrite=manner.overwrite):
-            start_over(plan, storage)
-        try:
-            return run_job(plan, storage, progress, retry_errors=manner.retry_errors)
-        except StorageError as exc:
-            message = f"{exc}; what is done is kept, and the same command continues"
-            raise StorageError(message) from exc
+        checked = check_job(spec, storage)
+        with running_ray(verbose=options.verbose) as resources:
+            job = resolve_job(checked, resources)
+            record = read_record(storage, job.layout)
+            if has_to_start_over(job, record, overwrite=options.overwrite):
+                record = start_over(job, storage)
+            try:
+                return run_job(job, record, storage, progress, retry_errors=options.retry_errors)
+            except StorageError as exc:
+                message = f"{exc}; what is done is kept, and the same command continues"
+                raise StorageError(message) from exc
 
 
-def dry_run(spec: JobSpec, manner: Manner) -> Result:
+def dry_run(spec: JobSpec, options: RunOptions) -> Result:
     """Check everything, write nothing, and say what `label` would do with the same arguments.
 
     Raises:
         JobError: it could not be done; the message says why.
     """
     storage = Storage()
-    with JobProgress(), ExitStack() as stack:
-        ray = running_ray(verbose=manner.verbose)
-        plan = make_plan(spec, storage, lambda: stack.enter_context(ray))
-        record = None if manner.overwrite else check_output(plan, storage)
-        tables = limit_rows(plan.source.tables(storage), plan.spec.limit)
-        if record is not None and _is_done(record, plan, storage):
-            plan = _of_generation(plan, record["generation"])
-            labelled = Labelled.load(plan, storage, retry_errors=manner.retry_errors)
-            tables = find_changes(plan, storage, labelled)
+    with JobProgress():
+        checked = check_job(spec, storage)
+        with running_ray(verbose=options.verbose) as resources:
+            job = resolve_job(checked, resources)
+        record = None
+        if not options.overwrite:
+            record = read_record(storage, job.layout)
+            check_output(job, record, storage)
+        tables = limit_rows(job.source.tables(storage), job.spec.limit)
+        if record is not None and is_done(record, job.layout, storage):
+            job = job.of_generation(record["generation"])
+            labelled = Labelled.load(job, storage, retry_errors=options.retry_errors)
+            tables = find_changes(job, storage, labelled)
         objects, size = _measure(tables)
-    planned = {**describe_plan(plan), "state": "planned", "objects": objects, "bytes": size}
+    planned = {**describe_job(job), "state": "planned", "objects": objects, "bytes": size}
     return Result(planned, over_error_rate=False)
 
 
 def run_job(
-    plan: Plan, storage: Storage, progress: JobProgress, *, retry_errors: bool = False
+    job: Job,
+    record: dict[str, Any] | None,
+    storage: Storage,
+    progress: JobProgress,
+    *,
+    retry_errors: bool = False,
 ) -> Result:
     """Run a job, or what is left of it, or what has changed since, to its end.
+
+    Args:
+        job: of any generation.
+        record: the output's own, if it has one.
+        storage: where input and output lie.
+        progress: is told of every step.
+        retry_errors: label again what has an error row.
 
     Raises:
         SpecError: the output belongs to another job.
         ErrorRateError: too many images are broken.
         JobError: the storage failed for good; the same command continues.
     """
-    record = check_output(plan, storage)
+    check_output(job, record, storage)
     if record is None:
-        _delete_all(storage, *plan.layout.of_a_run, plan.layout.manifests)  # without a record
-        record = _run(plan, storage, progress, _begin(plan, storage))
+        delete_folders(storage, *job.layout.of_a_run, job.layout.manifests)  # without a record
+        record = _run(job, begin(job, storage), None, storage, progress)
     else:
-        plan = _of_generation(plan, record["generation"])
-        was_listed = Manifest(storage, plan.layout.manifest).totals() is not None
-        if not _is_done(record, plan, storage):
-            record = _run(plan, storage, progress, record)
-        if was_listed or retry_errors:  # by an earlier run: there may be more by now
-            record = _update(plan, storage, progress, record, retry_errors=retry_errors)
-    _delete_all(storage, *plan.layout.of_a_run)
-    _delete_leftovers(storage, plan.layout)
-    return Result(record, over_error_rate=is_over(record["counts"], plan.spec.max_error_rate))
-
-
-def start_over(plan: Plan, storage: Storage) -> None:
-    """Delete what an earlier job wrote to this output, and nothing else; begin the new one.
-
-    Raises:
-        StorageError: something could not be deleted; the same command goes on with it.
-    """
-    _begin(plan, storage, state="deleting")
-    _delete_all(storage, *plan.layout.everything)
-    _begin(plan, storage, state="running", overwrites=True)
-
-
-def has_to_start_over(plan: Plan, storage: Storage, *, overwrite: bool) -> bool:
-    """Say whether there are rows to delete; not those of a run that began by deleting others."""
-    record = read_record(storage, plan.layout)
-    if record is None:
-        return False
-    is_same = not compare_jobs(plan, record)
-    if not overwrite:
-        return is_same and record["state"] == "deleting"
-    return not (is_same and record["state"] == "running" and record.get("overwrites", False))
-
-
-def _begin(plan: Plan, storage: Storage, **facts: Any) -> dict[str, Any]:
-    """Write the record of a generation that is to be labelled."""
-    record = {
-        **describe_plan(plan),
-        "generation": plan.layout.generation,
-        "state": "running",
-        "started_at": _now(),
-        **facts,
-    }
-    write_record(storage, plan.layout, record)
-    return record
-
-
-def _is_done(record: dict[str, Any], plan: Plan, storage: Storage) -> bool:
-    return record["state"] == "done" and storage.head(plan.layout.success) is not None
-
-
-def _of_generation(plan: Plan, generation: int) -> Plan:
-    return replace(plan, layout=replace(plan.layout, generation=generation))
+        job = job.of_generation(record["generation"])
+        totals = Manifest(storage, job.layout.manifest).totals()
+        if not is_done(record, job.layout, storage):
+            record = _run(job, record, totals, storage, progress)
+        if totals or retry_errors:  # listed by an earlier run: there may be more by now
+            record = _update(job, record, storage, progress, retry_errors=retry_errors)
+    delete_leftovers(storage, job.layout)
+    return Result(record, over_error_rate=is_over(record["counts"], job.spec.max_error_rate))
 
 
 def _run(
-    plan: Plan, storage: Storage, progress: JobProgress, record: dict[str, Any]
+    job: Job, record: dict[str, Any], totals: Totals | None, storage: Storage, progress: JobProgress
 ) -> dict[str, Any]:
-    """Label and commit what is left of a generation."""
+    """Label and commit what is left of a generation; `totals` are its listing's, if it is whole."""
     started = time.monotonic()
-    _label(plan, storage, progress, record.get("counts", {}).get("ok", 0))
+    _label(job, record, totals, storage, progress)
     labelled = time.monotonic()
     progress.say("writing the dataset")
-    totals = Manifest(storage, plan.layout.manifest).totals()
+    totals = totals or Manifest(storage, job.layout.manifest).totals()
     few = totals is not None and totals.objects <= _FEW_OBJECTS
-    counts = commit_chunks(plan.layout, storage, run_here if few else run_parallel)
+    counts = commit_chunks(job.layout, storage, run_here if few else run_parallel)
     record = record | {
-        **describe_settings(plan),
+        **describe_settings(job),
         "state": "done",
-        "finished_at": _now(),
+        "finished_at": now(),
         "counts": {
             **asdict(counts),
             "error": counts.error,
@@ -198,68 +176,66 @@ def _run(
         },
         "actual": progress.actual,
     }
-    write_record(storage, plan.layout, record)
-    storage.write(plan.layout.success, b"")
+    write_record(storage, job.layout, record)
+    storage.write(job.layout.success, b"")
     return record
 
 
 def _update(
-    plan: Plan,
+    job: Job,
+    record: dict[str, Any],
     storage: Storage,
     progress: JobProgress,
-    record: dict[str, Any],
     *,
     retry_errors: bool,
 ) -> dict[str, Any]:
     """Label what has come or changed since the dataset was written."""
     progress.say("comparing with what was labelled before")
-    labelled = Labelled.load(plan, storage, retry_errors=retry_errors)
-    plan = _of_generation(plan, plan.layout.generation + 1)
-    _delete_all(storage, *plan.layout.of_a_run, plan.layout.manifest)
-    changes = find_changes(plan, storage, labelled)
-    manifest = Manifest(storage, plan.layout.manifest)
-    count = sum(x.objects.num_rows for x in record_tables(changes, plan, manifest))
-    write_removed(plan.layout, storage, labelled.removed)
+    labelled = Labelled.load(job, storage, retry_errors=retry_errors)
+    job = job.of_generation(job.layout.generation + 1)
+    delete_folders(storage, *job.layout.of_a_run, job.layout.manifest)
+    changes = find_changes(job, storage, labelled)
+    manifest = Manifest(storage, job.layout.manifest)
+    count = sum(x.objects.num_rows for x in record_tables(changes, job, manifest))
+    write_removed(job.layout, storage, labelled.removed)
     progress.note(f"{labelled.new:,} objects are new, {labelled.replaced:,} to be labelled again")
     if count:
-        record = _run(plan, storage, progress, _begin(plan, storage, counts=record["counts"]))
+        begun = begin(job, storage, counts=record["counts"])
+        record = _run(job, begun, manifest.totals(), storage, progress)
     else:
-        _delete_all(storage, plan.layout.manifest)
+        delete_folders(storage, job.layout.manifest)
         progress.note("nothing is left to do")
     removed = len(labelled.removed)
     if removed:
-        progress.note(f"{removed:,} are no longer in the input; {plan.layout.removed} lists them")
+        progress.note(f"{removed:,} are no longer in the input; {job.layout.removed} lists them")
     if record["counts"]["removed"] != removed:
         record = record | {"counts": {**record["counts"], "removed": removed}}
-        write_record(storage, plan.layout, record)
+        write_record(storage, job.layout, record)
     return record
 
 
-def _label(plan: Plan, storage: Storage, progress: JobProgress, good_before: int) -> None:
+def _label(
+    job: Job, record: dict[str, Any], totals: Totals | None, storage: Storage, progress: JobProgress
+) -> None:
     """Write the rows of every chunk that has none.
-
-    Args:
-        plan: of the generation.
-        storage: where it lies.
-        progress: is told of every chunk.
-        good_before: rows of earlier generations, as `ErrorRate` counts them.
 
     Raises:
         ErrorRateError: too many images are broken, and there are more to come.
     """
     progress.say("starting workers")
-    done = frozenset(finished_chunks(storage, plan.layout))
-    manifest = Manifest(storage, plan.layout.manifest)
-    totals = manifest.totals()
+    done = frozenset(finished_chunks(storage, job.layout))
     if totals is not None:
-        left = [rows for chunk_id, rows in manifest.chunk_sizes() if chunk_id not in done]
+        sizes = Manifest(storage, job.layout.manifest).chunk_sizes()
+        left = [rows for chunk_id, rows in sizes if chunk_id not in done]
         progress.resume(totals.objects - sum(left), totals.objects)
         if not left:
             return
-        smallest, largest = plan.actors
-        plan = replace(plan, actors=(min(smallest, len(left)), largest))
-    rate = ErrorRate(plan.spec.max_error_rate, images=good_before)
-    for summary in run_dataset(build_dataset(plan, done)):
+        smallest, largest = job.placement.actors
+        actors = (min(smallest, len(left)), largest)
+        job = replace(job, placement=replace(job.placement, actors=actors))
+    good_before = record.get("counts", {}).get("ok", 0)  # rows of earlier generations
+    rate = ErrorRate(job.spec.max_error_rate, images=good_before)
+    for summary in run_dataset(build_dataset(job, done)):
         progress.advance(summary)
         rate.add(summary)
         if not progress.is_complete:
@@ -273,18 +249,3 @@ def _measure(tables: Iterable[pa.Table]) -> tuple[int, int]:
         objects += table.num_rows
         size += pc.sum(table.column("size")).as_py() or 0
     return objects, size
-
-
-def _delete_all(storage: Storage, *folders: str) -> None:
-    for folder in folders:
-        storage.delete([item.uri for item in storage.list(folder)])
-
-
-def _delete_leftovers(storage: Storage, layout: Layout) -> None:
-    """Delete what killed writers left beside the record on a local disk."""
-    hidden = storage.list(layout.ours, starts_with=".")
-    storage.delete([item.uri for item in hidden if item.uri.endswith(".tmp")])
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

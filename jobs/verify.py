@@ -1,6 +1,5 @@
 """Whether a dataset is what its job says: the accounts, and a sample that is labelled again."""
 
-import os
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -9,20 +8,22 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.commit.audit import Counts, balance, data_files, run_here
-from jobs.commit.record import compare_jobs, read_record
+from jobs.commit.audit import Counts, balance, run_here
+from jobs.commit.generation import is_done
+from jobs.commit.record import read_record
 from jobs.dataset.layout import Layout
-from jobs.dataset.parquet import group_sizes, read_groups
+from jobs.dataset.parquet import data_files, group_sizes, read_groups
 from jobs.dataset.schema import IMAGE_FAULTS, Row
 from jobs.digests import digest, digest_uris, find
 from jobs.errors import JobError, SpecError
 from jobs.inputs import OBJECT_SCHEMA
-from jobs.inputs.objects import Listing, ObjectSource
-from jobs.job.job import Plan, Resources
-from jobs.job.model import load_classifier
-from jobs.job.resolve import resolve_plan
+from jobs.job.checks import as_spec_errors
+from jobs.job.continuity import differences, what_decides_predictions
+from jobs.job.inference import InferenceSpec
+from jobs.job.model import find_model, load_classifier, model_source
+from jobs.job.resolve import resolve_inference
 from jobs.job.spec import JobSpec
-from jobs.labelling.child_reader import read_carefully
+from jobs.labelling.child_reader import read_isolated
 from jobs.labelling.stages import batch_images, predict_images
 from jobs.listing.manifest import read_manifests
 from jobs.storage import Storage
@@ -52,13 +53,6 @@ class Verified:
     same: int
     changed: int
 
-    def describe(self) -> str:
-        """Say in two lines what is right."""
-        rows = f"{self.counts.ok:,} rows ok + {self.counts.error:,} errors"
-        accounts = f"{self.counts.listed:,} objects listed = {rows}, every uri once: {self.output}"
-        changed = f", {self.changed:,} have changed since or cannot be read" if self.changed else ""
-        return f"{accounts}\n{self.same:,} rows labelled again are the same{changed}"
-
 
 def verify(output: str, *, sample: int) -> Verified:
     """Check the accounts of a dataset, and label some of its objects again.
@@ -68,7 +62,7 @@ def verify(output: str, *, sample: int) -> Verified:
         sample: how many rows to label again.
 
     Raises:
-        SpecError: there is no dataset, or its model is not to be had here.
+        SpecError: there is no dataset, or its model cannot be found here.
         JobError: the job is not done, the accounts do not balance, or a row came out otherwise.
     """
     storage = Storage()
@@ -76,7 +70,7 @@ def verify(output: str, *, sample: int) -> Verified:
     record = read_record(storage, layout)
     if record is None:
         raise SpecError(f"{layout.root} is no predictions dataset: it has no _labelmill/job.json")
-    if record["state"] != "done" or storage.head(layout.success) is None:
+    if not is_done(record, layout, storage):
         raise JobError(f"the job of {layout.root} is not done; the command that began it continues")
     layout = replace(layout, generation=record["generation"])
     counts = balance(layout, storage, run_here)
@@ -123,13 +117,11 @@ def _label_again(
     Raises:
         JobError: some came out otherwise though their bytes are the same.
     """
-    plan, tolerance = _recorded_plan(record, storage)
-    classifier = load_classifier(
-        plan.spec, storage, plan.options, (plan.model, plan.weights_sha256)
-    )
+    inference, tolerance = _recorded_inference(record, storage)
+    classifier = load_classifier(inference, storage)
     objects = _find_objects(rows, layout, storage)
     same, changed, different = 0, 0, []
-    for uri, row, prediction in _predict_again(objects, classifier, plan):
+    for uri, row, prediction in _predict_again(objects, classifier, inference):
         before = rows[uri]
         if before["etag"] != row.etag or row.error_kind not in (None, *IMAGE_FAULTS):
             changed += 1
@@ -146,44 +138,45 @@ def _label_again(
 
 
 def _predict_again(
-    objects: pa.Table, classifier: Classifier, plan: Plan
+    objects: pa.Table, classifier: Classifier, inference: InferenceSpec
 ) -> Iterator[tuple[str, Row, Prediction | None]]:
-    """Yield uri, row and prediction of each object, read with care: one may crash the decoder."""
+    """Yield uri, row and prediction of each object; read in a child, as one may crash it."""
     for start in range(0, objects.num_rows, _AT_ONCE):
         some = objects.slice(start, _AT_ONCE)
-        batches = batch_images(read_carefully(some, plan), plan.batch_size, plan)
-        rows, predicted = predict_images(classifier, batches, plan)
+        images = read_isolated(some, inference)
+        batches = batch_images(images, inference.batch_size, inference.model.crop_size)
+        rows, predicted = predict_images(classifier, batches, inference.top_k)
         predictions = iter(predicted.predictions)
         for row in rows:
             uri = some.column("uri")[row.index].as_py()
             yield uri, row, None if row.error_kind else next(predictions)
 
 
-def _recorded_plan(record: dict[str, Any], storage: Storage) -> tuple[Plan, float]:
-    """Make the plan of a recorded job for this process, and the tolerance of its scores.
+def _recorded_inference(record: dict[str, Any], storage: Storage) -> tuple[InferenceSpec, float]:
+    """Return how a recorded job predicts, for this process, and the tolerance of its scores.
 
     What a GPU has labelled is labelled again on the CPU, in full precision.
 
     Raises:
-        SpecError: the model is another one by now, or not to be had.
+        SpecError: the model is another one by now, or cannot be found.
     """
+    recorded = record["rows"]
     on_gpu = bool(record["num_gpus"])
-    changes = {"num_gpus": 0.0, "actors": None, "top_k": record["num_classes"]}
-    changes["emit"] = ("classification",)
-    changes["precision"] = "fp32" if on_gpu else record["rows"]["precision"]
-    changes |= {"runtime": "auto"} if on_gpu else {}
-    spec = JobSpec.model_validate(record["spec"]).model_copy(update=changes)
-    resources = Resources(cpus=os.cpu_count() or 1, gpus=0)
-    nothing_listed = ObjectSource(Listing(spec.input))
-    plan = resolve_plan(spec, nothing_listed, storage, resources, first_rows=1)
-    expected = {**record["rows"], "carried_columns": []}
-    expected |= {"top_k": plan.spec.top_k, "emit": ["classification"]}
-    if on_gpu:
-        expected["precision"] = plan.options.precision
-    if differences := compare_jobs(plan, {"rows": expected}):
-        raise SpecError(f"a sample cannot be labelled again: {'; '.join(differences)}")
-    exact = record["rows"]["precision"] == plan.options.precision == "fp32"
-    return plan, _TOLERANCE if exact else _TOLERANCE_OF_OTHER_PRECISION
+    changes = {
+        "top_k": record["num_classes"],
+        "emit": ("classification",),
+        "precision": "fp32" if on_gpu else recorded["precision"],
+        "runtime": "auto" if on_gpu else record["spec"]["runtime"],
+    }
+    spec = JobSpec.of_record(record["spec"]).model_copy(update=changes)
+    with as_spec_errors():
+        model, weights = find_model(model_source(spec), storage)
+    inference = resolve_inference(spec, model, weights, on_gpu=False)
+    now = what_decides_predictions(inference)
+    if found := differences(recorded | {"precision": now["precision"]}, now):
+        raise SpecError(f"a sample cannot be labelled again: {'; '.join(found)}")
+    exact = recorded["precision"] == now["precision"] == "fp32"
+    return inference, _TOLERANCE if exact else _TOLERANCE_OF_OTHER_PRECISION
 
 
 def _find_objects(uris: Iterable[str], layout: Layout, storage: Storage) -> pa.Table:

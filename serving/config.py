@@ -5,7 +5,7 @@ what needs new replicas. Arguments arrive as text, `key=value`.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from model_repo.inception_v3.errors import describe_problem
+from model_repo.inception_v3.options import RuntimeName
 from model_repo.inception_v3.repository.locate import ModelSource
 from model_repo.inception_v3.repository.weights import is_untrained
 from model_repo.inception_v3.spec import Precision
@@ -80,7 +81,7 @@ class ServingConfig(UserConfig):
     model_repository: str | None = None
     weights: str | None = None
     labels: str | None = None
-    runtime: Literal["auto", "torch", "openvino"] = "auto"
+    runtime: RuntimeName = "auto"
     precision: Precision | None = None
     min_replicas: PositiveInt = 1
     max_replicas: PositiveInt | None = None

@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from jobs.cli.exits import EXIT_NOT_PASSED, EXIT_OVER_ERROR_RATE, fail
-from jobs.cli.text import describe_check, describe_estimate
+from jobs.cli.options import JOB_OPTIONS, MODEL_OPTIONS, add_options, as_json
+from jobs.cli.text import describe, describe_check, describe_verified
 from jobs.errors import JobError
 
 
@@ -22,57 +23,15 @@ def cli() -> None:
     """Label millions of images with Inception V3: one prediction row per object, as Parquet."""
 
 
-def _job_options(command: Any) -> Any:
-    """Add what decides a job, for every command that has one."""
-    for option in reversed(_JOB_OPTIONS):
-        command = option(command)
-    return command
-
-
-_JOB_OPTIONS = (
-    click.option(
-        "--model", metavar="REF", help="Model, or model:version.  [default: inception_v3]"
-    ),
-    click.option("--model-repository", metavar="DIR", help="Folder of models, local or s3://."),
-    click.option(
-        "--weights",
-        metavar="PATH",
-        help="Checkpoint (.safetensors or .pt) to use, or 'untrained' for a trial.",
-    ),
-    click.option("--labels", metavar="PATH", help="Class names for --weights, one per line."),
-    click.option("--runtime", help="auto, torch or openvino.  [default: openvino on CPUs]"),
-    click.option(
-        "--precision", help="fp32, fp16 or bf16.  [default: the model's, or fp32; GPUs: fp16]"
-    ),
-    click.option("--top-k", type=int, help="Labels per image.  [default: 5]"),
-    click.option("--emit", metavar="LIST", help="classification,embedding,features:<layer>"),
-    click.option("--image-column", metavar="NAME", help="Parquet column that holds the images."),
-    click.option(
-        "--batch-size",
-        metavar="N",
-        help="Images of a forward pass.  [default: the model's; GPUs: 128 or more]",
-    ),
-    click.option(
-        "--num-gpus", type=float, help="GPU per actor, at most 1.  [default: 1 where there are any]"
-    ),
-    click.option(
-        "--actors", metavar="MIN[:MAX]", help="Size of the actor pool.  [default: up to the cores]"
-    ),
-    click.option("--limit", type=int, help="The first N objects only."),
-    click.option("--max-pixels", type=int, help="Larger images are errors.  [default: 100000000]"),
-    click.option("--config", type=click.Path(path_type=Path), help="Options from a YAML file."),
-)
-
-
 @cli.command()
 @click.argument("input", metavar="INPUT", required=False)
 @click.argument("output", metavar="OUTPUT", required=False)
-@_job_options
+@add_options(JOB_OPTIONS)
 @click.option("--max-error-rate", type=float, help="More errors mean exit 3.  [default: 0.01]")
 @click.option("--overwrite", is_flag=True, help="Delete an earlier job's rows and start over.")
 @click.option("--retry-errors", is_flag=True, help="Label again what has an error row.")
 @click.option("--dry-run", is_flag=True, help="Check everything and say what would be done.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@as_json
 @click.option("-v", "--verbose", is_flag=True, help="Show what Ray and its workers write.")
 def label(config: Path | None, dry_run: bool, as_json: bool, **options: Any) -> int:
     """Label every object of INPUT and write one row for each to OUTPUT.
@@ -85,13 +44,13 @@ def label(config: Path | None, dry_run: bool, as_json: bool, **options: Any) -> 
     130 interrupted.
     """
     from jobs.job.spec import load_job_spec  # noqa: PLC0415
-    from jobs.run import Manner  # noqa: PLC0415
+    from jobs.run import RunOptions  # noqa: PLC0415
     from jobs.run import dry_run as run_dry  # noqa: PLC0415
     from jobs.run import label as run_label  # noqa: PLC0415
 
-    manner = Manner(**{name: options.pop(name) for name in Manner.__slots__})
+    run_options = RunOptions(**{name: options.pop(name) for name in RunOptions.__slots__})
     spec = load_job_spec(options, config)
-    result = (run_dry if dry_run else run_label)(spec, manner)
+    result = (run_dry if dry_run else run_label)(spec, run_options)
     click.echo(json.dumps(result.record) if as_json else describe(result.record))
     if not result.over_error_rate:
         return 0
@@ -105,13 +64,13 @@ def label(config: Path | None, dry_run: bool, as_json: bool, **options: Any) -> 
 @cli.command()
 @click.argument("input", metavar="INPUT", required=False)
 @click.argument("output", metavar="[OUTPUT]", required=False)
-@_job_options
+@add_options(JOB_OPTIONS)
 @click.option(
     "--price-per-hour",
     type=click.FloatRange(0, min_open=True),
     help="Of this machine, in any currency.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@as_json
 def plan(config: Path | None, price_per_hour: float | None, as_json: bool, **options: Any) -> int:
     """Say how fast INPUT would be labelled on this machine, and what bounds it.
 
@@ -133,7 +92,7 @@ def plan(config: Path | None, price_per_hour: float | None, as_json: bool, **opt
 @click.option(
     "--sample", type=click.IntRange(0), default=20, show_default=True, help="Rows to label again."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@as_json
 def verify(output: str, sample: int, as_json: bool) -> int:
     """Check that OUTPUT has one row for each object that was listed, and that the rows are right.
 
@@ -144,7 +103,9 @@ def verify(output: str, sample: int, as_json: bool) -> int:
     from jobs.verify import verify as run_verify  # noqa: PLC0415
 
     found = run_verify(output, sample=sample)
-    click.echo(json.dumps({"state": "verified", **asdict(found)}) if as_json else found.describe())
+    click.echo(
+        json.dumps({"state": "verified", **asdict(found)}) if as_json else describe_verified(found)
+    )
     return 0
 
 
@@ -160,12 +121,8 @@ def models() -> None:
 )
 @click.option("--images", "input", metavar="INPUT", required=True, help="As label's INPUT.")
 @click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="Images.")
-@click.option("--image-column", metavar="NAME", help="Parquet column that holds the images.")
-@click.option("--model-repository", metavar="DIR", help="Folder of models, local or s3://.")
-@click.option("--weights", metavar="PATH", help="Checkpoint (.safetensors or .pt) to use.")
-@click.option("--labels", metavar="PATH", help="Class names for --weights, one per line.")
-@click.option("--runtime", help="auto, torch or openvino.  [default: openvino on CPUs]")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@add_options(MODEL_OPTIONS)
+@as_json
 def check(limit: int, as_json: bool, **options: Any) -> int:
     """Compare a lower precision of MODEL (name or name:version) with fp32 on your own images.
 
@@ -209,38 +166,3 @@ def run() -> None:
         fail(str(exc), JobError.exit_code)
     except click.Abort:
         raise KeyboardInterrupt from None
-
-
-def describe(record: dict[str, Any]) -> str:
-    """Say in a few lines what was done, or what would be."""
-    if record["state"] == "planned":
-        return "\n".join(f"{name:12}{value}" for name, value in _planned(record).items())
-    if record["state"] == "estimated":
-        return describe_estimate(record)
-    counts = record["counts"]
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts["errors"].items())
-    plural = "" if counts["error"] == 1 else "s"
-    errors = f", {counts['error']:,} error{plural} ({kinds})" if kinds else ", no errors"
-    of_listed = f"{counts['ok']:,} of {counts['listed']:,} images labelled"
-    removed = f", {counts['removed']:,} no longer in the input" if counts["removed"] else ""
-    return f"{of_listed}{errors}{removed}{_pace(record)}: {record['spec']['output']}"
-
-
-def _pace(record: dict[str, Any]) -> str:
-    actual = record.get("actual", {}).get("images_per_s")
-    return f", {actual:.1f} images/s" if actual else ""
-
-
-def _planned(record: dict[str, Any]) -> dict[str, str]:
-    spec, rows = record["spec"], record["rows"]
-    smallest, largest = record["actors"]
-    device = f"{record['num_gpus']:g} GPU" if record["num_gpus"] else f"{record['num_cpus']:g} CPU"
-    return {
-        "input": f"{spec['input']} ({record['objects']:,} objects, {record['bytes']:,} bytes)",
-        "output": spec["output"],
-        "model": f"{rows['model']}, {record['num_classes']:,} classes",
-        "weights": rows["weights_sha256"],
-        "runtime": f"{record['runtime']}, {rows['precision']}",
-        "actors": f"{smallest} to {largest}, {device} each",
-        "batch size": str(record["batch_size"]),
-    }

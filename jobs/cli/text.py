@@ -1,16 +1,41 @@
-"""What `labelmill plan` found, as people read it."""
+"""Results, as people read them."""
 
 import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jobs.check_precision import Checked
+    from jobs.verify import Verified
 
 _UNITS = ("bytes", "KB", "MB", "GB", "TB", "PB")
 _BUSY = 0.85  # of the cores; others had the rest while they were measured
 
 
-def describe_estimate(record: dict[str, Any]) -> str:
+def describe(record: dict[str, Any]) -> str:
+    """Say in a few lines what was done, or what would be."""
+    if record["state"] == "planned":
+        return "\n".join(f"{name:12}{value}" for name, value in _planned(record).items())
+    if record["state"] == "estimated":
+        return _describe_estimate(record)
+    counts = record["counts"]
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts["errors"].items())
+    plural = "" if counts["error"] == 1 else "s"
+    errors = f", {counts['error']:,} error{plural} ({kinds})" if kinds else ", no errors"
+    of_listed = f"{counts['ok']:,} of {counts['listed']:,} images labelled"
+    removed = f", {counts['removed']:,} no longer in the input" if counts["removed"] else ""
+    return f"{of_listed}{errors}{removed}{_pace(record)}: {record['spec']['output']}"
+
+
+def describe_verified(found: "Verified") -> str:
+    """Say in two lines what is right."""
+    counts = found.counts
+    rows = f"{counts.ok:,} rows ok + {counts.error:,} errors"
+    accounts = f"{counts.listed:,} objects listed = {rows}, every uri once: {found.output}"
+    changed = f", {found.changed:,} have changed since or cannot be read" if found.changed else ""
+    return f"{accounts}\n{found.same:,} rows labelled again are the same{changed}"
+
+
+def _describe_estimate(record: dict[str, Any]) -> str:
     """Say in a few aligned lines what `jobs.planning.estimate.estimate` returned."""
     forecast, rows = record["plan"], record["rows"]
     measured, count, size = forecast["measured"], record["objects"], to_size(record["bytes"])
@@ -136,3 +161,23 @@ def _notes(record: dict[str, Any]) -> list[str]:
             "forecast is for when a job has all of them"
         )
     return notes
+
+
+def _pace(record: dict[str, Any]) -> str:
+    actual = record.get("actual", {}).get("images_per_s")
+    return f", {actual:.1f} images/s" if actual else ""
+
+
+def _planned(record: dict[str, Any]) -> dict[str, str]:
+    spec, rows = record["spec"], record["rows"]
+    smallest, largest = record["actors"]
+    device = f"{record['num_gpus']:g} GPU" if record["num_gpus"] else f"{record['num_cpus']:g} CPU"
+    return {
+        "input": f"{spec['input']} ({record['objects']:,} objects, {record['bytes']:,} bytes)",
+        "output": spec["output"],
+        "model": f"{rows['model']}, {record['num_classes']:,} classes",
+        "weights": rows["weights_sha256"],
+        "runtime": f"{record['runtime']}, {rows['precision']}",
+        "actors": f"{smallest} to {largest}, {device} each",
+        "batch size": str(record["batch_size"]),
+    }

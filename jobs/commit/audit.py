@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from jobs.dataset.layout import Layout
-from jobs.dataset.parquet import read_groups
+from jobs.dataset.parquet import data_files, read_groups
 from jobs.digests import Digests, digest, digest_uris, find, join
 from jobs.errors import JobError
 from jobs.listing.manifest import read_manifests
@@ -63,7 +63,7 @@ def balance(layout: Layout, storage: Storage, run_parallel: Mapper) -> Counts:
     Args:
         layout: of the dataset.
         storage: where it lies.
-        run_parallel: `run_here`, or that of `jobs.labelling.pipeline`.
+        run_parallel: `run_here`, or `run_parallel` of the pipeline.
 
     Raises:
         JobError: a uri has no row, more than one, or one that nobody asked for; it names some.
@@ -93,13 +93,6 @@ def read_account(files: tuple[str, ...]) -> PartAccount:
             if "error_kind" in table.column_names:
                 errors.update(table.column("error_kind").to_pylist())
     return PartAccount(join(uris), dict(errors))
-
-
-def data_files(layout: Layout, storage: Storage) -> list[str]:
-    """Return the files that hold the dataset's rows."""
-    folders = [layout.outcome(outcome) for outcome in ("ok", "error")]
-    stored = (item.uri for folder in folders for item in storage.list(folder))
-    return [uri for uri in stored if uri.endswith(".parquet")]  # not what a killed writer left
 
 
 def listed_uris(layout: Layout, storage: Storage) -> Iterator[list[str]]:

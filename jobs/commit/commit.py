@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.commit.audit import Counts, Mapper, balance, data_files
+from jobs.commit.audit import Counts, Mapper, balance
 from jobs.dataset.layout import Layout
-from jobs.dataset.parquet import GrowingFile, read_groups
+from jobs.dataset.parquet import BufferedParquetWriter, data_files, read_groups
 from jobs.dataset.schema import ERROR_COLUMNS
 from jobs.digests import Digests, digest_uris, find, join
 from jobs.errors import JobError
@@ -98,7 +98,10 @@ def merge_part(part: Part) -> None:
     """
     storage = Storage()
     uris = [part.layout.part(outcome, part.number) for outcome in ("ok", "error")]
-    with GrowingFile(storage, uris[0]) as ok, GrowingFile(storage, uris[1]) as error:
+    with (
+        BufferedParquetWriter(storage, uris[0]) as ok,
+        BufferedParquetWriter(storage, uris[1]) as error,
+    ):
         for table in _read_chunks(storage, part):
             failed = pc.is_valid(table.column("error_kind"))
             ok.add(table.filter(pc.invert(failed)).drop_columns(list(ERROR_COLUMNS)))
@@ -115,7 +118,7 @@ def drop_replaced(layout_and_files: tuple[Layout, tuple[str, ...]]) -> None:
         kept = [_without(again, table) for table in read_groups(storage, uri, ("uri",))]
         if all(mask.true_count == len(mask) for mask in kept):
             continue
-        with GrowingFile(storage, uri) as rest:
+        with BufferedParquetWriter(storage, uri) as rest:
             for table, mask in zip(read_groups(storage, uri), kept, strict=True):
                 rest.add(table.filter(mask))
 

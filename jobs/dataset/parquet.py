@@ -10,6 +10,7 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.dataset.layout import Layout
 from jobs.errors import StorageError
 from jobs.storage import Storage
 
@@ -17,6 +18,13 @@ from jobs.storage import Storage
 _ROW_GROUP_BYTES = 16 * 1024 * 1024
 _SMALL_BYTES = 16 * 1024 * 1024
 _ATTEMPTS = 3
+
+
+def data_files(layout: Layout, storage: Storage) -> list[str]:
+    """Return the files that hold the dataset's rows."""
+    folders = [layout.outcome(outcome) for outcome in ("ok", "error")]
+    stored = (item.uri for folder in folders for item in storage.list(folder))
+    return [uri for uri in stored if uri.endswith(".parquet")]  # not what a killed writer left
 
 
 def read_groups(
@@ -67,7 +75,7 @@ def _open(storage: Storage, uri: str) -> pq.ParquetFile:
     return pq.ParquetFile(storage.open(uri), page_checksum_verification=True)
 
 
-class GrowingFile:
+class BufferedParquetWriter:
     """A Parquet file that grows table by table, in row groups of a useful size.
 
     A context manager; the object is written when it ends well, or deleted if there was no row.

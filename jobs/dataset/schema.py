@@ -1,5 +1,6 @@
 """The columns of a predictions dataset, and rows made of them."""
 
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from model_repo.inception_v3.postprocess import Prediction
 from model_repo.inception_v3.spec import EMBEDDING_SIZE, FEATURE_SHAPES
@@ -141,6 +143,16 @@ def build_rows(
         ],
         schema=schema,
     )
+
+
+def encode_rows(
+    schema: pa.Schema, objects: pa.Table, rows: Sequence[Row], predicted: Predicted, origin: Origin
+) -> bytes:
+    """Return the rows of `build_rows` as a Parquet file."""
+    table = build_rows(schema, objects, rows, predicted, origin)
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    return buffer.getvalue()
 
 
 def _column(output: str) -> str:

@@ -3,8 +3,9 @@
 import posixpath
 
 from jobs.errors import SpecError
+from jobs.inputs.globs import has_glob
 from jobs.inputs.manifests import open_manifest
-from jobs.inputs.objects import Listing, ObjectSource, glob_listing, has_glob
+from jobs.inputs.objects import Listing, ObjectSource, glob_listing
 from jobs.inputs.parquet_images import (
     find_image_column,
     image_leaf,

@@ -3,9 +3,7 @@
 Threads fetch ahead of the consumer, which gets the rows in order; few images are held at a time.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import groupby
 
@@ -13,6 +11,7 @@ import pyarrow as pa
 
 from jobs.errors import FetchError
 from jobs.inputs import OBJECT_SCHEMA
+from jobs.inputs.ahead import run_ahead
 from jobs.inputs.cells import CellReader
 from jobs.storage import Fetched, Storage
 
@@ -47,22 +46,8 @@ def fetch_images(
         StorageError: the storage itself fails; that is no row's fault.
     """
     tasks = _tasks(storage, objects, min(threads, _CELLS_PER_TASK), image_column)
-    ahead: deque[tuple[int, Future[list[Outcome]]]] = deque()
-    held = 0
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="fetch")
-    try:
-        following = next(tasks, None)
-        while ahead or following:
-            while following and held + following[0] <= 2 * threads:
-                count, task = following
-                ahead.append((count, pool.submit(task)))
-                held += count
-                following = next(tasks, None)
-            count, fetched = ahead.popleft()
-            yield from fetched.result()
-            held -= count
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    for outcomes in run_ahead(tasks, threads=threads, ahead=2 * threads, name="fetch"):
+        yield from outcomes
 
 
 def _tasks(

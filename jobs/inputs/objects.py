@@ -8,10 +8,9 @@ from typing import ClassVar
 
 import pyarrow as pa
 
+from jobs.inputs.globs import literal_prefix, translate_glob
 from jobs.inputs.rows import NOTHING_CARRIED, ROWS_PER_TABLE, in_groups, objects_table
 from jobs.storage import Storage, StoredObject
-
-_GLOB_CHARACTER = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,52 +72,7 @@ def _uri(stored: StoredObject) -> str:
     return stored.uri
 
 
-def has_glob(uri: str) -> bool:
-    """Say whether a uri has glob characters."""
-    return _GLOB_CHARACTER.search(uri) is not None
-
-
 def glob_listing(uri: str) -> Listing:
     """Turn a glob into the listing that it filters."""
-    folder, _, starts_with = _literal(uri).rpartition("/")
+    folder, _, starts_with = literal_prefix(uri).rpartition("/")
     return Listing(f"{folder}/", starts_with, translate_glob(uri))
-
-
-def literal_folder(uri: str) -> str:
-    """Return what a uri names without a glob: itself, or the folder above the first pattern."""
-    return _literal(uri).rpartition("/")[0] if has_glob(uri) else uri
-
-
-def _literal(uri: str) -> str:
-    first = _GLOB_CHARACTER.search(uri)
-    return uri[: first.start()] if first else uri
-
-
-def matches_glob(uri: str, glob: str) -> bool:
-    """Say whether a glob takes a uri."""
-    return re.fullmatch(translate_glob(glob), uri, re.DOTALL) is not None
-
-
-def translate_glob(glob: str) -> str:
-    """Write a glob as a regular expression: `**` crosses folders, `*` and `?` don't."""
-    pattern, position = "", 0
-    while position < len(glob):
-        part, length = _translate_next(glob, position)
-        pattern += part
-        position += length
-    return pattern
-
-
-def _translate_next(glob: str, position: int) -> tuple[str, int]:
-    rest = glob[position:]
-    if rest.startswith("**/") and glob[position - 1 : position] in ("", "/"):
-        return "(?:.*/)?", 3
-    if rest.startswith("**"):
-        return ".*", 2
-    if rest[0] in "*?":
-        return ("[^/]*" if rest[0] == "*" else "[^/]"), 1
-    characters = re.match(r"\[(!?)(\]?[^\]/]*)\]", rest)
-    if characters:
-        inside = re.sub(r"([\\\[&~|^])", r"\\\1", characters[2]).replace("]", r"\]")
-        return f"(?!/)[{'^' if characters[1] else ''}{inside}]", characters.end()
-    return re.escape(rest[0]), 1

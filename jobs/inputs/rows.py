@@ -143,3 +143,16 @@ def carry(objects: pa.Table, carried: pa.Schema, columns: Iterable[pa.Array]) ->
     for column_field, column in zip(carried, columns, strict=True):
         objects = objects.append_column(column_field, column.cast(column_field.type))
     return objects
+
+
+def limit_rows(tables: Iterator[pa.Table], limit: int | None) -> Iterator[pa.Table]:
+    """Pass on the first `limit` rows."""
+    left = limit
+    for table in tables:
+        if left is None:
+            yield table
+            continue
+        yield table.slice(0, left)
+        left -= min(left, table.num_rows)
+        if not left:
+            return

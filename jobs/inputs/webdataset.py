@@ -1,17 +1,16 @@
 """WebDataset shards: tar files whose members are the images. Only headers are read here."""
 
 import tarfile
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import partial
 from typing import BinaryIO, ClassVar
 from urllib.parse import quote_from_bytes
 
 import pyarrow as pa
 
 from jobs.errors import FetchError, JobError, SpecError
+from jobs.inputs.ahead import run_ahead
 from jobs.inputs.rows import (
     NOTHING_CARRIED,
     ROWS_PER_TABLE,
@@ -61,20 +60,11 @@ class WebDatasetSource:
         return drop_duplicates(not_empty(self._all_tables(storage), what), self.tally)
 
     def _all_tables(self, storage: Storage) -> Iterator[pa.Table]:
-        waiting = iter(self.shards)
-        pool = ThreadPoolExecutor(_SHARDS_AHEAD)
-        ahead: deque[tuple[StoredObject, Future[list[_Member]]]] = deque()
-        try:
-            while True:
-                for shard in islice(waiting, _SHARDS_AHEAD - len(ahead)):
-                    ahead.append((shard, pool.submit(scan_shard, storage, shard.uri)))
-                if not ahead:
-                    return
-                shard, members = ahead.popleft()
-                for group in in_groups(members.result(), ROWS_PER_TABLE):
-                    yield _members_table(shard, group)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        calls = ((1, partial(scan_shard, storage, shard.uri)) for shard in self.shards)
+        scanned = run_ahead(calls, threads=_SHARDS_AHEAD, ahead=_SHARDS_AHEAD, name="scan")
+        for shard, members in zip(self.shards, scanned, strict=True):
+            for group in in_groups(members, ROWS_PER_TABLE):
+                yield _members_table(shard, group)
 
 
 def scan_shard(storage: Storage, uri: str) -> list[_Member]:

@@ -68,14 +68,6 @@ class JobSpec(BaseModel):
                 )
         return tuple(dict.fromkeys(names))
 
-    @field_validator("batch_size", "actors", "precision", mode="before")
-    @classmethod
-    def _refuse_auto(cls, value: Any, info: ValidationInfo) -> Any:
-        if value == "auto":
-            command = _MEASURED_BY[info.field_name or ""]
-            raise ValueError(f"'auto' is gone; leave it out, or take what '{command}' prints")
-        return value
-
     @field_validator("actors", mode="before")
     @classmethod
     def _check_actors(cls, value: Any) -> Any:
@@ -88,12 +80,28 @@ class JobSpec(BaseModel):
             raise ValueError(f"{value!r}: MIN must be at least 1 and no more than MAX")
         return str(value)
 
+    @field_validator("batch_size", "actors", "precision", mode="before")
+    @classmethod
+    def _refuse_auto(cls, value: Any, info: ValidationInfo) -> Any:
+        if value == "auto":
+            command = _MEASURED_BY[info.field_name or ""]
+            raise ValueError(f"'auto' is gone; leave it out, or take what '{command}' prints")
+        return value
+
     @field_validator("num_gpus")
     @classmethod
     def _check_num_gpus(cls, value: float | None) -> float | None:
         if value is not None and value > 1:
             raise ValueError(f"{value:g} is more than 1; an actor uses one GPU (see --actors)")
         return value
+
+    @classmethod
+    def of_record(cls, values: dict[str, Any]) -> "JobSpec":
+        """Read the spec of a job.json; earlier releases wrote `auto` where nothing was chosen."""
+        chosen = {
+            name: x for name, x in values.items() if not (x == "auto" and name in _MEASURED_BY)
+        }
+        return cls.model_validate(chosen)
 
     @property
     def outputs(self) -> tuple[str, ...]:

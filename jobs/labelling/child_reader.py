@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from jobs.dataset.schema import Row
 from jobs.errors import JobError
-from jobs.job.job import Plan
+from jobs.job.inference import InferenceSpec
 from jobs.labelling.decode import Image, read_images
 from model_repo.inception_v3.preprocess import warm_up
 
@@ -34,14 +34,14 @@ class ChildDeathError(Exception):
     """The child died; the message says of what."""
 
 
-def read_carefully(objects: pa.Table, plan: Plan) -> Iterator[Image]:
+def read_isolated(objects: pa.Table, inference: InferenceSpec) -> Iterator[Image]:
     """Do what `read_images` does; an image that kills its process is an error row, too.
 
     Raises:
         JobError: no child can be started, or what `read_images` raises.
     """
     position = deaths = suspects = 0
-    child = _start_child(objects, plan)
+    child = _start_child(objects, inference)
     try:
         while position < objects.num_rows:
             count = 1 if suspects else objects.num_rows - position
@@ -57,7 +57,7 @@ def read_carefully(objects: pa.Table, plan: Plan) -> Iterator[Image]:
                 if deaths == MAX_DEATHS:
                     yield _crashed(position, objects, str(exc))
                     position, deaths = position + 1, 0
-                child = _start_child(objects, plan)
+                child = _start_child(objects, inference)
     finally:
         child.close()
 
@@ -70,7 +70,7 @@ class _Child:
         self._connection = connection
 
     @classmethod
-    def start(cls, objects: pa.Table, plan: Plan) -> "_Child":
+    def start(cls, objects: pa.Table, inference: InferenceSpec) -> "_Child":
         """Start a process and wait until it can decode.
 
         Raises:
@@ -79,7 +79,7 @@ class _Child:
         context = get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(
-            target=_serve, args=(theirs, objects, plan, os.getpid()), daemon=True
+            target=_serve, args=(theirs, objects, inference, os.getpid()), daemon=True
         )
         process.start()
         theirs.close()
@@ -119,10 +119,10 @@ class _Child:
         return answer
 
 
-def _start_child(objects: pa.Table, plan: Plan) -> _Child:
+def _start_child(objects: pa.Table, inference: InferenceSpec) -> _Child:
     for _ in range(MAX_DEATHS):
         try:
-            return _Child.start(objects, plan)
+            return _Child.start(objects, inference)
         except ChildDeathError as exc:
             cause = str(exc)
     raise JobError(
@@ -131,15 +131,17 @@ def _start_child(objects: pa.Table, plan: Plan) -> _Child:
     )
 
 
-def _serve(connection: Connection, objects: pa.Table, plan: Plan, parent_id: int) -> None:
+def _serve(
+    connection: Connection, objects: pa.Table, inference: InferenceSpec, parent_id: int
+) -> None:
     """Answer requests of `_Child` for as long as the parent lives."""
     die_with(parent_id)
-    warm_up(plan.model)  # what this loads and breaks is no image's fault
+    warm_up(inference.model)  # what this loads and breaks is no image's fault
     connection.send(None)
     while True:
         start, count = connection.recv()
         try:
-            for image in read_images(objects.slice(start, count), plan):
+            for image in read_images(objects.slice(start, count), inference):
                 row = replace(image.row, index=start + image.row.index)
                 connection.send(Image(row, image.pixels))
         except JobError as exc:

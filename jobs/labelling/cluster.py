@@ -15,8 +15,7 @@ from typing import Any
 import ray
 
 from jobs.errors import JobError, SpecError
-from jobs.job.job import Resources
-from jobs.resources import count_cores
+from jobs.resources import Resources, count_cores
 
 _ANSWER_TIMEOUT_S = 10
 # What a Ray of our own does for nobody, as no dashboard or Prometheus asks it and no cluster grows.

@@ -1,9 +1,8 @@
 """Objects → decoded images, or why there are none: fetch and decode, ahead of the consumer."""
 
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +10,9 @@ import pyarrow as pa
 
 from jobs.dataset.schema import Row
 from jobs.errors import FetchError
+from jobs.inputs.ahead import run_ahead
 from jobs.inputs.fetch import fetch_images
-from jobs.job.job import Plan
+from jobs.job.inference import InferenceSpec
 from jobs.storage import Fetched, Storage
 from model_repo.inception_v3 import DecodeError, preprocess
 
@@ -29,7 +29,7 @@ class Image:
     pixels: Pixels | None
 
 
-def read_images(objects: pa.Table, plan: Plan) -> Iterator[Image]:
+def read_images(objects: pa.Table, inference: InferenceSpec) -> Iterator[Image]:
     """Fetch and decode every object, in order; what fails is an error row.
 
     A thread decodes ahead of the consumer, so that decoding goes on beside the forward pass.
@@ -38,25 +38,22 @@ def read_images(objects: pa.Table, plan: Plan) -> Iterator[Image]:
         StorageError: the storage itself fails.
     """
     listed_etags = objects.column("etag").to_pylist()
-    fetched = fetch_images(Storage(), objects, image_column=plan.spec.image_column)
-    decoding: deque[Future[Image]] = deque()
-    with ThreadPoolExecutor(1, thread_name_prefix="decode") as decoder:
-        for index, result in fetched:
-            decoding.append(decoder.submit(decode_object, index, result, listed_etags[index], plan))
-            if len(decoding) > _DECODED_AHEAD:
-                yield decoding.popleft().result()
-        while decoding:
-            yield decoding.popleft().result()
+    fetched = fetch_images(Storage(), objects, image_column=inference.image_column)
+    calls = (
+        (1, partial(decode_object, index, result, listed_etags[index], inference))
+        for index, result in fetched
+    )
+    return run_ahead(calls, threads=1, ahead=_DECODED_AHEAD, name="decode")
 
 
 def decode_object(
-    index: int, fetched: Fetched | FetchError, listed_etag: str | None, plan: Plan
+    index: int, fetched: Fetched | FetchError, listed_etag: str | None, inference: InferenceSpec
 ) -> Image:
     """Decode one object; what cannot be is an error row."""
     if isinstance(fetched, FetchError):
         return _failed(index, listed_etag, fetched)
     try:
-        decoded = preprocess(fetched.data, plan.model, max_pixels=plan.spec.max_pixels)
+        decoded = preprocess(fetched.data, inference.model, max_pixels=inference.max_pixels)
     except DecodeError as exc:
         remedy = "; raise it with --max-pixels" if exc.kind == "too_large" else ""
         return _failed(index, fetched.etag, DecodeError(exc.kind, f"{exc}{remedy}"))

@@ -1,10 +1,9 @@
 """The data flow, on Ray Data: list → fetch and decode → predict → write, one row per chunk."""
 
 import os
-import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pyarrow as pa
 import ray
@@ -13,11 +12,12 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 from ray.exceptions import RayError
 
-from jobs.errors import JobError, SpecError, StorageError
-from jobs.job.job import Plan
-from jobs.labelling.attempts import begin_listing, end_listing
+from jobs.errors import JobError
+from jobs.job.job import Job
+from jobs.labelling.attempts import Attempts
 from jobs.labelling.stages import ChunkLabeller, ChunkPredictor, Worker, decode_chunk
-from jobs.listing.chunks import Summary, pack_table
+from jobs.labelling.summary import OUR_ERRORS, Failure, Summary
+from jobs.labelling.tasks import ChunkTask, pack, unpack
 from jobs.listing.stream import list_chunks
 
 T = TypeVar("T")
@@ -27,20 +27,13 @@ R = TypeVar("R")
 # and a task may wait for the network: with three for two cores, these are busy meanwhile.
 _DECODE_CPUS = 0.66
 
-# A worker's words → what the driver raises.
-_KINDS: dict[str, type[JobError]] = {
-    "SpecError": SpecError,
-    **dict.fromkeys(("StorageError", "DeniedError", "NoBucketError"), StorageError),
-}
-_OUR_ERROR = re.compile(r"^(?:jobs|model_repo)\.[\w.]+\.(\w+): (.+)$", re.MULTILINE)
-
 
 class ChunkSource(Datasource):
     """The chunks that have no rows yet, as one streaming read task."""
 
-    def __init__(self, plan: Plan, done: frozenset[str]) -> None:
+    def __init__(self, job: Job, done: frozenset[str]) -> None:
         super().__init__()
-        self._plan = plan
+        self._job = job
         self._done = done
 
     def estimate_inmemory_data_size(self) -> int | None:
@@ -49,24 +42,32 @@ class ChunkSource(Datasource):
 
     def get_read_tasks(self, *_: Any, **__: Any) -> list[ReadTask]:
         """Return one task; a listing has an order."""
-        plan, done = self._plan, self._done
+        job, done = self._job, self._done
 
         def read() -> Iterator[pa.Table]:
-            begin_listing(plan)
-            for chunk, total in list_chunks(plan, done):
-                row = {"id": chunk.id, "objects": pack_table(chunk.objects), "total": total or 0}
-                yield pa.Table.from_pylist([row])
-            end_listing(plan)
+            for value in _list(job, done):
+                yield pa.table(pack(value))
 
         metadata = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
         return [ReadTask(read, metadata)]
 
 
-def build_dataset(plan: Plan, done: frozenset[str]) -> Dataset:
+def _list(job: Job, done: frozenset[str]) -> Iterator[ChunkTask | Failure]:
+    attempts = Attempts(job.layout, job.run_id)
+    try:
+        attempts.begin_listing()
+        for chunk, total in list_chunks(job, done):
+            yield ChunkTask(chunk.id, chunk.objects, total)
+        attempts.end_listing()
+    except OUR_ERRORS as exc:
+        yield Failure.of(exc)
+
+
+def build_dataset(job: Job, done: frozenset[str]) -> Dataset:
     """Compose the stages. Lazy: nothing runs until it is iterated.
 
     Args:
-        plan: the job.
+        job: what to label.
         done: ids of chunks that have their rows already.
     """
     context = DataContext.get_current()
@@ -75,27 +76,27 @@ def build_dataset(plan: Plan, done: frozenset[str]) -> Dataset:
     context.target_max_block_size = 1
     # Setting memory aside for each stage, 20 times a second, takes half of the driver's CPU time.
     # Pixels need it, and so does a listing that may have to wait for a cluster's actors.
-    is_small = not plan.separate_decode and "RAY_ADDRESS" not in os.environ
+    is_small = not job.placement.separate_decode and "RAY_ADDRESS" not in os.environ
     context.op_resource_reservation_enabled = not is_small
     # No CPU: the listing waits for the storage, and must not take a core from the actors.
-    chunks = ray.data.read_datasource(ChunkSource(plan, done), num_cpus=0, override_num_blocks=1)
+    chunks = ray.data.read_datasource(ChunkSource(job, done), num_cpus=0, override_num_blocks=1)
     actors: dict[str, Any] = {
-        "fn_constructor_kwargs": {"plan": plan, "this_worker": _this_actor},
+        "fn_constructor_kwargs": {"job": job, "this_worker": _this_actor},
         "batch_size": 1,
-        "num_cpus": plan.num_cpus,
-        "num_gpus": plan.num_gpus or None,
+        "num_cpus": job.placement.num_cpus,
+        "num_gpus": job.placement.num_gpus or None,
     }
-    smallest, largest = plan.actors
-    if not plan.separate_decode:
+    smallest, largest = job.placement.actors
+    if not job.placement.separate_decode:
         pool = ActorPoolStrategy(min_size=smallest, max_size=largest)
         return chunks.map_batches(ChunkLabeller, compute=pool, **actors)
     pixels = chunks.map_batches(
-        decode_chunk, fn_kwargs={"plan": plan}, batch_size=1, num_cpus=_DECODE_CPUS
+        decode_chunk, fn_kwargs={"job": job}, batch_size=1, num_cpus=_DECODE_CPUS
     )
     pool = ActorPoolStrategy(
         min_size=smallest,
         max_size=largest,
-        max_concurrent_calls_per_actor=plan.chunks_in_hand,
+        max_concurrent_calls_per_actor=job.placement.chunks_in_hand,
         enable_true_multi_threading=True,
     )
     return pixels.map_batches(ChunkPredictor, compute=pool, zero_copy_batch=True, **actors)
@@ -113,28 +114,37 @@ def run_dataset(dataset: Dataset) -> Iterator[Summary]:
         tables: Iterable[pa.Table] = dataset.iter_batches(batch_size=None, **options)
         for table in tables:
             for row in table.to_pylist():
-                yield Summary(**{**row, "total": row["total"] or None})
+                yield unpack({name: [value] for name, value in row.items()}, Summary)
     except RayError as exc:
-        raise _explain(exc) from exc
+        raise _worker_failed(exc) from exc
 
 
-def run_parallel(function: Callable[[T], R], items: Iterable[T], *, num_gpus: float = 0) -> list[R]:
+def run_parallel(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """Call `function` on each item, anywhere in the cluster; results keep the items' order.
 
     Args:
         function: takes one CPU.
         items: what it is called on.
-        num_gpus: that it takes beside.
 
     Raises:
         JobError: a call failed.
     """
-    remote = ray.remote(num_cpus=1, num_gpus=num_gpus)(function)
+
+    def call(item: T) -> R | Failure:
+        try:
+            return function(item)
+        except OUR_ERRORS as exc:
+            return Failure.of(exc)
+
+    remote = ray.remote(num_cpus=1)(call)
     try:
-        results: list[R] = ray.get([remote.remote(item) for item in items])
+        results: list[R | Failure] = ray.get([remote.remote(item) for item in items])
     except RayError as exc:
-        raise _explain(exc) from exc
-    return results
+        raise _worker_failed(exc) from exc
+    for result in results:
+        if isinstance(result, Failure):
+            raise result.to_error()
+    return cast("list[R]", results)
 
 
 def _this_actor() -> Worker:
@@ -145,14 +155,6 @@ def _this_actor() -> Worker:
     return Worker(str(context.get_actor_id()), restarted)
 
 
-def _explain(error: BaseException) -> JobError:
-    """Find what a worker wanted to say in the traceback that Ray makes of it.
-
-    The exception itself does not always arrive: Ray Data's own one around it loses its cause.
-    """
-    said = _OUR_ERROR.findall(str(error))
-    if said:
-        name, message = said[-1]
-        return _KINDS.get(name, JobError)(message)
+def _worker_failed(error: RayError) -> JobError:
     last_line = str(error).strip().rpartition("\n")[2]
     return JobError(f"a worker failed: {last_line}; -v shows what it wrote")

@@ -1,39 +1,36 @@
 """What a worker does to one chunk: fetch → decode → predict → write. Plain callables, no Ray.
 
-In the dataset that runs through them a row is a chunk. `ChunkLabeller` does everything in one
-actor; `decode_chunk` and `ChunkPredictor` do the same in two steps, so that decoding scales on its
-own.
+`ChunkLabeller` does everything in one actor; `decode_chunk` and `ChunkPredictor` do the same in two
+steps, so that decoding scales on its own.
 """
 
-import io
 import os
-import pickle
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from jobs.dataset.schema import IMAGE_FAULTS, Predicted, Row, build_rows
+from jobs.dataset.schema import IMAGE_FAULTS, Predicted, Row, encode_rows
 from jobs.errors import StorageError
-from jobs.inputs.objects import literal_folder
-from jobs.job.job import Plan
+from jobs.inputs.globs import literal_folder
+from jobs.job.job import Job
 from jobs.job.model import load_classifier
-from jobs.labelling.attempts import begin_chunk, begin_loading, end_chunk, end_loading
-from jobs.labelling.child_reader import read_carefully
+from jobs.labelling.attempts import Attempts
+from jobs.labelling.child_reader import read_isolated
 from jobs.labelling.decode import Image, Pixels, read_images
-from jobs.listing.chunks import unpack_table
+from jobs.labelling.summary import OUR_ERRORS, Failure, Summary
+from jobs.labelling.tasks import ChunkTask, Columns, DecodedChunk, pack, unpack
 from jobs.storage import Storage, is_s3, local_path
 from model_repo.inception_v3 import Classifier, postprocess
 from model_repo.inception_v3.preprocess import warm_up
 
-Batch = dict[str, Any]
+T = TypeVar("T")
+Batch = tuple[list[Row], Pixels]  # rows, and uint8 [N, 3, crop, crop] of those that have pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,87 +48,92 @@ def _nobody() -> Worker:
 class ChunkLabeller:
     """Label whole chunks in one process: for CPUs, where nothing is gained by moving pixels."""
 
-    def __init__(self, plan: Plan, this_worker: Callable[[], Worker] = _nobody) -> None:
+    def __init__(self, job: Job, this_worker: Callable[[], Worker] = _nobody) -> None:
         # What decoding imports takes more than a second: meanwhile the input is listed.
-        threading.Thread(target=warm_up, args=(plan.model,), daemon=True).start()
-        self._plan = plan
-        self._classifier = _load(plan, this_worker())
+        threading.Thread(target=warm_up, args=(job.inference.model,), daemon=True).start()
+        self._job = job
+        self._classifier = _load(job, this_worker())
 
-    def __call__(self, batch: Batch) -> Batch:
-        """Take a batch of one chunk, write its rows, and return its summary."""
-        size = min(self._plan.batch_size, unpack_table(batch["objects"][0]).num_rows)
-        batches = batch_images(read_chunk(batch, self._plan), size, self._plan)
-        return label_images(batches, batch, self._classifier, self._plan)
+    def __call__(self, columns: Columns) -> Columns:
+        """Take a `ChunkTask`, write its rows, and return its `Summary`."""
+        return pack(_or_failure(lambda: self._label(unpack(columns, ChunkTask))))
+
+    def _label(self, task: ChunkTask) -> Summary:
+        inference = self._job.inference
+        size = min(inference.batch_size, task.objects.num_rows)
+        batches = batch_images(read_chunk(task, self._job), size, inference.model.crop_size)
+        return _label_batches(task, batches, _loaded(self._classifier), self._job)
 
 
-def decode_chunk(batch: Batch, plan: Plan) -> Batch:
-    """Fetch and decode a batch of one chunk; the encoded bytes end here.
+def decode_chunk(columns: Columns, job: Job) -> Columns:
+    """Take a `ChunkTask`, fetch and decode its images; the encoded bytes end here.
 
     Returns:
-        The batch with its rows, and pixels that the next call may write over.
+        A `DecodedChunk`, with pixels that the next call may write over.
     """
+    crop_size = job.inference.model.crop_size
+    try:
+        return pack(*_decode(unpack(columns, ChunkTask), job, crop_size))
+    except OUR_ERRORS as exc:
+        return pack(Failure.of(exc), np.empty((0, 3, crop_size, crop_size), np.uint8))
+
+
+def _decode(task: ChunkTask, job: Job, crop_size: int) -> tuple[DecodedChunk, Pixels]:
     started, started_cpu = time.monotonic(), time.process_time()
-    size = unpack_table(batch["objects"][0]).num_rows
-    memory = _chunk_memory(size, plan.model.crop_size)
-    rows, pixels = _take_images(read_chunk(batch, plan), memory)
-    took = {
-        "seconds": [time.monotonic() - started],
-        "cpu_s": [time.process_time() - started_cpu],
-        "decoded_at": [time.time()],  # by a clock that other processes and nodes have as well
-    }
-    return {**batch, "rows": [pickle.dumps(rows)], "pixels": [pixels], **took}
+    memory = _chunk_memory(task.objects.num_rows, crop_size)
+    rows, pixels = _take_images(read_chunk(task, job), memory)
+    seconds, cpu_s = time.monotonic() - started, time.process_time() - started_cpu
+    return DecodedChunk(task, rows, seconds, cpu_s, decoded_at=time.time()), pixels
 
 
 class ChunkPredictor:
     """Predict and write chunks that `decode_chunk` has decoded; threads may share it."""
 
-    def __init__(self, plan: Plan, this_worker: Callable[[], Worker] = _nobody) -> None:
-        self._plan = plan
+    def __init__(self, job: Job, this_worker: Callable[[], Worker] = _nobody) -> None:
+        self._job = job
         self._worker = this_worker()
-        self._classifier = _load(plan, self._worker)
+        self._classifier = _load(job, self._worker)
 
-    def __call__(self, batch: Batch) -> Batch:
-        """Take a batch of one decoded chunk, write its rows, and return its summary."""
+    def __call__(self, columns: Columns) -> Columns:
+        """Take a `DecodedChunk`, write its rows, and return its `Summary`."""
+
+        def label() -> Summary:
+            return self._label(unpack(columns, DecodedChunk), columns["pixels"][0])
+
+        return pack(_or_failure(label))
+
+    def _label(self, chunk: DecodedChunk, pixels: Pixels) -> Summary:
+        ahead_s = max(0.0, time.time() - chunk.decoded_at)
         if self._worker.restarted:  # perhaps it died of this chunk, and Ray repeats this step alone
-            begin_chunk(batch["id"][0], self._plan)
-        rows, pixels = pickle.loads(batch["rows"][0]), batch["pixels"][0]
-        size = self._plan.batch_size
+            _attempts(self._job).begin_chunk(chunk.task.id)
+        size = self._job.inference.batch_size
         # The batches are views: what lies in the object store is copied once, to the device.
         views = [pixels[start : start + size] for start in range(0, len(pixels), size)]
-        batches = [(rows, pixels[:0]), *(([], view) for view in views)]
-        return label_images(batches, batch, self._classifier, self._plan)
-
-
-def read_chunk(batch: Batch, plan: Plan) -> Iterator[Image]:
-    """Begin an attempt at a batch of one chunk: fetch and decode, with care if one has failed."""
-    _check_input_is_here(plan)
-    careful = begin_chunk(batch["id"][0], plan)
-    read = read_carefully if careful else read_images
-    return read(unpack_table(batch["objects"][0]), plan)
-
-
-def _check_input_is_here(plan: Plan) -> None:
-    """Tell a node without the file system from objects that are gone.
-
-    Raises:
-        StorageError: the input does not exist here.
-    """
-    root = literal_folder(plan.spec.input)
-    if not is_s3(root) and not os.path.lexists(local_path(root)):
-        raise StorageError(
-            f"{root} does not exist on {socket.gethostname()}; every node needs it at that path"
+        batches = [(chunk.rows, pixels[:0]), *(([], view) for view in views)]
+        summary = _label_batches(chunk.task, batches, _loaded(self._classifier), self._job)
+        return replace(
+            summary,
+            seconds=summary.seconds + chunk.seconds,
+            cpu_s=summary.cpu_s + chunk.cpu_s,
+            ahead_s=ahead_s,
         )
 
 
-def batch_images(
-    images: Iterable[Image], size: int, plan: Plan
-) -> Iterator[tuple[list[Row], Pixels]]:
+def read_chunk(task: ChunkTask, job: Job) -> Iterator[Image]:
+    """Begin an attempt at a chunk: fetch and decode, in a child process if an earlier one died."""
+    _check_input_is_here(job.spec.input)
+    died_before = _attempts(job).begin_chunk(task.id)
+    read = read_isolated if died_before else read_images
+    return read(task.objects, job.inference)
+
+
+def batch_images(images: Iterable[Image], size: int, crop_size: int) -> Iterator[Batch]:
     """Collect images until `size` of them have pixels, the last as they come.
 
     Yields:
         Rows, and uint8 [N, 3, crop, crop] of those that have pixels, N ≤ `size`.
     """
-    images, crop_size = iter(images), plan.model.crop_size
+    images = iter(images)
     while True:
         rows, pixels = _take_images(images, np.empty((size, 3, crop_size, crop_size), np.uint8))
         if not rows:
@@ -139,7 +141,87 @@ def batch_images(
         yield rows, pixels
 
 
-def _take_images(images: Iterable[Image], memory: Pixels) -> tuple[list[Row], Pixels]:
+def predict_images(
+    classifier: Classifier, batches: Iterable[Batch], top_k: int
+) -> tuple[list[Row], Predicted]:
+    """Run the model over batches of images; rows come back in order."""
+    rows: list[Row] = []
+    predicted = Predicted()
+    for some, pixels in batches:
+        rows += some
+        if len(pixels):
+            _predict(classifier, pixels, top_k, predicted)
+    return rows, predicted
+
+
+def _label_batches(
+    task: ChunkTask, batches: Iterable[Batch], classifier: Classifier, job: Job
+) -> Summary:
+    """Predict the images of a chunk, and write its rows with one atomic PUT."""
+    # On GPUs a process labels several chunks at a time, each in its thread.
+    cpu_clock = time.thread_time if job.placement.separate_decode else time.process_time
+    started, started_cpu = time.monotonic(), cpu_clock()
+    rows, predicted = predict_images(classifier, batches, job.inference.top_k)
+    predicted_at = time.monotonic()
+    data = encode_rows(job.schema, task.objects, rows, predicted, job.inference.origin)
+    Storage().write(job.layout.chunk(task.id), data)
+    _attempts(job).end_chunk(task.id)
+    ended = time.monotonic()
+    return Summary(
+        objects=len(rows),
+        errors=sum(row.error_kind is not None for row in rows),
+        faults=sum(row.error_kind in IMAGE_FAULTS for row in rows),
+        seconds=ended - started,
+        total=task.total,
+        model_s=predicted.seconds,
+        write_s=ended - predicted_at,
+        cpu_s=cpu_clock() - started_cpu,
+    )
+
+
+def _or_failure(work: Callable[[], T]) -> T | Failure:
+    """Return what went wrong as data: Ray loses the class of an exception on its way."""
+    try:
+        return work()
+    except OUR_ERRORS as exc:
+        return Failure.of(exc)
+
+
+def _load(job: Job, worker: Worker) -> Classifier | Failure:
+    def load() -> Classifier:
+        attempts = _attempts(job)
+        attempts.begin_loading(worker.id)
+        classifier = load_classifier(job.inference, Storage())
+        attempts.end_loading(worker.id)
+        return classifier
+
+    return _or_failure(load)
+
+
+def _loaded(classifier: Classifier | Failure) -> Classifier:
+    if isinstance(classifier, Failure):
+        raise classifier.to_error()
+    return classifier
+
+
+def _attempts(job: Job) -> Attempts:
+    return Attempts(job.layout, job.run_id)
+
+
+def _check_input_is_here(input_uri: str) -> None:
+    """Tell a node without the file system from objects that are gone.
+
+    Raises:
+        StorageError: the input does not exist here.
+    """
+    root = literal_folder(input_uri)
+    if not is_s3(root) and not os.path.lexists(local_path(root)):
+        raise StorageError(
+            f"{root} does not exist on {socket.gethostname()}; every node needs it at that path"
+        )
+
+
+def _take_images(images: Iterable[Image], memory: Pixels) -> Batch:
     """Take images until `memory` is full of pixels; return their rows, and what it holds."""
     rows, count = list[Row](), 0
     for image in images:
@@ -160,66 +242,6 @@ def _chunk_memory(size: int, crop_size: int) -> Pixels:
     chunk into its object store before the next one is decoded here.
     """
     return np.empty((size, 3, crop_size, crop_size), np.uint8)
-
-
-def label_images(
-    batches: Iterable[tuple[list[Row], Pixels]], batch: Batch, classifier: Classifier, plan: Plan
-) -> Batch:
-    """Predict and write a batch of one chunk; return its summary, as columns."""
-    # On GPUs a process labels several chunks at a time, each in its thread.
-    cpu_clock = time.thread_time if plan.separate_decode else time.process_time
-    started, started_cpu, started_at = time.monotonic(), cpu_clock(), time.time()
-    rows, predicted = predict_images(classifier, batches, plan)
-    predicted_at = time.monotonic()
-    write_chunk(batch, rows, predicted, plan)
-    ended = time.monotonic()
-    return {
-        "objects": [len(rows)],
-        "errors": [sum(row.error_kind is not None for row in rows)],
-        "faults": [sum(row.error_kind in IMAGE_FAULTS for row in rows)],
-        "seconds": [ended - started + batch.get("seconds", [0.0])[0]],
-        "model_s": [predicted.seconds],
-        "write_s": [ended - predicted_at],
-        "cpu_s": [cpu_clock() - started_cpu + batch.get("cpu_s", [0.0])[0]],
-        "ahead_s": [max(0.0, started_at - batch.get("decoded_at", [started_at])[0])],
-        "total": batch["total"],
-    }
-
-
-def predict_images(
-    classifier: Classifier, batches: Iterable[tuple[list[Row], Pixels]], plan: Plan
-) -> tuple[list[Row], Predicted]:
-    """Run the model over batches of images; rows come back in order."""
-    rows: list[Row] = []
-    predicted = Predicted()
-    for some, pixels in batches:
-        rows += some
-        if len(pixels):
-            _predict(classifier, pixels, plan.spec.top_k, predicted)
-    return rows, predicted
-
-
-def write_chunk(batch: Batch, rows: list[Row], predicted: Predicted, plan: Plan) -> None:
-    """Write the rows of a batch of one chunk with one atomic PUT; that ends the attempts at it."""
-    data = encode_rows(unpack_table(batch["objects"][0]), rows, predicted, plan)
-    Storage().write(plan.layout.chunk(batch["id"][0]), data)
-    end_chunk(batch["id"][0], plan)
-
-
-def encode_rows(objects: pa.Table, rows: list[Row], predicted: Predicted, plan: Plan) -> bytes:
-    """Return rows as a Parquet file."""
-    table = build_rows(plan.schema, objects, rows, predicted, plan.origin)
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
-    return buffer.getvalue()
-
-
-def _load(plan: Plan, worker: Worker) -> Classifier:
-    origin = (plan.model, plan.weights_sha256)
-    begin_loading(worker.id, plan)
-    classifier = load_classifier(plan.spec, Storage(), plan.options, origin)
-    end_loading(worker.id, plan)
-    return classifier
 
 
 def _predict(classifier: Classifier, pixels: Pixels, top_k: int, predicted: Predicted) -> None:

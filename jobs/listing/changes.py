@@ -10,13 +10,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.commit.audit import data_files
 from jobs.dataset.layout import Layout
-from jobs.dataset.parquet import GrowingFile, read_groups
+from jobs.dataset.parquet import BufferedParquetWriter, data_files, read_groups
 from jobs.digests import Digests, digest, digest_uris, find, join
 from jobs.errors import FetchError, StorageError
-from jobs.job.job import Plan
-from jobs.listing.stream import limit_rows
+from jobs.inputs.rows import limit_rows
+from jobs.job.job import Job
 from jobs.storage import Storage, StoredObject
 
 _LOOKS_AT_ONCE = 64
@@ -40,15 +39,15 @@ class Labelled:
     replaced: int = 0
 
     @classmethod
-    def load(cls, plan: Plan, storage: Storage, *, retry_errors: bool) -> "Labelled":
+    def load(cls, job: Job, storage: Storage, *, retry_errors: bool) -> "Labelled":
         """Read the dataset's uris and versions; errors have none if they are to be tried again."""
         uris, versions = [], []
-        for file in data_files(plan.layout, storage):
-            again = retry_errors and file.startswith(f"{plan.layout.outcome('error')}/")
-            for table in read_groups(storage, file, ("uri", "etag", *plan.source.carried.names)):
+        for file in data_files(job.layout, storage):
+            again = retry_errors and file.startswith(f"{job.layout.outcome('error')}/")
+            for table in read_groups(storage, file, ("uri", "etag", *job.source.carried.names)):
                 uris.append(digest_uris(table))
                 none = np.zeros(table.num_rows, "S16")
-                versions.append(none if again else _versions(table, plan.source.carried.names))
+                versions.append(none if again else _versions(table, job.source.carried.names))
         joined = join(uris)
         order = np.argsort(joined)
         return cls(joined[order], join(versions)[order], np.zeros(len(order), np.bool_))
@@ -69,14 +68,14 @@ class Labelled:
         return self.uris[~self.seen]
 
 
-def find_changes(plan: Plan, storage: Storage, labelled: Labelled) -> Iterator[pa.Table]:
+def find_changes(job: Job, storage: Storage, labelled: Labelled) -> Iterator[pa.Table]:
     """List the input and yield the rows that have to be labelled.
 
     Where the input says nothing of versions (a manifest), the objects themselves are asked.
     """
-    carried = plan.source.carried.names
+    carried = job.source.carried.names
     with ThreadPoolExecutor(_LOOKS_AT_ONCE) as pool:
-        for rows in limit_rows(plan.source.tables(storage), plan.spec.limit):
+        for rows in limit_rows(job.source.tables(storage), job.spec.limit):
             changed = labelled.changed(_with_etags(rows, storage, pool), carried)
             if changed.num_rows:
                 yield changed
@@ -84,7 +83,7 @@ def find_changes(plan: Plan, storage: Storage, labelled: Labelled) -> Iterator[p
 
 def write_removed(layout: Layout, storage: Storage, removed: Digests) -> None:
     """Write down which rows' objects are no longer listed, or that there are none."""
-    with GrowingFile(storage, layout.removed) as file:
+    with BufferedParquetWriter(storage, layout.removed) as file:
         for data_file in data_files(layout, storage) if len(removed) else ():
             for table in read_groups(storage, data_file, ("uri",)):
                 gone = find(digest_uris(table), removed)[1]

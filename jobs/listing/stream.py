@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
-from jobs.commit.record import what_decides_rows
-from jobs.job.job import Plan
+from jobs.inputs.rows import limit_rows
+from jobs.job.continuity import what_decides_rows
+from jobs.job.job import Job
 from jobs.listing.chunks import Chunk, cut_chunks
 from jobs.listing.manifest import Manifest
 from jobs.storage import Storage
@@ -18,20 +19,20 @@ _CHUNKS_AHEAD = 1000
 _PATIENCE_S = 2.0
 
 
-def list_chunks(plan: Plan, done: frozenset[str]) -> Iterator[tuple[Chunk, int | None]]:
+def list_chunks(job: Job, done: frozenset[str]) -> Iterator[tuple[Chunk, int | None]]:
     """Yield the chunks that are not `done`, each with the number of all objects once it is known.
 
     Raises:
         JobError: the listing failed.
     """
     storage = Storage()
-    manifest = Manifest(storage, plan.layout.manifest)
+    manifest = Manifest(storage, job.layout.manifest)
     totals = manifest.totals()
     if totals is not None:
         for chunk in manifest.chunks(without=done):
             yield chunk, totals.objects
         return
-    listing = _Ahead(_record(plan, storage, manifest))
+    listing = _Ahead(_record(job, storage, manifest))
     for chunk in listing:
         if chunk.id not in done:
             yield chunk, listing.objects if listing.finished.is_set() else None
@@ -69,26 +70,13 @@ class _Ahead:
             self._queue.put(exc)
 
 
-def _record(plan: Plan, storage: Storage, manifest: Manifest) -> Iterator[Chunk]:
-    tables = limit_rows(plan.source.tables(storage), plan.spec.limit)
-    return record_tables(tables, plan, manifest)
+def _record(job: Job, storage: Storage, manifest: Manifest) -> Iterator[Chunk]:
+    tables = limit_rows(job.source.tables(storage), job.spec.limit)
+    return record_tables(tables, job, manifest)
 
 
-def record_tables(tables: Iterable[pa.Table], plan: Plan, manifest: Manifest) -> Iterator[Chunk]:
+def record_tables(tables: Iterable[pa.Table], job: Job, manifest: Manifest) -> Iterator[Chunk]:
     """Cut rows into chunks, writing them into the manifest as they go by."""
-    job = f"{plan.layout.generation} {what_decides_rows(plan)}"
-    chunks = cut_chunks(tables, row_bytes=plan.row_bytes, job=job)
-    return manifest.record(chunks, lambda: plan.source.duplicates)
-
-
-def limit_rows(tables: Iterator[pa.Table], limit: int | None) -> Iterator[pa.Table]:
-    """Pass on the first `limit` rows."""
-    left = limit
-    for table in tables:
-        if left is None:
-            yield table
-            continue
-        yield table.slice(0, left)
-        left -= min(left, table.num_rows)
-        if not left:
-            return
+    of_job = f"{job.layout.generation} {what_decides_rows(job)}"
+    chunks = cut_chunks(tables, row_bytes=job.inference.row_bytes, job=of_job)
+    return manifest.record(chunks, lambda: job.source.duplicates)

@@ -3,16 +3,17 @@
 import time
 from typing import Any
 
-from jobs.commit.record import describe_plan
+from jobs.inputs.rows import limit_rows
 from jobs.inputs.sample import Sample, draw_sample
-from jobs.job.job import Plan, Resources
-from jobs.job.resolve import make_plan
+from jobs.job.checks import check_job
+from jobs.job.describe import describe_job
+from jobs.job.job import Job
+from jobs.job.resolve import resolve_job
 from jobs.job.spec import JobSpec
-from jobs.listing.stream import limit_rows
 from jobs.planning.forecast import Forecast, make_forecast
 from jobs.planning.measure import measure, sample_size
 from jobs.progress import JobProgress
-from jobs.resources import count_cores
+from jobs.resources import Resources, count_cores
 from jobs.storage import Storage
 from model_repo.inception_v3.options import count_gpus
 
@@ -33,22 +34,22 @@ def estimate(spec: JobSpec, price_per_hour: float | None = None) -> dict[str, An
     with JobProgress() as progress:
         progress.say("checking")
         resources = Resources(count_cores(), 0 if _on_cpus(spec) else count_gpus())
-        plan = make_plan(spec, storage, lambda: resources)
-        sample = _draw(plan, storage, progress)
+        job = resolve_job(check_job(spec, storage), resources)
+        sample = _draw(job, storage, progress)
         progress.say(f"measuring with {sample.rows.num_rows:,} of {sample.objects:,} objects")
-        measured = measure(plan, sample.rows)
-    return _describe(plan, sample, make_forecast(measured, plan), price_per_hour)
+        measured = measure(job, sample.rows)
+    return _describe(job, sample, make_forecast(measured, job), price_per_hour)
 
 
 def _on_cpus(spec: JobSpec) -> bool:
     return spec.runtime == "openvino" or spec.num_gpus == 0
 
 
-def _draw(plan: Plan, storage: Storage, progress: JobProgress) -> Sample:
+def _draw(job: Job, storage: Storage, progress: JobProgress) -> Sample:
     """List the whole input and draw a sample of it."""
     progress.say("listing")
     told = time.monotonic()
-    tables = limit_rows(plan.source.tables(storage), plan.spec.limit)
+    tables = limit_rows(job.source.tables(storage), job.spec.limit)
     for sample in draw_sample(tables, sample_size()):
         if time.monotonic() - told > _NOTE_INTERVAL_S:
             progress.say(f"listing: {sample.objects:,} objects so far (--limit N takes fewer)")
@@ -57,14 +58,14 @@ def _draw(plan: Plan, storage: Storage, progress: JobProgress) -> Sample:
 
 
 def _describe(
-    plan: Plan, sample: Sample, forecast: Forecast, price_per_hour: float | None
+    job: Job, sample: Sample, forecast: Forecast, price_per_hour: float | None
 ) -> dict[str, Any]:
     seconds = forecast.seconds(sample.objects)
     return {
-        **describe_plan(plan),
+        **describe_job(job),
         "state": "estimated",
         "batch_size": forecast.batch_size,
-        "actors": [min(plan.actors[0], forecast.actors), forecast.actors],
+        "actors": [min(job.placement.actors[0], forecast.actors), forecast.actors],
         "plan": forecast.to_json(),
         "objects": sample.objects,
         # Where the listing tells no sizes, those of the sample stand for them.

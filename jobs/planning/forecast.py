@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from jobs.job.job import Plan
+from jobs.job.job import Job
 from jobs.planning.measure import BATCH_GAIN, Measurement
 
 Stage = Literal["network", "decode", "model", "write"]
@@ -81,20 +81,20 @@ class _Costs:
         return "model" if self.actor_s == self.actor["model"] else _largest(self.actor)
 
 
-def make_forecast(measured: Measurement, plan: Plan) -> Forecast:
-    """Say how fast `plan` will be on its resources, and choose what its spec leaves to be chosen.
+def make_forecast(measured: Measurement, job: Job) -> Forecast:
+    """Say how fast `job` will be on its resources, and choose what its spec leaves to be chosen.
 
     Everything overlaps, so a job is as fast as the least of: what the network gives, what the cores
     can do of all that needs them, and what the actors can.
     """
-    batch_size = choose_batch_size(measured, plan)
-    costs = _costs(measured, batch_size, plan)
-    cpus = plan.resources.cpus
+    batch_size = choose_batch_size(measured, job)
+    costs = _costs(measured, batch_size, job)
+    cpus = job.placement.resources.cpus
     network = measured.fetch_per_s * max(1.0, cpus / measured.cores)
     of_cores = cpus / costs.cpu_s
-    actors = plan.actors[1]
-    if plan.spec.actors is None:
-        actors = _choose_actors(costs, min(network, of_cores), plan)
+    actors = job.placement.actors[1]
+    if job.spec.actors is None:
+        actors = _choose_actors(costs, min(network, of_cores), job)
     of_actors = actors / costs.actor_s
     writers = actors * costs.in_hand
     bounds: list[tuple[float, Stage]] = [
@@ -119,20 +119,20 @@ def make_forecast(measured: Measurement, plan: Plan) -> Forecast:
     )
 
 
-def choose_batch_size(measured: Measurement, plan: Plan) -> int:
+def choose_batch_size(measured: Measurement, job: Job) -> int:
     """Return the batch size that was asked for, or the smallest that is nearly the fastest."""
-    if plan.spec.batch_size is not None:
-        return plan.spec.batch_size
-    costs = measured.forward_s if plan.num_gpus else measured.forward_cpu_s
+    if job.spec.batch_size is not None:
+        return job.spec.batch_size
+    costs = measured.forward_s if job.placement.num_gpus else measured.forward_cpu_s
     return min(size for size, cost in costs.items() if cost <= min(costs.values()) * BATCH_GAIN)
 
 
-def _costs(measured: Measurement, batch_size: int, plan: Plan) -> _Costs:
+def _costs(measured: Measurement, batch_size: int, job: Job) -> _Costs:
     size = min(measured.forward_cpu_s, key=lambda x: abs(x - batch_size))
     good = max(1 - measured.error_share, 1e-3)
     forward_cpu_s = measured.forward_cpu_s[size] * good
     # On CPUs an actor has a core for itself; what it waits for when others have it is no cost.
-    forward_s = measured.forward_s[size] * good if plan.num_gpus else forward_cpu_s
+    forward_s = measured.forward_s[size] * good if job.placement.num_gpus else forward_cpu_s
     write_s = max(measured.write_s, measured.write_cpu_s)
     return _Costs(
         cores={
@@ -141,19 +141,19 @@ def _costs(measured: Measurement, batch_size: int, plan: Plan) -> _Costs:
             "model": forward_cpu_s,
             "write": measured.write_cpu_s,
         },
-        handing_over=_HAND_OVER_CPU_S if plan.separate_decode else 0.0,
+        handing_over=_HAND_OVER_CPU_S if job.placement.separate_decode else 0.0,
         actor={"model": forward_s, "write": write_s},
-        in_hand=plan.chunks_in_hand,
+        in_hand=job.placement.chunks_in_hand,
     )
 
 
-def _choose_actors(costs: _Costs, images_per_s: float, plan: Plan) -> int:
+def _choose_actors(costs: _Costs, images_per_s: float, job: Job) -> int:
     """Return how many actors `images_per_s` takes.
 
     On CPUs one a core, unless they wait long for their rows to be written; on GPUs as many as fit.
     """
-    most, actor_s = plan.actors[1], costs.actor_s
-    if not plan.num_gpus:
+    most, actor_s = job.placement.actors[1], costs.actor_s
+    if not job.placement.num_gpus:
         # The actors fetch and decode as well, in threads beside.
         waiting_s = costs.actor["write"] - costs.cores["write"]
         actor_s = costs.cpu_s + waiting_s

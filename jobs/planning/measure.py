@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from jobs.errors import FetchError, JobError
 from jobs.inputs.fetch import FETCH_THREADS, fetch_images
-from jobs.job.job import Plan
+from jobs.job.job import Job
 from jobs.planning.rehearse import Cost, RehearsalProcess
 from jobs.resources import count_cores
 from jobs.storage import Fetched, Storage
@@ -79,22 +79,22 @@ def sample_size() -> int:
     return min(4 * FETCH_THREADS * count_cores(), 4 * _MOST_THREADS)
 
 
-def measure(plan: Plan, objects: pa.Table) -> Measurement:
-    """Do the stages of `plan` on a sample, on this machine, in as many processes as actors.
+def measure(job: Job, objects: pa.Table) -> Measurement:
+    """Do the stages of `job` on a sample, on this machine, in as many processes as actors.
 
-    Every batch size is tried, unless the spec names one. Rows are written to the plan's output and
+    Every batch size is tried, unless the spec names one. Rows are written to the job's output and
     deleted again, if it has one.
 
     Raises:
         JobError: the storage fails, or a process that measures dies.
     """
     at, started = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-    fetched, fetching, fetch_per_s = _fetch(plan, objects)
-    with _rehearsing(plan, objects, fetched) as workers:
+    fetched, fetching, fetch_per_s = _fetch(job, objects)
+    with _rehearsing(job, objects, fetched) as workers:
         load_s = max(workers.call("load"))
         decoding = workers.call("decode", max(1, count_cores() // len(workers)))
-        forward = _try_batch_sizes(workers, plan)
-        writing = workers.call("write", bool(plan.spec.output))
+        forward = _try_batch_sizes(workers, job)
+        writing = workers.call("write", bool(job.spec.output))
     broken = {uri: (kind, sentence) for _, some in decoding for uri, kind, sentence in some}
     decode, write = _sum(cost for cost, _ in decoding), _sum(cost for cost, _ in writing)
     whole = _sum(forward.values())
@@ -119,13 +119,15 @@ def measure(plan: Plan, objects: pa.Table) -> Measurement:
     )
 
 
-def _fetch(plan: Plan, objects: pa.Table) -> tuple[list[Fetched | FetchError], Cost, float]:
+def _fetch(job: Job, objects: pa.Table) -> tuple[list[Fetched | FetchError], Cost, float]:
     """Fetch the sample, or what of it can be had in a few seconds; and say how many a second."""
-    fetchers = count_cores() if plan.separate_decode else plan.actors[1]
+    fetchers = count_cores() if job.placement.separate_decode else job.placement.actors[1]
     threads = min(FETCH_THREADS * fetchers, _MOST_THREADS)
     fetched: list[Fetched | FetchError] = []
     started, started_cpu, held = time.monotonic(), time.process_time(), 0
-    images = fetch_images(Storage(), objects, threads=threads, image_column=plan.spec.image_column)
+    images = fetch_images(
+        Storage(), objects, threads=threads, image_column=job.inference.image_column
+    )
     for _, outcome in images:
         fetched.append(outcome)
         held += len(outcome.data) if isinstance(outcome, Fetched) else 0
@@ -155,20 +157,20 @@ class _Workers:
 
 @contextmanager
 def _rehearsing(
-    plan: Plan, objects: pa.Table, fetched: Sequence[Fetched | FetchError]
+    job: Job, objects: pa.Table, fetched: Sequence[Fetched | FetchError]
 ) -> Iterator[_Workers]:
     """Start processes and share the sample out among them.
 
     Raises:
         JobError: one died.
     """
-    count = _count_workers(plan)
+    count = _count_workers(job)
     pool = ThreadPoolExecutor(count, thread_name_prefix="rehearse")
 
     def start(number: int) -> Any:
         process = stack.enter_context(RehearsalProcess())
         share = range(number % len(fetched), len(fetched), count)
-        return process.Rehearsal(plan, objects.take(list(share)), [fetched[i] for i in share])
+        return process.Rehearsal(job, objects.take(list(share)), [fetched[i] for i in share])
 
     try:
         with pool, ExitStack() as stack:
@@ -181,31 +183,32 @@ def _rehearsing(
         ) from exc
 
 
-def _count_workers(plan: Plan) -> int:
+def _count_workers(job: Job) -> int:
     """Return how many actors share this machine's cores, or one of its GPUs."""
-    if plan.num_gpus:
-        return max(1, min(count_shares(1, plan.num_gpus), plan.actors[1]))
-    return min(plan.actors[1], count_cores())
+    if job.placement.num_gpus:
+        return max(1, min(count_shares(1, job.placement.num_gpus), job.placement.actors[1]))
+    return min(job.placement.actors[1], count_cores())
 
 
-def _try_batch_sizes(workers: _Workers, plan: Plan) -> dict[int, Cost]:
+def _try_batch_sizes(workers: _Workers, job: Job) -> dict[int, Cost]:
     """Measure the forward pass in larger and larger batches, for as long as they gain."""
     tried: dict[int, Cost] = {}
-    for size in _batch_sizes(plan):
+    for size in _batch_sizes(job):
         tried[size] = _sum(workers.call("forward", size))
         # On CPUs, what others do on this machine is no reason to take another batch size.
         *before, last = (
-            (cost.wall_s if plan.num_gpus else cost.cpu_s) / cost.images for cost in tried.values()
+            (cost.wall_s if job.placement.num_gpus else cost.cpu_s) / cost.images
+            for cost in tried.values()
         )
         if len(before) > 1 and last * BATCH_GAIN > min(before):
             break
     return tried
 
 
-def _batch_sizes(plan: Plan) -> list[int]:
-    if plan.spec.batch_size:
-        return [plan.spec.batch_size]
-    largest = plan.batch_size  # the model's, or what a GPU needs
+def _batch_sizes(job: Job) -> list[int]:
+    if job.spec.batch_size:
+        return [job.spec.batch_size]
+    largest = job.inference.batch_size  # the model's, or what a GPU needs
     return sorted({1, *(size for size in (8, 16, 32, 64, 128, 256) if size < largest), largest})
 
 

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.dataset.schema import Predicted, Row
+from jobs.dataset.schema import Predicted, Row, encode_rows
 from jobs.errors import FetchError
-from jobs.job.job import Plan
+from jobs.job.job import Job
 from jobs.job.model import load_classifier
 from jobs.labelling.child_reader import die_with
 from jobs.labelling.decode import Image, Pixels, decode_object
-from jobs.labelling.stages import batch_images, encode_rows, predict_images
+from jobs.labelling.stages import batch_images, predict_images
 from jobs.storage import Fetched, Storage
 from model_repo.inception_v3.preprocess import warm_up
 
@@ -49,26 +49,26 @@ class Rehearsal:
     """Some objects of the sample, and a model."""
 
     def __init__(
-        self, plan: Plan, objects: pa.Table, fetched: Sequence[Fetched | FetchError]
+        self, job: Job, objects: pa.Table, fetched: Sequence[Fetched | FetchError]
     ) -> None:
-        self._plan = plan
+        self._job = job
         self._objects = objects
         self._fetched = fetched
-        black = np.zeros((3, plan.model.crop_size, plan.model.crop_size), np.uint8)
+        crop_size = job.inference.model.crop_size
+        black = np.zeros((3, crop_size, crop_size), np.uint8)
         self._use([Image(Row(index=0, etag=None), black)])  # where no image is a good one
         self._rows: list[Row] = []
         self._predicted = Predicted()
 
     def load(self) -> float:
         """Load the model; return the seconds it took. Everything else comes after."""
-        started, plan = time.monotonic(), self._plan
-        origin = (plan.model, plan.weights_sha256)
-        self._classifier = load_classifier(plan.spec, Storage(), plan.options, origin)
+        started = time.monotonic()
+        self._classifier = load_classifier(self._job.inference, Storage())
         return time.monotonic() - started
 
     def decode(self, threads: int) -> tuple[Cost, list[Broken]]:
         """Decode every object; return what that cost, and what could not be labelled."""
-        warm_up(self._plan.model)  # what this loads is not an image's cost
+        warm_up(self._job.inference.model)  # what this loads is not an image's cost
         started = time.monotonic()
         with ThreadPoolExecutor(threads) as pool:
             timed = list(pool.map(self._decode, range(len(self._fetched))))
@@ -85,14 +85,15 @@ class Rehearsal:
 
         As many threads do so as chunks are in hand.
         """
-        batches: Callable[[], Batches] = partial(batch_images, self._next, batch_size, self._plan)
-        if self._plan.separate_decode:  # an actor with a GPU gets its batches made
+        crop_size = self._job.inference.model.crop_size
+        batches: Callable[[], Batches] = partial(batch_images, self._next, batch_size, crop_size)
+        if self._job.placement.separate_decode:  # an actor with a GPU gets its batches made
             made = list(itertools.islice(batches(), max(1, len(self._images) // batch_size)))
             batches = partial(itertools.cycle, made)
-        with ThreadPoolExecutor(self._plan.chunks_in_hand) as pool:
+        with ThreadPoolExecutor(self._job.placement.chunks_in_hand) as pool:
 
             def predict(until: float) -> list[tuple[list[Row], Predicted]]:
-                count = self._plan.chunks_in_hand
+                count = self._job.placement.chunks_in_hand
                 supplies = [self._supply(batches(), batch_size, until) for _ in range(count)]
                 return list(pool.map(self._predict, supplies))
 
@@ -107,14 +108,14 @@ class Rehearsal:
 
     def write(self, to_output: bool) -> tuple[Cost, float]:
         """Write what was predicted, to nowhere or to the output; return cost and bytes per row."""
-        nothing = encode_rows(self._objects, self._rows[:0], Predicted(), self._plan)
+        nothing = self._encode([], Predicted())
         # Of each image once: the same ones over and over compress better.
         count = min(len(self._images), len(self._rows))
         first = self._predicted.first(count)
-        once = encode_rows(self._objects, self._rows[:count], first, self._plan)
-        uri = f"{self._plan.layout.probe}-{os.getpid()}" if to_output else None
+        once = self._encode(self._rows[:count], first)
+        uri = f"{self._job.layout.probe}-{os.getpid()}" if to_output else None
         started, started_cpu = time.monotonic(), time.process_time()
-        data = encode_rows(self._objects, self._rows, self._predicted, self._plan)
+        data = self._encode(self._rows, self._predicted)
         if uri:
             Storage().write(uri, data)
         cpu_s, wall_s = time.process_time() - started_cpu, time.monotonic() - started
@@ -122,9 +123,13 @@ class Rehearsal:
             Storage().delete([uri])
         return Cost(len(self._rows), cpu_s, wall_s), (len(once) - len(nothing)) / count
 
+    def _encode(self, rows: list[Row], predicted: Predicted) -> bytes:
+        job = self._job
+        return encode_rows(job.schema, self._objects, rows, predicted, job.inference.origin)
+
     def _decode(self, index: int) -> tuple[Image, float]:
         started = time.thread_time()
-        image = decode_object(index, self._fetched[index], None, self._plan)
+        image = decode_object(index, self._fetched[index], None, self._job.inference)
         return image, time.thread_time() - started
 
     def _use(self, images: list[Image]) -> None:
@@ -132,11 +137,11 @@ class Rehearsal:
         self._next = itertools.cycle(images)
 
     def _predict(self, batches: Batches) -> tuple[list[Row], Predicted]:
-        return predict_images(self._classifier, batches, self._plan)
+        return predict_images(self._classifier, batches, self._job.inference.top_k)
 
     @property
     def _most_rows(self) -> int:
-        return _OUTPUT_BYTES // max(self._plan.row_bytes, _ROW_BYTES)
+        return _OUTPUT_BYTES // max(self._job.inference.row_bytes, _ROW_BYTES)
 
     def _keep(self, rows: list[Row], predicted: Predicted) -> None:
         self._rows += rows
@@ -147,7 +152,7 @@ class Rehearsal:
 
     def _supply(self, batches: Batches, batch_size: int, until: float) -> Batches:
         """Yield of endless batches until the time has come."""
-        most, count = self._most_rows // self._plan.chunks_in_hand, 0
+        most, count = self._most_rows // self._job.placement.chunks_in_hand, 0
         while not count or (time.monotonic() < until and count + batch_size <= most):
             yield next(batches)
             count += batch_size

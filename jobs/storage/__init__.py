@@ -1,7 +1,7 @@
-"""Where objects lie: one facade over local disk and S3.
+"""Storage: one interface to local disk and S3.
 
-A uri is `s3://bucket/key` or `file:///path`. What goes wrong with one object that is read is a
-`FetchError`; what goes wrong with the storage itself is a `StorageError`, also while reading.
+A URI is `s3://bucket/key` or `file:///path`. A `FetchError` means that one object cannot be read; a
+`StorageError`, that the storage itself does not work.
 """
 
 import random
@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
-from jobs.errors import FetchError
+from jobs.errors import FetchError, StorageError
 from jobs.storage.local import LocalStorage
 from jobs.storage.objects import (
     MAX_OBJECT_BYTES,
@@ -55,17 +55,17 @@ class _Backend(Protocol):
 
 
 class Storage:
-    """Local disk and S3 behind the same six verbs; cheap to make, picklable, safe in threads."""
+    """Local disk and S3 behind the same methods; cheap to make, picklable, safe in threads."""
 
     def list(self, uri: str, *, starts_with: str = "") -> Iterator[StoredObject]:
-        """List every object under a folder or prefix, in an order that is always the same.
+        """List every object under a folder or prefix, always in the same order.
 
         `s3://b/photos` and `s3://b/photos/` mean the same folder, unless an object has exactly that
-        key: then it alone is listed. Nothing is listed where nothing is.
+        key: then it alone is listed. If nothing is there, nothing is listed.
 
         Args:
             uri: a folder, a prefix or one object.
-            starts_with: only what begins so directly under the folder.
+            starts_with: list only names directly under the folder that start with this.
 
         Raises:
             StorageError: the listing failed.
@@ -73,11 +73,11 @@ class Storage:
         return self._backend(uri).list(to_uri(uri), starts_with)
 
     def head(self, uri: str) -> StoredObject | None:
-        """Look at one object without reading it; None if it is not there.
+        """Look up one object without reading it; None if it does not exist.
 
         Raises:
-            DeniedError: that is not allowed.
-            StorageError: that could not be found out.
+            DeniedError: the credentials or permissions do not allow it.
+            StorageError: the storage failed.
         """
         return self._backend(uri).head(to_uri(uri))
 
@@ -89,16 +89,16 @@ class Storage:
         expected_etag: str | None = None,
         offset: int | None = None,
     ) -> Fetched:
-        """Read an object whole, or the `expected_size` bytes of it from `offset`.
+        """Read a whole object, or `expected_size` bytes of it from `offset`.
 
-        A body shorter or longer than it should be never passes, and neither does a whole object
-        whose bytes belie its checksum (S3: the one the server sends, or an etag that is an MD5).
-        Of a range only the length can be known. An object overwritten since it was listed (another
-        etag) is read as it is now; a range of it is refused.
+        A body of the wrong length is never returned, nor a whole object that does not match its
+        checksum (S3: the one the server sends, or an etag that is an MD5). Of a range, only the
+        length can be checked. An object overwritten since it was listed (another etag) is read as
+        it is now; a range of it is refused.
 
         Raises:
-            FetchError: it cannot be read whole and right, although the storage works.
-            StorageError: the storage does not work, or not with these credentials.
+            FetchError: the object cannot be read intact, although the storage works.
+            StorageError: the storage does not work, or refuses these credentials.
         """
         if expected_size is not None:
             check_size(uri, expected_size)
@@ -122,14 +122,17 @@ class Storage:
     def open(
         self, uri: str, *, buffer_bytes: int = 1 << 20, expected_etag: str | None = None
     ) -> StoredFile:
-        """Open an object for seeking and reading; it is read in ranges of at least the buffer.
+        """Open an object for seeking and reading, in ranges of at least the buffer.
 
         Raises:
-            FetchError: it is not there, may not be read, or is not the expected version; also
+            FetchError: it does not exist, may not be read, or is not the expected version; also
                 from reads of the returned file.
             StorageError: the storage itself fails; also from reads.
         """
-        return StoredFile(self, uri, buffer_bytes, expected_etag)
+        found = self._look(uri)
+        if expected_etag and found.etag and found.etag != expected_etag:
+            raise FetchError("storage", f"{uri} has changed since it was listed")
+        return StoredFile(found, self.read, buffer_bytes)
 
     def write(self, uri: str, data: bytes) -> None:
         """Write an object, whole or not at all.
@@ -148,13 +151,24 @@ class Storage:
         self._backend(uri).upload(to_uri(uri), path)
 
     def delete(self, uris: Iterable[str]) -> None:
-        """Delete objects; those that are not there are fine.
+        """Delete objects; missing ones are fine.
 
         Raises:
             StorageError: one could not be deleted.
         """
         for on_s3, group in groupby(uris, is_s3):
             (_S3 if on_s3 else _LOCAL).delete(map(to_uri, group))
+
+    def _look(self, uri: str) -> StoredObject:
+        try:
+            found = self.head(uri)
+        except StorageError:
+            # a failed HEAD does not tell whether the object or the storage is at fault
+            self.read(uri, offset=0, expected_size=1)
+            raise
+        if found is None:
+            raise FetchError("not_found", f"{uri} does not exist")
+        return found
 
     def _backend(self, uri: str) -> _Backend:
         return _S3 if is_s3(uri) else _LOCAL
@@ -166,7 +180,7 @@ def _damaged(uri: str, part: Part, expected: int) -> FetchError:
         return FetchError("storage", f"{uri}: {expected:,} bytes expected, {received:,} received")
     return FetchError(
         "storage",
-        f"{uri}: the bytes received do not match its checksum ({part.etag}); store it anew",
+        f"{uri}: the bytes received do not match its checksum ({part.etag}); store it again",
     )
 
 

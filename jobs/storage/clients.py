@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
 _AWS_HOST = re.compile(r"s3(\.[a-z0-9-]+)?\.amazonaws\.com(\.cn)?")
-_CREDENTIALS_TTL = timedelta(minutes=5)  # botocore renews 10 minutes before they expire
-# its waits are drawn between the first and `base` times the last: 14 of them take 15 to 60 s
+_CREDENTIALS_TTL = timedelta(minutes=5)  # botocore renews them 10 minutes before they expire
+# each wait is drawn between the first one and `base` times the last: 14 take 15 to 60 s
 _OBSTORE_RETRIES: "RetryConfig" = {
     "max_retries": 14,
     "backoff": {
@@ -42,11 +42,11 @@ _creation_lock = threading.Lock()
 
 
 class S3Clients(S3Connection):
-    """A boto3 client, and an obstore store per bucket, that agree about everything.
+    """A boto3 client, and an obstore store per bucket, with the same configuration.
 
     Attributes:
-        last_read: bucket → a key that could be read.
-        opaque_etags: buckets whose etags do not tell what is in an object (SSE-KMS, SSE-C).
+        last_read: bucket → a key that was read without trouble.
+        opaque_etags: buckets whose etags are not an object's MD5 (SSE-KMS, SSE-C).
 
     Raises:
         S3Error: the endpoint cannot be reached, or the AWS configuration makes no sense.
@@ -124,6 +124,6 @@ def _create_clients(_pid: int, _settings: tuple[tuple[str, str], ...]) -> S3Clie
 
 
 def _add_content_md5(params: dict[str, Any], **_: object) -> None:
-    """Older servers (Ceph 16) want this header on DeleteObjects; boto3 no longer sends it."""
+    """Older servers (Ceph 16) need this header on DeleteObjects; boto3 no longer sends it."""
     digest = hashlib.md5(params["body"], usedforsecurity=False).digest()
     params["headers"]["Content-MD5"] = base64.b64encode(digest).decode()

@@ -1,4 +1,4 @@
-"""Objects on local disk (and whatever is mounted there)."""
+"""Objects on local disk, and on whatever is mounted there."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ from jobs.storage.objects import (
 )
 from model_repo.inception_v3.s3.objects import StoredObject
 
-# what no other file could be read with either
+# errors that would hit any other file, too
 _MACHINE_TROUBLE = {
     errno.EMFILE: "raise the limit (ulimit -n)",
     errno.ENFILE: "raise the system's limit (fs.file-max)",
@@ -37,7 +37,7 @@ _FOLDER_ATTEMPTS = 10
 
 
 class LocalStorage:
-    """What `Storage` does for `file://`."""
+    """`Storage` for `file://`; an etag is `<size>-<mtime in ns>`."""
 
     def __init__(self) -> None:
         self._mount: tuple[str, int] | None = None  # a folder that was read from, and its device
@@ -45,8 +45,8 @@ class LocalStorage:
     def list(self, uri: str, starts_with: str = "") -> Iterator[StoredObject]:
         """Walk a folder in the order of names; a single file lists itself.
 
-        Symbolic links are followed, a link back to a folder above it is not entered. What cannot be
-        looked at is listed with an unknown etag, so that reading it says why.
+        Symbolic links are followed, except back to a folder above. What cannot be looked at is
+        listed with an unknown etag, so that reading it says why.
 
         Raises:
             StorageError: a folder cannot be read.
@@ -56,7 +56,7 @@ class LocalStorage:
             if os.path.lexists(path):
                 yield from self._file(path)
             return
-        # one iterator of names per open folder, with what identifies the folder
+        # an iterator of names per open folder, and the folder's identity
         walk = [(path, self._names(path, starts_with), _identity(path))]
         while walk:
             folder, names, _ = walk[-1]
@@ -71,11 +71,11 @@ class LocalStorage:
                 walk.append((entry, self._names(entry), identity))
 
     def head(self, uri: str) -> StoredObject | None:
-        """Look at one file.
+        """Look up one file; None if it does not exist or is not a regular file.
 
         Raises:
-            DeniedError: it may not be looked at.
-            StorageError: it cannot be.
+            DeniedError: permissions do not allow it.
+            StorageError: the disk failed.
         """
         path = local_path(uri)
         try:
@@ -97,7 +97,7 @@ class LocalStorage:
 
         Raises:
             FetchError: it cannot be read.
-            StorageError: nothing can be read: the machine lacks something, or a mount is gone.
+            StorageError: nothing can be read: the machine is out of a resource, or a mount is gone.
         """
         uri, path = wanted.uri, local_path(wanted.uri)
         try:
@@ -136,7 +136,7 @@ class LocalStorage:
             self._put(uri, lambda file: shutil.copyfileobj(source, file, _COPY_BYTES))
 
     def delete(self, uris: Iterable[str]) -> None:
-        """Delete files, and the folders that become empty by it.
+        """Delete files, and their folders if those are then empty.
 
         Raises:
             StorageError: a file cannot be deleted.
@@ -171,7 +171,7 @@ class LocalStorage:
     def _put(self, uri: str, fill: Callable[[BinaryIO], object]) -> None:
         path = local_path(uri)
         folder = os.path.dirname(path)
-        # a killed process leaves it behind; no name that is read ends so
+        # a killed process leaves it behind; nothing reads names that end like this
         temporary = os.path.join(folder, f".{uuid.uuid4().hex}.tmp")
         with _write_errors(path):
             try:
@@ -189,7 +189,7 @@ class LocalStorage:
                 self._mount = (folder, _device(folder))
 
     def _check_mounted(self) -> None:
-        """Tell a file that is gone from a file system that is.
+        """Tell a missing file from a missing file system.
 
         Raises:
             StorageError: the file system that was read from last is no longer mounted.
@@ -217,7 +217,7 @@ def _write_errors(path: str) -> Iterator[None]:
 
 
 def _read(path: str, wanted: Wanted) -> Part:
-    if not stat.S_ISREG(os.stat(path).st_mode):  # opening a FIFO would wait for ever
+    if not stat.S_ISREG(os.stat(path).st_mode):  # opening a FIFO would block forever
         raise FetchError("storage", f"{wanted.uri} is not a regular file")
     with open(path, "rb", buffering=0) as file:
         found = os.fstat(file.fileno())
@@ -233,7 +233,7 @@ def _device(folder: str) -> int:
 
 
 def _make_and_fill(folder: str, path: str, fill: Callable[[BinaryIO], object]) -> None:
-    """Make a folder and a file in it, though `delete` may just then find the folder empty."""
+    """Make a folder and a file in it, even if `delete` removes the empty folder in between."""
     for attempts_left in reversed(range(_FOLDER_ATTEMPTS)):
         os.makedirs(folder, exist_ok=True)
         try:
@@ -273,7 +273,7 @@ def _write_durably(path: str, fill: Callable[[BinaryIO], object]) -> None:
 
 
 def _sync_folder(folder: str) -> None:
-    """Make a folder's new entry outlast a power cut, where the file system can."""
+    """Make a folder's new entry survive a power cut, if the file system can."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""The words that every kind of storage shares: what is stored, what was read, how it is named."""
+"""What all storage has in common: URIs, requests, answers and errors."""
 
 import os
 import re
@@ -19,12 +19,12 @@ class NoBucketError(StorageError):
 
 
 class DeniedError(StorageError):
-    """The storage works, but does not let us do this."""
+    """The storage works, but does not allow this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """Bytes that were read, and the etag of the object they came from."""
+    """The bytes of an object, and its etag."""
 
     data: bytes
     etag: str
@@ -32,14 +32,14 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What one request is to give.
+    """What to read with one request.
 
     Attributes:
-        uri: of the object.
+        uri: the object's.
         offset: where to start; None for the whole object.
         length: how many bytes from there; None for all of them.
         etag: the version that was listed, if known.
-        attempt: how often it was asked for before, and was not given whole and right.
+        attempt: how many earlier attempts did not give the object intact.
     """
 
     uri: str
@@ -51,13 +51,13 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one request gave: the bytes, how many the answer had declared, and the etag.
+    """What one request returned.
 
     Attributes:
         data: the bytes.
-        declared: how many they should be by the answer's own header.
-        etag: of the object they came from.
-        is_intact: False when they are known not to be the bytes that were stored.
+        declared: how many there should be, by the answer's own header.
+        etag: the object's.
+        is_intact: False if these are known not to be the stored bytes.
     """
 
     data: bytes
@@ -67,7 +67,7 @@ class Part:
 
 
 def to_uri(text: str) -> str:
-    """Turn what the user wrote, a path or a uri, into a uri.
+    """Turn a user's path or URI into a URI.
 
     Raises:
         SpecError: a scheme that is not supported.
@@ -89,7 +89,7 @@ def to_uri(text: str) -> str:
 
 
 def local_path(uri: str) -> str:
-    """Return the path that a `file://` uri names: the raw one, or the percent-decoded one."""
+    """Return the path of a `file://` URI: the raw one if it exists, else the decoded one."""
     raw = uri.removeprefix(_FILE)
     if "%" not in raw or os.path.lexists(raw):
         return raw
@@ -98,7 +98,7 @@ def local_path(uri: str) -> str:
 
 
 def check_size(uri: str, size: int) -> None:
-    """Refuse to read what is too large to be an image.
+    """Refuse an object that is too large for an image.
 
     Raises:
         FetchError: `too_large`.

@@ -1,9 +1,9 @@
 """A seekable file over ranged reads of one object."""
 
 import io
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from jobs.errors import FetchError, StorageError
 from jobs.storage.objects import MAX_OBJECT_BYTES, Fetched
 from model_repo.inception_v3.s3.objects import StoredObject
 
@@ -11,46 +11,32 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 
-class _Storage(Protocol):
-    def head(self, uri: str) -> StoredObject | None: ...
-    def read(
-        self,
-        uri: str,
-        *,
-        expected_size: int | None = None,
-        expected_etag: str | None = None,
-        offset: int | None = None,
-    ) -> Fetched: ...
-
-
 class StoredFile(io.BufferedReader):
-    """A file that reads one version of an object, in ranges of at least its buffer.
+    """One version of an object as a file, read in ranges of at least its buffer.
 
     Attributes:
         etag: the version.
 
     Raises:
-        FetchError: the object is not there, may not be read, or changes while it is read.
+        FetchError: the object does not exist, may not be read, or changes while it is read.
         StorageError: the storage itself fails.
     """
 
     def __init__(
-        self, storage: _Storage, uri: str, buffer_bytes: int, expected_etag: str | None
+        self, stored: StoredObject, read: Callable[..., Fetched], buffer_bytes: int
     ) -> None:
-        found = _look(storage, uri)
-        if expected_etag and found.etag and found.etag != expected_etag:
-            raise FetchError("storage", f"{uri} has changed since it was listed")
-        self.etag = found.etag
-        super().__init__(_RangeReader(storage, found), buffer_bytes)
+        """Prepare to read `stored`, with `Storage.read`, in ranges of `buffer_bytes` or more."""
+        self.etag = stored.etag
+        super().__init__(_RangeReader(stored, read), buffer_bytes)
 
 
 class _RangeReader(io.RawIOBase):
-    """Reads ranges; what an `io.BufferedReader` wants."""
+    """Reads ranges for an `io.BufferedReader`."""
 
-    def __init__(self, storage: _Storage, stored: StoredObject) -> None:
+    def __init__(self, stored: StoredObject, read: Callable[..., Fetched]) -> None:
         super().__init__()
-        self._storage = storage
         self._object = stored
+        self._read = read
         self._position = 0
 
     def readable(self) -> bool:
@@ -72,7 +58,7 @@ class _RangeReader(io.RawIOBase):
         size = min(len(view), max(self._object.size - self._position, 0), MAX_OBJECT_BYTES)
         if size == 0:
             return 0
-        view[:size] = self._storage.read(
+        view[:size] = self._read(
             self._object.uri,
             expected_size=size,
             expected_etag=self._object.etag,
@@ -80,15 +66,3 @@ class _RangeReader(io.RawIOBase):
         ).data
         self._position += size
         return size
-
-
-def _look(storage: _Storage, uri: str) -> StoredObject:
-    try:
-        found = storage.head(uri)
-    except StorageError:
-        # a refusal to look does not say whether it is the object or the storage that ails
-        storage.read(uri, offset=0, expected_size=1)
-        raise
-    if found is None:
-        raise FetchError("not_found", f"{uri} does not exist")
-    return found

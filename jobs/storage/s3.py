@@ -30,7 +30,7 @@ _md5 = partial(hashlib.md5, usedforsecurity=False)
 
 
 class S3Storage:
-    """What `Storage` does for `s3://`."""
+    """`Storage` for `s3://`."""
 
     def __init__(self) -> None:
         self._reader = S3Reader(s3_clients)
@@ -48,23 +48,23 @@ class S3Storage:
         """Ask for one object's size and etag; None if it does not exist.
 
         Raises:
-            DeniedError: the credentials do not suffice.
+            DeniedError: the credentials do not allow it.
             StorageError: it failed after every retry.
         """
         with storage_errors():
             return self._reader.head(uri)
 
     def read(self, wanted: Wanted) -> Part:
-        """Read an object or a range of it once (with the clients' retries).
+        """Read an object or a range of it once, with the clients' retries.
 
         Raises:
-            FetchError: it cannot be read, although the service works.
-            StorageError: the service does not work, or not with these credentials.
+            FetchError: it cannot be read, although S3 works.
+            StorageError: S3 does not work, or refuses these credentials.
         """
         return read_part(wanted)
 
     def write(self, uri: str, data: bytes) -> None:
-        """Write an object with one PUT, which the server refuses if bytes are lost or changed.
+        """Write an object with one PUT; the server refuses it if bytes are lost or changed.
 
         Raises:
             StorageError: it failed after every retry.
@@ -72,7 +72,7 @@ class S3Storage:
         _put(uri, data, _md5(data).digest())
 
     def upload(self, uri: str, path: Path) -> None:
-        """Write a file as an object with one PUT; its memory does not grow with the file.
+        """Write a file as an object with one PUT; memory does not grow with the file.
 
         Raises:
             StorageError: it failed after every retry.
@@ -84,7 +84,7 @@ class S3Storage:
             raise StorageError(f"cannot read {str(path)!r} to write {uri}: {exc}") from exc
 
     def delete(self, uris: Iterable[str]) -> None:
-        """Delete objects of any buckets, a thousand per request; missing ones are fine.
+        """Delete objects in any buckets, a thousand per request; missing ones are fine.
 
         Raises:
             StorageError: one could not be deleted.

@@ -1,7 +1,8 @@
-"""Reading objects on S3: whole and right, or with a word on whose trouble it is.
+"""Reading objects on S3: intact, or with an error that says whether object or service is at fault.
 
-obstore reads, since it takes a fraction of boto3's time. boto3 reads what obstore cannot name, and
-what needs the server's checksum: objects whose etag is no MD5, and bodies that belie theirs.
+obstore reads, since it takes a fraction of boto3's time. boto3 reads keys that obstore cannot name,
+and what needs the server's checksum: objects whose etag is not an MD5, and bodies that do not match
+theirs.
 """
 
 import hashlib
@@ -24,10 +25,10 @@ from model_repo.inception_v3.s3.uri import split_s3
 
 # obstore's paths cannot hold every key (`a//b`, `./a`, a slash at either end, control characters)
 _ODD_KEY = re.compile(r"^/|/$|//|[\x00-\x1f\x7f]|(^|/)\.\.?(/|$)")
-_BUCKET = re.compile(r"[A-Za-z0-9._-]+")  # with another, obstore panics
+_BUCKET = re.compile(r"[A-Za-z0-9._-]+")  # obstore panics on any other
 _MD5 = re.compile(r"[0-9a-fA-F]{32}")
 _OF_THE_NAME = ("InvalidRequest", "InvalidURI", "InvalidArgument", "KeyTooLongError")
-_OBSTORE_ATTEMPTS = 2  # before boto3 gives the second opinion on a body
+_OBSTORE_ATTEMPTS = 2  # before boto3 gives a second opinion on a body
 _CONTROL_PATIENCE_S = 10.0
 
 
@@ -35,8 +36,8 @@ def read_part(wanted: Wanted) -> Part:
     """Read an object or a range of it once, with the clients' retries.
 
     Raises:
-        FetchError: it cannot be read, although the service works.
-        StorageError: the service does not work, or not with these credentials.
+        FetchError: it cannot be read, although S3 works.
+        StorageError: S3 does not work, or refuses these credentials.
     """
     bucket, key = split_s3(wanted.uri)
     if not key:
@@ -85,7 +86,7 @@ def _read_with_boto3(clients: S3Clients, wanted: Wanted) -> Part:
     check_size(wanted.uri, declared)
     body = answer["Body"]
     try:
-        with closing(body):  # as a context manager it would give the raw stream, unchecked
+        with closing(body):  # its own context manager gives the raw stream, unchecked
             data = bytes(body.read())
     except FlexibleChecksumError:
         return Part(b"", declared, etag, is_intact=False)
@@ -98,27 +99,27 @@ def _read_with_boto3(clients: S3Clients, wanted: Wanted) -> Part:
 
 
 def _matches(data: bytes, etag: str) -> bool:
-    """Compare an object with its etag, if that is an MD5; another says nothing."""
+    """Compare an object with its etag if that is an MD5; any other matches."""
     if not _MD5.fullmatch(etag):
         return True
     return hashlib.md5(data, usedforsecurity=False).hexdigest() == etag.lower()
 
 
 def _is_opaque(answer: dict[str, Any]) -> bool:
-    """Say whether the object is encrypted in a way that makes its etag look like an MD5."""
+    """Say whether encryption makes the object's etag look like an MD5 without being one."""
     encryption = str(answer.get("ServerSideEncryption", ""))
     return encryption.startswith("aws:kms") or "SSECustomerAlgorithm" in answer
 
 
 def _read_despite(exc: BaseException, clients: S3Clients, wanted: Wanted) -> Part:
-    """Find out whose trouble a failed read is; it may yet succeed.
+    """Find out whether the object or the service is at fault; the read may yet succeed.
 
-    The object is asked for again, with fresh credentials. If that fails too, another object of the
-    bucket is read: only if it can be, this one alone is given up.
+    The object is requested again, with fresh credentials. If that fails too, another object of the
+    bucket is read: if that works, only this object is given up.
 
     Raises:
-        FetchError: the object's.
-        StorageError: the service's.
+        FetchError: the object is at fault.
+        StorageError: the service is.
     """
     _judge(exc, clients, wanted.uri)
     clients.forget_store(split_s3(wanted.uri)[0])
@@ -134,7 +135,7 @@ def _read_despite(exc: BaseException, clients: S3Clients, wanted: Wanted) -> Par
 
 
 def _judge(exc: BaseException, clients: S3Clients, uri: str) -> None:
-    """Raise what a failed read means, unless it may mean either."""
+    """Raise the error that a failed read clearly means; return if either may be at fault."""
     fault = fault_of(exc)
     if fault.status == 404 or isinstance(exc, FileNotFoundError):
         raise _not_found(uri, fault.text) from exc
@@ -157,12 +158,12 @@ def _serves_another(clients: S3Clients, uri: str) -> bool:
         if known:
             retry(partial(_read_a_byte, clients, bucket, known), _CONTROL_PATIENCE_S)
     except BotoError as exc:
-        return fault_of(exc).status == 404  # deleted since; that it says so will do
+        return fault_of(exc).status == 404  # deleted since, but the service works
     return bool(known)
 
 
 def _find_another(clients: S3Clients, bucket: str, key: str) -> str:
-    """Look for a neighbour of an object when none has been read yet."""
+    """Return another key of the object's folder; `""` if there is none."""
     folder = key[: key.rfind("/") + 1]
     page = clients.boto3.list_objects_v2(Bucket=bucket, Prefix=folder, MaxKeys=10)
     others = (entry["Key"] for entry in page.get("Contents", ()) if entry["Size"])

@@ -4,8 +4,8 @@
     outputs = classifier.predict(np.stack([pixels]))     # logits, embedding, features
     predictions = postprocess(outputs.logits, classifier.spec.labels, top_k=5)
 
-Jobs, the service and Triton make these three calls and no others. Importing this is cheap: torch is
-imported by what needs it, since much of a job (its listing, its commit) runs where no network does.
+Jobs, the service and Triton make these three calls and no others. The import is cheap: only what
+needs torch imports it, since much of a job (listing, commit) runs without the network.
 """
 
 from model_repo.inception_v3.classifier import Classifier, Outputs, prepare

@@ -1,4 +1,4 @@
-"""How far two networks agree about the same images. Plain numpy."""
+"""How well two networks agree on the same images. Plain numpy."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,13 @@ _TOP = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """What a second network keeps of a first one's answers; sums, so that batches add up.
+    """How well a second network's answers match the first one's; kept as sums, so batches add up.
 
     Attributes:
-        images: that were compared.
-        kept: of these, how many have the same best class.
-        shared: the share (0..1) of the five best classes that is the same, summed over images.
-        largest_change: of any softmax score.
+        images: how many were compared.
+        kept: how many of them have the same best class.
+        shared: the share (0..1) of the five best classes in common, summed over images.
+        largest_change: the largest change of any softmax score.
     """
 
     images: int = 0
@@ -36,23 +36,23 @@ class Agreement:
 
     @property
     def top1_kept(self) -> float:
-        """Return the share (0..1) of images whose best class is the same."""
+        """Return the share (0..1) of images with the same best class."""
         return self.kept / self.images
 
     @property
     def top5_overlap(self) -> float:
-        """Return the mean share (0..1) of the five best classes that is the same."""
+        """Return the mean share (0..1) of the five best classes in common."""
         return self.shared / self.images
 
 
 def compare(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> Agreement:
     """Compare two networks' logits, float32 [N, classes] each, of the same N images in order.
 
-    An image for which the second gives anything but finite numbers keeps nothing.
+    An image with logits of the second that are not finite counts as no match at all.
     """
     finite = np.asarray(np.isfinite(second).all(axis=1))
     usable = np.where(finite.reshape(-1, 1), second, 0)
-    # The order that `postprocess` has: of equal scores the first class counts.
+    # As in `postprocess`: of equal scores, the first class wins.
     ours, theirs = (np.argsort(-logits, axis=1, kind="stable") for logits in (first, usable))
     same = (ours[:, :_TOP, None] == theirs[:, None, :_TOP]).any(axis=2).mean(axis=1)
     change = np.abs(softmax(first) - softmax(usable)).max(axis=1)

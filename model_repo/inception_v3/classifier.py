@@ -1,4 +1,4 @@
-"""Pixels → outputs: one classifier, whichever runtime computes."""
+"""Pixels → outputs: one classifier for every runtime."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ from model_repo.inception_v3.spec import FEATURE_SHAPES, ModelSpec, Pixels
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
-    """What the network says of N images, in their order.
+    """What the network returns for N images, in order.
 
     Attributes:
         logits: float32 [N, classes].
-        embedding: float32 [N, 2048], after global average pooling; None unless asked for.
-        features: layer → float32 [N, channels, height, width], the layers asked for.
+        embedding: float32 [N, 2048], after global average pooling; None unless requested.
+        features: layer → float32 [N, channels, height, width], for the requested layers.
     """
 
     logits: npt.NDArray[np.float32]
@@ -32,9 +32,9 @@ class Classifier:
     """A loaded model.
 
     Attributes:
-        spec: what it predicts and how.
+        spec: what decides its predictions, besides the weights.
         weights_sha256: of the checkpoint, or `untrained:<seed>`.
-        options: how it runs, with nothing left at `auto`.
+        options: how it runs; none is `auto`.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class Classifier:
     def load(
         cls, model: Model, weights: Weights, options: RuntimeOptions | None = None
     ) -> "Classifier":
-        """Load `weights`, found by `find_weights`, into the runtime that `options` name.
+        """Load `weights` from `find_weights` into the runtime that `options` name.
 
         Raises:
             WeightsError: the weights do not fit.
-            ModelError: the device does not have the runtime or the precision.
+            ModelError: the device does not support the runtime or the precision.
         """
         options = (options or RuntimeOptions()).resolve(model.precision)
         run = _build_runtime(model.spec, weights, options)
@@ -89,7 +89,7 @@ def check_pixels(pixels: Pixels, spec: ModelSpec) -> None:
 
 
 def prepare(model: Model, weights: Weights, options: RuntimeOptions) -> None:
-    """Check that `weights` fit, and do what loading needs only once per machine.
+    """Check that `weights` fit, and do the part of loading that each machine needs only once.
 
     Raises:
         WeightsError: they do not fit.
@@ -97,7 +97,7 @@ def prepare(model: Model, weights: Weights, options: RuntimeOptions) -> None:
     if options.runtime == "openvino":
         from model_repo.inception_v3.runtimes.openvino_runtime import ensure_converted  # noqa: PLC0415
 
-        ensure_converted(model.spec, weights)  # what is converted has been checked
+        ensure_converted(model.spec, weights)  # checks them, too
     else:
         from model_repo.inception_v3.runtimes.checkpoint import load_state_dict  # noqa: PLC0415
 
@@ -105,7 +105,7 @@ def prepare(model: Model, weights: Weights, options: RuntimeOptions) -> None:
 
 
 def is_native(options: RuntimeOptions) -> bool:
-    """Say whether this machine computes in the precision of resolved options, not around it."""
+    """Say whether this machine computes in the precision of resolved options natively."""
     if options.device == "cuda" or options.precision == "fp32":
         return True
     from model_repo.inception_v3.runtimes.openvino_runtime import computes_bf16  # noqa: PLC0415
@@ -114,7 +114,7 @@ def is_native(options: RuntimeOptions) -> bool:
 
 
 def device_name(options: RuntimeOptions) -> str:
-    """Return the name of the processor that resolved options run on."""
+    """Return the name of the processor that resolved options use."""
     if options.device == "cuda":
         from model_repo.inception_v3.runtimes.torch_runtime import gpu_name  # noqa: PLC0415
 
@@ -125,7 +125,7 @@ def device_name(options: RuntimeOptions) -> str:
 
 
 def _build_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOptions) -> Runtime:
-    # A runtime is imported when it is used: each takes seconds, and there may be no other use.
+    # Imported only when used: each runtime takes seconds to import.
     if options.runtime == "openvino":
         from model_repo.inception_v3.runtimes.openvino_runtime import build_openvino_runtime  # noqa: PLC0415
 

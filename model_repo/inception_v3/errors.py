@@ -2,7 +2,7 @@
 
 ModelError
 ├── DecodeError        the bytes are not an image we can label     → an error row, or a 4xx
-├── WeightsError       weights are missing, corrupt or of another network
+├── WeightsError       weights are missing, corrupt or do not fit
 ├── RepositoryError    the model repository, a config.pbtxt or a labels.txt is wrong
 └── InputError         an array of the wrong shape or dtype: a bug in the caller
 """
@@ -18,7 +18,7 @@ class ModelError(Exception):
 
 
 class DecodeError(ModelError):
-    """One image cannot be labelled; its neighbours are not affected.
+    """One image cannot be labelled; the others in its batch are not affected.
 
     Attributes:
         kind: `unreadable` (damaged, empty, not an image) or `too_large` (over a limit).
@@ -37,7 +37,7 @@ class WeightsError(ModelError):
 
 
 class RepositoryError(ModelError):
-    """The model repository does not hold what it should."""
+    """The model repository, or one of its files, is missing or wrong."""
 
 
 class InputError(ModelError):

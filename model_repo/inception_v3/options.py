@@ -1,7 +1,7 @@
-"""How a network is run: what a caller may choose, and the seam that each runtime implements.
+"""How to run a network: the options, and the interface that each runtime implements.
 
-A runtime takes uint8 [N, 3, H, W], N ≥ 1, and returns the outputs asked for as float32 arrays,
-which are the caller's. Threads may share it.
+A runtime takes uint8 [N, 3, H, W], N ≥ 1, and returns the requested outputs as float32 arrays that
+the caller owns. Threads may share it.
 """
 
 from collections.abc import Callable
@@ -24,10 +24,10 @@ class RuntimeOptions:
     """How to run a network.
 
     Attributes:
-        device: `auto` is cuda where there is such a device, unless openvino is asked for.
+        device: `auto` is cuda if there is such a device, unless the runtime is openvino.
         runtime: `auto` is torch on cuda, openvino on cpu.
-        precision: `auto` is what the model's config says, or else fp16 on cuda and fp32 on cpu.
-        outputs: wanted beside the logits: `embedding` or layers of `FEATURE_SHAPES`.
+        precision: `auto` is the model config's precision, else fp16 on cuda and fp32 on cpu.
+        outputs: wanted besides the logits: `embedding` or layers of `FEATURE_SHAPES`.
         threads: CPU threads of one forward pass.
     """
 
@@ -44,17 +44,17 @@ class RuntimeOptions:
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """Return what a runtime returns: the logits, then `outputs`, each once."""
+        """Return the names of what a runtime returns: the logits, then `outputs`, each once."""
         return tuple(dict.fromkeys(("logits", *self.outputs)))
 
     def resolve(self, configured: Precision | None = None) -> "RuntimeOptions":
         """Replace each `auto`; only `device` depends on the machine.
 
         Args:
-            configured: the precision that the model's config.pbtxt names, if it names one.
+            configured: the precision in the model's config.pbtxt, if there is one.
 
         Raises:
-            ModelError: the runtime or the precision does not go with the device.
+            ModelError: the device does not support the runtime or the precision.
         """
         device, runtime = self.device, self.runtime
         if device == "auto":
@@ -73,27 +73,27 @@ class RuntimeOptions:
         return replace(self, device=device, runtime=runtime, precision=precision)
 
     def first_sizes(self, largest: int) -> tuple[int, ...]:
-        """Return sizes of batches, up to `largest` images, whose first pass alone takes long."""
+        """Return the batch sizes, up to `largest` images, whose first pass is slow."""
         if self.device == "cuda":
             return tuple(dict.fromkeys(padded_size(size) for size in range(1, largest + 1)))
-        return (1, min(8, largest))  # one image, and what OpenVINO takes at once
+        return (1, min(8, largest))  # one image, and OpenVINO's tile
 
 
 def padded_size(count: int) -> int:
-    """Return the size of the batch in which a GPU computes `count` images: one of few."""
-    # Online any number of requests may meet, offline most batches have the size that was chosen.
+    """Return the batch size that a GPU uses for `count` images; there are only a few sizes."""
+    # A service gathers any number of requests; most batches of a job have the size it was given.
     return 1 << (count - 1).bit_length() if count <= 32 else -(-count // 32) * 32
 
 
 def count_gpus() -> int:
-    """Return how many CUDA devices this process sees."""
-    import torch  # noqa: PLC0415 - options are also made where no network runs
+    """Return the number of CUDA devices that this process sees."""
+    import torch  # noqa: PLC0415 - not every process with options runs a network
 
     return torch.cuda.device_count()
 
 
 def count_shares(gpus: int, num_gpus: float) -> int:
-    """Return how many processes fit on `gpus`, if each takes `num_gpus` ≤ 1 of one."""
+    """Return the number of processes that fit on `gpus` if each takes `num_gpus` ≤ 1 of one."""
     return gpus * int(1 / num_gpus)
 
 

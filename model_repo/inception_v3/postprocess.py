@@ -1,4 +1,4 @@
-"""Logits → what the model says of one image. Plain numpy; used wherever a prediction is made."""
+"""Logits → predictions. Plain numpy; every prediction is made here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from model_repo.inception_v3.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One class with its softmax score; `index` is its place in labels.txt."""
+    """One class with its softmax score; `index` is its line in labels.txt, from 0."""
 
     index: int
     label: str
@@ -45,7 +45,7 @@ def postprocess(
     Args:
         logits: float32 [N, classes].
         labels: class names; equal scores keep their order.
-        top_k: how many classes to keep; more than there are means all.
+        top_k: how many classes to keep, at most.
 
     Returns:
         One prediction per row of `logits`, in order.
@@ -70,10 +70,10 @@ def _best_classes(scores: npt.NDArray[np.float32], count: int) -> npt.NDArray[np
     """Return the `count` best classes of each row, best first; equal scores keep their order."""
     if count >= scores.shape[1]:
         return _rank(scores)
-    # Ranking a thousand classes to keep five would take most of the time.
+    # Ranking a thousand classes to keep five would dominate.
     least = np.partition(scores, -count, axis=1)[:, -count, None]
     is_best = scores >= least
-    is_clear = is_best.sum(axis=1) == count  # or some beyond the last are as good, or NaN
+    is_clear = is_best.sum(axis=1) == count  # no ties with the last one, and no NaN
     best = np.empty((len(scores), count), np.intp)
     candidates = np.nonzero(is_best[is_clear])[1].reshape(-1, count)
     ranks = _rank(np.take_along_axis(scores[is_clear], candidates, axis=1))

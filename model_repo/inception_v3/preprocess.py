@@ -1,4 +1,4 @@
-"""Encoded bytes → what the network sees, uint8; the one place that decides it, offline and online.
+"""Encoded bytes → uint8 pixels, the network's input. Jobs and the service both use this.
 
 The geometry is torchvision's `Inception_V3_Weights.IMAGENET1K_V1.transforms()`, on the upright
 image. Normalisation happens on the device.
@@ -44,7 +44,7 @@ def preprocess(
 ) -> Preprocessed:
     """Decode, resize and crop one encoded image.
 
-    Thread-safe; how many threads torch takes is the caller's to set.
+    Thread-safe; the caller sets how many threads torch uses.
 
     Raises:
         DecodeError: the bytes cannot be labelled; see `decode_image`.
@@ -61,12 +61,12 @@ def preprocess(
 
 
 def warm_up(spec: ModelSpec) -> None:
-    """Load what the first image would wait for: more than a second."""
+    """Load what the first image would otherwise wait for, more than a second."""
     preprocess(_PIXEL, spec)
 
 
 def _resized_size(decoded: Decoded, resize_size: int) -> tuple[int, int]:
-    """Return height and width after the resize, by the original's size even if scaled."""
+    """Return height and width after the resize, computed from the original's size."""
     short, long = sorted((decoded.width, decoded.height))
     resized_long = int(resize_size * long / short)
     if decoded.width <= decoded.height:
@@ -93,7 +93,7 @@ def _resize_then_crop(decoded: Decoded, spec: ModelSpec) -> Pixels:
 
 def _resize_fast(array: Pixels, height: int, width: int) -> Pixels:
     """Resize uint8 [H, W, 3], two to four times as fast as Pillow."""
-    # Here, because much of a job runs where nothing is resized.
+    # Here, because much of a job runs without resizing anything.
     import torch  # noqa: PLC0415
 
     image = torch.from_numpy(array).permute(2, 0, 1).unsqueeze(0)
@@ -106,9 +106,9 @@ def _resize_fast(array: Pixels, height: int, width: int) -> Pixels:
 def _has_ties(*axes: tuple[int, int]) -> bool:
     """Say whether many resized values fall exactly between two levels; axes are (source, resized).
 
-    They do where the ratio is a simple fraction. torchvision's preset rounds them as Pillow does,
-    the fast path by coarser weights: up to 6 % of the values would come out one level off. The
-    bounds were found by trying thousands of sizes: beyond them it is less than 1 %.
+    They do when the ratio is a simple fraction. torchvision's preset rounds them as Pillow does;
+    the fast path, with coarser weights, would get up to 6 % of the values wrong by one level. The
+    bounds come from trying thousands of sizes; beyond them it is less than 1 %.
     """
     denominators = [resized // math.gcd(source, resized) for source, resized in axes]
     simple = [denominator for denominator in denominators if denominator > 1]
@@ -119,7 +119,7 @@ def _has_ties(*axes: tuple[int, int]) -> bool:
 
 
 def _crop_then_resize(decoded: Decoded, spec: ModelSpec) -> Pixels:
-    """Resize only what the crop shows, on the grid of the whole: a 10 x 60000 strip stays small."""
+    """Resize only what the crop shows, on the grid of the whole; a 10 x 60000 strip stays small."""
     source_height, source_width = decoded.array.shape[:2]
     height, width = _resized_size(decoded, spec.resize_size)
     top, bottom, y0, y1 = _source_span(source_height, height, spec.crop_size)
@@ -132,19 +132,19 @@ def _crop_then_resize(decoded: Decoded, spec: ModelSpec) -> Pixels:
 
 
 def _source_span(source: int, resized: int, crop_size: int) -> tuple[int, int, float, float]:
-    """Return, along one axis, which pixels the crop needs and the crop's edges inside of them."""
+    """Return, along one axis, which pixels the crop needs and the crop's edges within them."""
     scale = source / resized
     first = _crop_start(resized, crop_size) * scale
     last = min(first + crop_size * scale, source)
-    margin = math.ceil(max(scale, 1.0)) + 1  # the bilinear filter reaches `scale` beyond an edge
+    margin = math.ceil(max(scale, 1.0)) + 1  # the bilinear filter reaches `scale` past an edge
     start = max(math.floor(first) - margin, 0)
     stop = min(math.ceil(last) + margin, source)
-    # Measured from `start`, because Pillow holds a box in float32.
+    # Relative to `start`, because Pillow stores a box in float32.
     return start, stop, first - start, last - start
 
 
 def _is_blank(pixels: Pixels) -> bool:
-    # A coarse grid settles almost every picture.
+    # A coarse grid decides for almost every picture.
     for view in (pixels[:, ::16, ::16], pixels):
         spread = view.max(axis=(1, 2)).astype(int) - view.min(axis=(1, 2))
         if spread.max() > BLANK_RANGE:

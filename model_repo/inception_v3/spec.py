@@ -1,4 +1,4 @@
-"""What decides a prediction, as data: no torch, no files, no network."""
+"""What decides a prediction, as plain data: no torch, no files, no network."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -16,8 +16,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 EMBEDDING_SIZE = 2048
 
-# Layer → [channels, height, width] of the last map before each reduction, as timm's features_only
-# gives them.
+# Layer → [channels, height, width] of the last map before each reduction, as in timm's
+# `features_only`.
 FEATURE_SHAPES: dict[str, tuple[int, int, int]] = {
     "Conv2d_2b_3x3": (64, 147, 147),  # stride 2
     "Conv2d_4a_3x3": (192, 71, 71),  # stride 4
@@ -26,22 +26,22 @@ FEATURE_SHAPES: dict[str, tuple[int, int, int]] = {
     "Mixed_7c": (2048, 8, 8),  # stride 32
 }
 
-# What the network can return, in its order.
+# What the network returns, in this order.
 OUTPUT_NAMES = ("logits", "embedding", *FEATURE_SHAPES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """Everything beside the weights that decides what a model predicts.
+    """Everything besides the weights that decides what a model predicts.
 
     Attributes:
         resize_size: shorter side before the crop, pixels.
-        crop_size: side of the square that the network sees, pixels.
-        mean, std: per RGB channel, of values scaled to 0..1.
-        transform_input: whether the network re-normalises its input from ImageNet's mean and std to
-            -1..1, as torchvision's ImageNet checkpoint was trained.
-        labels: class names; a score's index is its place here.
-        max_batch_size: of one forward pass, images.
+        crop_size: side of the network's square input, pixels.
+        mean, std: for each RGB channel, of values scaled to 0..1.
+        transform_input: whether the network converts its input from ImageNet's mean and std to
+            -1..1, as torchvision's ImageNet checkpoint expects.
+        labels: class names, in the order of the scores.
+        max_batch_size: images in one forward pass, at most.
     """
 
     name: str
@@ -63,13 +63,13 @@ class ModelSpec:
 
     @property
     def fingerprint(self) -> str:
-        """Return a hash of all that decides predictions; what only decides speed is left out."""
+        """Return a hash of what decides predictions; what only affects speed is left out."""
         content = repr(replace(self, max_batch_size=1))
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property
     def num_classes(self) -> int:
-        """Return how many classes the head must have."""
+        """Return the number of classes that the head must have."""
         return len(self.labels)
 
 

@@ -4,16 +4,17 @@ python -m tests.benchmarks.feeding_job TRACE INPUT OUTPUT
 """
 
 import sys
-from dataclasses import replace
 
 import jobs.labelling.pipeline
-from jobs.job.resolve import make_plan
+from jobs.job.checks import check_job
+from jobs.job.resolve import resolve_job
 from jobs.job.spec import load_job_spec
 from jobs.labelling.cluster import running_ray
 from jobs.labelling.pipeline import build_dataset, run_dataset
 from jobs.storage import Storage
 from tests.benchmarks.feeding_stage import NetworklessPredictor
 from tests.benchmarks.trace import Tracer, let_workers_import_tests
+from tests.support.jobs import placed
 
 _SMALL_CHUNKS = 128  # the first of a listing
 
@@ -23,8 +24,8 @@ def main(trace: str, source: str, output: str) -> None:
     jobs.labelling.pipeline.ChunkPredictor = NetworklessPredictor
     spec = load_job_spec({"input": source, "output": output, "weights": "untrained", "num_gpus": 0})
     with running_ray(verbose=False) as resources:
-        plan = make_plan(spec, Storage(), lambda: resources)
-        apart = replace(plan, separate_decode=True, num_cpus=0.0, actors=(1, 1))
+        job = resolve_job(check_job(spec, Storage()), resources)
+        apart = placed(job, separate_decode=True, num_cpus=0.0, actors=(1, 1))
         tracer = Tracer(trace)
         for number, summary in enumerate(run_dataset(build_dataset(apart, frozenset()))):
             if number >= _SMALL_CHUNKS:

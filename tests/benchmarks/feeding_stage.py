@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jobs.job.job import Plan
+from jobs.job.job import Job
 from jobs.labelling.decode import Pixels
 from jobs.labelling.stages import ChunkPredictor, Worker
 from model_repo.inception_v3.classifier import Outputs
@@ -12,10 +12,10 @@ from model_repo.inception_v3.spec import ModelSpec
 
 
 class NetworklessPredictor(ChunkPredictor):
-    def __init__(self, plan: Plan, this_worker: Callable[[], Worker]) -> None:
-        self._plan = plan
+    def __init__(self, job: Job, this_worker: Callable[[], Worker]) -> None:
+        self._job = job
         self._worker = this_worker()
-        self._classifier = _NoNetwork(plan.model)
+        self._classifier = _NoNetwork(job.inference.model)
 
 
 class _NoNetwork:

@@ -11,6 +11,8 @@ from typing import Any
 
 import jobs.labelling.decode
 from jobs.labelling.stages import ChunkLabeller
+from jobs.labelling.summary import Summary
+from jobs.labelling.tasks import Columns, unpack
 from tests.benchmarks.trace import Tracer
 
 TRACE = "LABELMILL_BENCHMARK_TRACE"
@@ -24,12 +26,12 @@ class TracedLabeller(ChunkLabeller):
         jobs.labelling.decode.preprocess = self._timed("decode", jobs.labelling.decode.preprocess)
         self._classifier.predict = self._timed("forward", self._classifier.predict)
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, columns: Columns) -> Columns:
         before, began = sum(self._used_s.values()), time.monotonic()
-        summary = super().__call__(batch)
+        row = super().__call__(columns)
         compute_s = sum(self._used_s.values()) - before
-        self._tracer.batch(summary["objects"][0], time.monotonic() - began, compute_s)
-        return summary
+        self._tracer.batch(unpack(row, Summary).objects, time.monotonic() - began, compute_s)
+        return row
 
     def _timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*arguments: Any, **options: Any) -> Any:

@@ -17,7 +17,8 @@ from model_repo.inception_v3.options import RuntimeOptions
 from serving.config import load_config
 from tests.support.pages import ROOT, blocks, commands
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+# With the service, so that all of them run in the one process that has it.
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600), pytest.mark.usefixtures("service")]
 
 # How a line begins that is not run here → why.
 ELSEWHERE = {

@@ -7,12 +7,16 @@ from typing import Any
 import pytest
 
 from jobs.commit.commit import merge_part, plan_parts
-from jobs.job.job import Plan, Resources
+from jobs.commit.record import read_record
+from jobs.job.checks import check_job
+from jobs.job.inference import InferenceSpec
+from jobs.job.job import Job
 from jobs.job.model import load_classifier
-from jobs.job.resolve import make_plan
-from jobs.job.spec import JobSpec, load_job_spec
+from jobs.job.resolve import resolve_job
+from jobs.job.spec import load_job_spec
 from jobs.labelling.decode import read_images
 from jobs.progress import JobProgress
+from jobs.resources import Resources
 from jobs.run import run_job
 from jobs.storage import Storage
 from model_repo.inception_v3 import Classifier
@@ -41,25 +45,25 @@ def storage() -> Storage:
 
 
 @pytest.fixture
-def plan_job() -> Callable[..., Plan]:
-    """Make a plan as the command does, for a machine of two cores."""
+def make_job() -> Callable[..., Job]:
+    """Resolve a job as the command does, for a machine of two cores."""
 
-    def plan(input_: object, output: object, **options: Any) -> Plan:
+    def make(input_: object, output: object, **options: Any) -> Job:
         values = {"weights": "untrained", **options, "input": str(input_), "output": str(output)}
-        resources = Resources(cpus=2, gpus=0)
-        return make_plan(load_job_spec(values), Storage(), lambda: resources)
+        checked = check_job(load_job_spec(values), Storage())
+        return resolve_job(checked, Resources(cpus=2, gpus=0))
 
-    return plan
+    return make
 
 
 @pytest.fixture
-def run_inline(plan_job: Callable[..., Plan]) -> Callable[..., list[dict[str, Any]]]:
+def run_inline(make_job: Callable[..., Job]) -> Callable[..., list[dict[str, Any]]]:
     """Run the stages of a job in this process, without Ray, and return its rows."""
 
     def run(input_: object, output: object, **options: Any) -> list[dict[str, Any]]:
-        plan = plan_job(input_, output, **options)
-        list(label_chunks(plan))
-        for part in plan_parts(Storage(), plan.layout):
+        job = make_job(input_, output, **options)
+        list(label_chunks(job))
+        for part in plan_parts(Storage(), job.layout):
             merge_part(part)
         return read_rows(Path(str(output)))
 
@@ -78,19 +82,21 @@ def run_job_here(
 ) -> Callable[..., dict[str, Any]]:
     """Run a whole job, with all that it does before and after the stages, without Ray."""
 
-    def load(spec: JobSpec, storage: Storage, options: Any, origin: Any) -> Classifier:
-        if (options, origin) not in classifiers:
-            classifiers[options, origin] = load_classifier(spec, storage, options, origin)
-        return classifiers[options, origin]
+    def load(inference: InferenceSpec, storage: Storage) -> Classifier:
+        if inference not in classifiers:
+            classifiers[inference] = load_classifier(inference, storage)
+        return classifiers[inference]
 
     monkeypatch.setattr("jobs.labelling.stages.load_classifier", load)
     # Care takes a process of its own, which has its own tests.
-    monkeypatch.setattr("jobs.labelling.stages.read_carefully", read_images)
-    monkeypatch.setattr("jobs.run.build_dataset", lambda plan, done: (plan, done))
+    monkeypatch.setattr("jobs.labelling.stages.read_isolated", read_images)
+    monkeypatch.setattr("jobs.run.build_dataset", lambda *arguments: arguments)
     monkeypatch.setattr("jobs.run.run_dataset", lambda dataset: label_chunks(*dataset))
 
-    def run(plan: Plan, **options: Any) -> dict[str, Any]:
+    def run(job: Job, **options: Any) -> dict[str, Any]:
         with JobProgress() as progress:
-            return run_job(plan, Storage(), progress, **options).record
+            storage = Storage()
+            record = read_record(storage, job.layout)
+            return run_job(job, record, storage, progress, **options).record
 
     return run

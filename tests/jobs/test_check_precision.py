@@ -12,16 +12,16 @@ from safetensors.torch import save_file
 
 from jobs.__main__ import main
 from jobs.check_precision import Checked
+from jobs.commit.generation import check_output
 from jobs.errors import SpecError
-from jobs.job.resolve import check_output
 from jobs.storage import Storage
 from jobs.verify import verify
 from model_repo.inception_v3 import Classifier, RuntimeOptions, load_model, preprocess
 from model_repo.inception_v3.repository.config import BUILTIN_REPOSITORY
 from model_repo.inception_v3.repository.weights import Weights
 from model_repo.inception_v3.runtimes.checkpoint import load_state_dict
-from tests.jobs.conftest import read_rows
 from tests.support.images import encode, photo
+from tests.support.jobs import read_rows
 
 SIDE = 107
 UNTRAINED = Weights(None, "untrained:0")
@@ -112,18 +112,18 @@ def run(monkeypatch, capsys, repository):
 
 
 @pytest.fixture
-def plan(plan_job, repository, pictures, tmp_path):
-    """Plan a job of some pictures with the clear model."""
+def lamp_job(make_job, repository, pictures, tmp_path):
+    """Resolve a job of some pictures with the clear model."""
 
-    def plan(**options):
+    def resolve(**options):
         values = {"model": "lamp", "model_repository": str(repository), "limit": 8, "weights": None}
-        return plan_job(pictures, tmp_path / "out", **{**values, **options})
+        return make_job(pictures, tmp_path / "out", **{**values, **options})
 
-    return plan
+    return resolve
 
 
 @bf16
-def test_a_network_that_keeps_its_labels_is_told_to_run_in_bf16(run, pictures, plan, run_job_here):
+def test_a_network_that_keeps_its_labels_may_run_in_bf16(run, pictures, lamp_job, run_job_here):
     code, out, err = run("lamp", "--precision", "bf16", "--images", pictures)
 
     assert code == 0
@@ -135,7 +135,7 @@ def test_a_network_that_keeps_its_labels_is_told_to_run_in_bf16(run, pictures, p
     assert option.split() == ["option", "--precision", "bf16"]
     assert parameter.split(None, 1)[1] == _parameter("bf16")
 
-    job = run_job_here(plan(precision="bf16"))
+    job = run_job_here(lamp_job(precision="bf16"))
 
     assert job["rows"]["precision"] == "bf16"
     assert set(job["counts"]["errors"]) <= {"unreadable"}
@@ -221,21 +221,21 @@ def test_a_machine_without_bf16_checks_nothing(run, pictures, monkeypatch):
 
 @bf16
 def test_the_precision_of_the_models_config_is_the_jobs_unless_an_option_says_otherwise(
-    plan, repository, tmp_path, run_job_here
+    lamp_job, repository, tmp_path, run_job_here
 ):
     shutil.copytree(repository, tmp_path / "models")
     with (tmp_path / "models" / "lamp" / "config.pbtxt").open("a") as config:
         config.write(_parameter("bf16"))
     models = {"model_repository": str(tmp_path / "models")}
 
-    assert run_job_here(plan(**models))["rows"]["precision"] == "bf16"
+    assert run_job_here(lamp_job(**models))["rows"]["precision"] == "bf16"
     assert {row["precision"] for row in read_rows(tmp_path / "out")} == {"bf16"}
-    assert plan(**models, precision="fp32").options.precision == "fp32"
+    assert lamp_job(**models, precision="fp32").inference.options.precision == "fp32"
     assert verify(str(tmp_path / "out"), sample=4).same == 4
 
 
-def test_another_precision_that_is_asked_for_is_another_job(plan, run_job_here):
-    run_job_here(plan())
+def test_another_precision_that_is_asked_for_is_another_job(lamp_job, run_job_here):
+    record = run_job_here(lamp_job())
 
     with pytest.raises(SpecError, match="precision was 'fp32' and is now 'bf16'"):
-        check_output(plan(precision="bf16"), Storage())
+        check_output(lamp_job(precision="bf16"), record, Storage())

@@ -1,11 +1,11 @@
 import pytest
 
-from jobs.listing.chunks import Summary
+from jobs.labelling.summary import Summary
 from jobs.progress import JobProgress
 
 
 def chunk(objects: int, errors: int = 0, seconds: float = 1.0, total: int | None = None) -> Summary:
-    return Summary(objects, errors, errors, seconds, total)
+    return Summary(objects=objects, errors=errors, faults=errors, seconds=seconds, total=total)
 
 
 def test_figures_grow_with_what_is_known():
@@ -30,7 +30,7 @@ def test_rate_counts_from_the_beginning_of_the_first_chunk():
 
 def test_rate_counts_from_when_the_first_chunk_was_decoded_though_it_waited():
     with JobProgress() as progress:
-        progress.advance(Summary(100, 0, 0, 1.0, None, ahead_s=3.0))
+        progress.advance(Summary(objects=100, seconds=1.0, ahead_s=3.0))
 
     assert progress.images_per_s == pytest.approx(25, rel=0.05)
 
@@ -39,7 +39,7 @@ def test_what_workers_spent_is_shared_out():
     with JobProgress() as progress:
         assert progress.actual["cpu_s_per_image"] is None
         for _ in range(2):
-            progress.advance(Summary(50, 0, 0, 10.0, None, model_s=7.0, write_s=1.0, cpu_s=8.0))
+            progress.advance(Summary(objects=50, seconds=10.0, model_s=7.0, write_s=1.0, cpu_s=8.0))
 
     assert progress.actual["shares"] == {"waiting": 0.2, "model": 0.7, "write": 0.1}
     assert progress.actual["cpu_s_per_image"] == pytest.approx(0.16)
@@ -57,9 +57,11 @@ def test_rate_leaves_out_what_an_earlier_run_did(capsys):
 
 def test_what_was_counted_before_is_not_counted_again():
     with JobProgress() as progress:
-        progress.advance(Summary(1000, 9, 9, 500.0, 1000, cpu_s=400.0))
+        progress.advance(
+            Summary(objects=1000, errors=9, faults=9, seconds=500.0, total=1000, cpu_s=400.0)
+        )
         progress.resume(0, 1)
-        progress.advance(Summary(1, 0, 0, 0.5, 1, cpu_s=0.25))
+        progress.advance(Summary(objects=1, seconds=0.5, total=1, cpu_s=0.25))
 
     assert progress.images_per_s == pytest.approx(2, rel=0.05)
     assert progress.actual["cpu_s_per_image"] == 0.25

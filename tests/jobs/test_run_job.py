@@ -9,9 +9,10 @@ import pytest
 
 from jobs.commit.audit import run_here
 from jobs.commit.commit import commit_chunks
-from jobs.commit.record import describe_plan, write_record
+from jobs.commit.generation import has_to_start_over, start_over
+from jobs.commit.record import read_record, write_record
 from jobs.errors import ErrorRateError, JobError, SpecError
-from jobs.run import has_to_start_over, start_over
+from jobs.job.describe import describe_job
 from jobs.storage import Storage
 from tests.support.images import encode, photo
 from tests.support.jobs import GOOD, ODD, label_chunks, read_rows
@@ -33,8 +34,8 @@ def write_photo(photos):
 
 
 @pytest.fixture
-def job(photos, tmp_path, plan_job):
-    return plan_job(photos, tmp_path / "out", batch_size=8)
+def job(photos, tmp_path, make_job):
+    return make_job(photos, tmp_path / "out", batch_size=8)
 
 
 def by_uri(output):
@@ -49,7 +50,7 @@ def without_scores(rows):
 
 
 def test_a_job_that_is_done_says_how_fast_it_was(job, run_job_here):
-    actual = run_job_here(job())["actual"]
+    actual = run_job_here(job)["actual"]
 
     assert actual["images_per_s"] > 0
     assert sum(actual["shares"].values()) == pytest.approx(1, abs=0.01)
@@ -129,36 +130,36 @@ def test_errors_are_tried_again_when_asked_for(job, photos, tmp_path, run_job_he
 
 
 def test_a_manifest_s_objects_are_asked_whether_they_changed(
-    photos, tmp_path, plan_job, run_job_here, write_photo
+    photos, tmp_path, make_job, run_job_here, write_photo
 ):
     manifest = tmp_path / "list.csv"
     manifest.write_text("uri,owner\n" + "".join(f"{photos}/{name},me\n" for name in GOOD))
-    plan = plan_job(manifest, tmp_path / "out")
-    run_job_here(plan)
+    job = make_job(manifest, tmp_path / "out")
+    run_job_here(job)
     before = by_uri(tmp_path / "out")
     write_photo(GOOD[0], 13)
     manifest.write_text(manifest.read_text().replace(f"{GOOD[3]},me", f"{GOOD[3]},you"))
 
-    record = run_job_here(plan)
+    record = run_job_here(job)
 
     after = by_uri(tmp_path / "out")
     changed = {f"{photos}/{GOOD[0]}", f"{photos}/{GOOD[3]}"}
     assert record["counts"]["ok"] == 4
     assert {uri for uri in after if after[uri] != before[uri]} == changed
     assert after[f"{photos}/{GOOD[3]}"]["owner"] == "you"
-    assert run_job_here(plan)["generation"] == record["generation"]
+    assert run_job_here(job)["generation"] == record["generation"]
 
 
 def test_an_object_that_nobody_can_look_at_stops_no_update(
-    photos, tmp_path, plan_job, run_job_here, s3_bucket
+    photos, tmp_path, make_job, run_job_here, s3_bucket
 ):
     manifest = tmp_path / "list.csv"
     odd = f"s3://{s3_bucket}/{'x' * 1100}.jpg"
     manifest.write_text(f"uri\n{photos}/{GOOD[0]}\n{photos}/missing.jpg\n{odd}\n")
-    plan = plan_job(manifest, tmp_path / "out")
+    job = make_job(manifest, tmp_path / "out")
 
-    assert run_job_here(plan)["counts"]["error"] == 2
-    assert run_job_here(plan)["generation"] == 0
+    assert run_job_here(job)["counts"]["error"] == 2
+    assert run_job_here(job)["generation"] == 0
 
 
 def test_several_updates_keep_one_row_for_each_object(job, tmp_path, run_job_here, write_photo):
@@ -256,19 +257,19 @@ def test_what_came_while_a_job_was_down_is_labelled_too(job, tmp_path, run_job_h
     assert new in by_uri(tmp_path / "out")
 
 
-def test_other_labels_are_another_job(job, photos, tmp_path, plan_job, run_job_here):
+def test_other_labels_are_another_job(job, photos, tmp_path, make_job, run_job_here):
     run_job_here(job)
-    (tmp_path / "labels.txt").write_text("\n".join(list(job.model.labels)[::-1]))
+    (tmp_path / "labels.txt").write_text("\n".join(list(job.inference.model.labels)[::-1]))
 
-    other = plan_job(photos, tmp_path / "out", labels=str(tmp_path / "labels.txt"))
+    other = make_job(photos, tmp_path / "out", labels=str(tmp_path / "labels.txt"))
     with pytest.raises(SpecError, match="labels-and-config was"):
         run_job_here(other)
 
 
-def test_speed_may_change_in_between(job, photos, tmp_path, plan_job, run_job_here):
+def test_speed_may_change_in_between(job, photos, tmp_path, make_job, run_job_here):
     write_record(STORAGE, job.layout, {"rows": _rows(job), "state": "running", "generation": 0})
 
-    assert run_job_here(plan_job(photos, tmp_path / "out", batch_size=3, actors="2"))["counts"]
+    assert run_job_here(make_job(photos, tmp_path / "out", batch_size=3, actors="2"))["counts"]
 
 
 def test_starting_over_deletes_what_is_ours(job, photos, tmp_path, run_job_here):
@@ -287,13 +288,13 @@ def test_starting_over_deletes_what_is_ours(job, photos, tmp_path, run_job_here)
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_killed_while_it_starts_over_a_job_still_comes_to_its_end(
-    after, job, photos, tmp_path, run_job_here, write_photo, kill_at, plan_job
+    after, job, photos, tmp_path, run_job_here, write_photo, kill_at, make_job
 ):
     run_job_here(job)
     write_photo("new.jpg", 11)
     run_job_here(job)
     shutil.copytree(tmp_path / "out", tmp_path / "aside")
-    other = plan_job(photos, tmp_path / "out", top_k=2)
+    other = make_job(photos, tmp_path / "out", top_k=2)
     made = kill_at(None)
     start_over(other, STORAGE)
     assert len(made) > 5
@@ -305,7 +306,7 @@ def test_killed_while_it_starts_over_a_job_still_comes_to_its_end(
         with pytest.raises(Killed):
             start_over(other, STORAGE)
         kill_at(None)
-        if has_to_start_over(other, STORAGE, overwrite=number % 2 == 0):
+        if has_to_start_over(other, read_record(STORAGE, other.layout), overwrite=number % 2 == 0):
             start_over(other, STORAGE)
         run_job_here(other)
         rows = by_uri(tmp_path / "out")
@@ -317,10 +318,10 @@ def test_what_began_by_overwriting_is_continued_by_the_same_command(job, tmp_pat
     run_job_here(job)
     start_over(job, STORAGE)
 
-    assert not has_to_start_over(job, STORAGE, overwrite=True)
+    assert not has_to_start_over(job, read_record(STORAGE, job.layout), overwrite=True)
     run_job_here(job)
-    assert has_to_start_over(job, STORAGE, overwrite=True)
-    assert not has_to_start_over(job, STORAGE, overwrite=False)
+    assert has_to_start_over(job, read_record(STORAGE, job.layout), overwrite=True)
+    assert not has_to_start_over(job, read_record(STORAGE, job.layout), overwrite=False)
 
 
 def test_a_manifest_that_is_not_complete_is_never_taken_for_an_empty_one(job, run_job_here):
@@ -355,20 +356,20 @@ def test_a_dataset_with_a_row_too_many_is_no_success(job, tmp_path, run_job_here
 
 
 def test_too_many_broken_images_stop_a_job_that_a_higher_rate_continues(
-    tmp_path, plan_job, run_job_here
+    tmp_path, make_job, run_job_here
 ):
     (tmp_path / "broken").mkdir()
     for number in range(1100):
         (tmp_path / "broken" / f"{number}.jpg").write_bytes(b"broken")
-    plan = plan_job(tmp_path / "broken", tmp_path / "out")
+    job = make_job(tmp_path / "broken", tmp_path / "out")
 
     with pytest.raises(ErrorRateError, match="1,024 of 1,024 images so far are broken"):
-        run_job_here(plan)
+        run_job_here(job)
     assert not (tmp_path / "out" / "_SUCCESS").exists()
 
-    spec = plan.spec.model_copy(update={"max_error_rate": 1.0})
-    assert run_job_here(replace(plan, spec=spec))["counts"]["error"] == 1100
+    spec = job.spec.model_copy(update={"max_error_rate": 1.0})
+    assert run_job_here(replace(job, spec=spec))["counts"]["error"] == 1100
 
 
-def _rows(plan):
-    return describe_plan(plan)["rows"]
+def _rows(job):
+    return describe_job(job)["rows"]

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from jobs.cli.commands import cli
 from jobs.errors import JobError, SpecError
-from jobs.labelling.child_reader import read_carefully
+from jobs.labelling.child_reader import read_isolated
 from jobs.verify import verify
 from tests.jobs.labelling.test_child_reader import KILLING
 from tests.support.images import encode, photo
@@ -21,9 +21,9 @@ from tests.support.killing.sitecustomize import MAGIC
 
 
 @pytest.fixture
-def out(photos, tmp_path, plan_job, run_job_here):
+def out(photos, tmp_path, make_job, run_job_here):
     """A dataset of the zoo: four rows, four errors."""
-    run_job_here(plan_job(photos, tmp_path / "out", emit="embedding"))
+    run_job_here(make_job(photos, tmp_path / "out", emit="embedding"))
     return tmp_path / "out"
 
 
@@ -113,18 +113,18 @@ def test_objects_that_changed_since_are_no_mistake(out, photos):
 
 
 def test_updates_are_verified_by_what_was_listed_last(
-    out, photos, tmp_path, plan_job, run_job_here
+    out, photos, tmp_path, make_job, run_job_here
 ):
     (photos / GOOD[0]).write_bytes(encode(photo(100, 100, seed=50), "JPEG"))
     (photos / "new.jpg").write_bytes(encode(photo(100, 100, seed=51), "JPEG"))
-    run_job_here(plan_job(photos, out, emit="embedding"))
+    run_job_here(make_job(photos, out, emit="embedding"))
 
     found = verify(str(out), sample=100)
 
     assert (found.counts.listed, found.same, found.changed) == (9, 9, 0)
 
 
-def test_images_in_shards_are_found_again(tmp_path, plan_job, run_job_here):
+def test_images_in_shards_are_found_again(tmp_path, make_job, run_job_here):
     shards = tmp_path / "shards"
     shards.mkdir()
     for number in range(2):
@@ -132,13 +132,13 @@ def test_images_in_shards_are_found_again(tmp_path, plan_job, run_job_here):
             f"{seed}.jpg": encode(photo(90, 80, seed=seed + number), "JPEG") for seed in range(3)
         }
         write_tar(shards / f"{number}.tar", images)
-    run_job_here(plan_job(shards, tmp_path / "out"))
+    run_job_here(make_job(shards, tmp_path / "out"))
 
     assert verify(str(tmp_path / "out"), sample=6).same == 6
 
 
 def test_an_image_that_crashes_the_decoder_crashes_no_verification(
-    tmp_path, plan_job, run_job_here, monkeypatch
+    tmp_path, make_job, run_job_here, monkeypatch
 ):
     folder = tmp_path / "killers"
     folder.mkdir()
@@ -146,8 +146,8 @@ def test_an_image_that_crashes_the_decoder_crashes_no_verification(
     (folder / "good.jpg").write_bytes(encode(photo(90, 80, seed=1), "JPEG"))
     monkeypatch.setenv("PYTHONPATH", KILLING + os.pathsep + os.environ.get("PYTHONPATH", ""))
     monkeypatch.setenv("KILL_AT", "decode")
-    monkeypatch.setattr("jobs.labelling.stages.read_images", read_carefully)
-    record = run_job_here(plan_job(folder, tmp_path / "out", max_error_rate=1))
+    monkeypatch.setattr("jobs.labelling.stages.read_images", read_isolated)
+    record = run_job_here(make_job(folder, tmp_path / "out", max_error_rate=1))
     assert record["counts"]["errors"] == {"crashed": 1}
 
     assert verify(str(tmp_path / "out"), sample=2).same == 2

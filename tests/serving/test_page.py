@@ -206,7 +206,7 @@ def too_many_pixels() -> bytes:
 
 BAD = {
     "large.png": (too_many_pixels, "too large", "16000 x 16000"),
-    "notes.txt": (lambda: b"hello", "does not take this kind of file", "text/plain"),
+    "notes.txt": (lambda: b"hello", "does not accept this kind of file", "text/plain"),
     "broken.jpg": (lambda: b"\xff\xd8\xff no more", "cannot be read as an image", "JPEG"),
     "empty.jpg": (lambda: b"", "is empty", ""),
 }

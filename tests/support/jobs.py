@@ -3,6 +3,7 @@
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from jobs.job.job import Plan
+from jobs.job.job import Job
 from jobs.labelling.stages import ChunkLabeller
-from jobs.listing.chunks import Summary, pack_table
+from jobs.labelling.summary import Summary
+from jobs.labelling.tasks import ChunkTask, Columns, pack, unpack
 from jobs.listing.stream import list_chunks
 from tests.support.images import encode, photo
 
@@ -36,12 +38,23 @@ def build_zoo() -> dict[str, bytes]:
     return files
 
 
-def label_chunks(plan: Plan, done: frozenset[str] = frozenset()) -> Iterator[Summary]:
+def label_chunks(job: Job, done: frozenset[str] = frozenset()) -> Iterator[Summary]:
     """Do in this process what the dataset's stages do on Ray."""
-    label = ChunkLabeller(plan)
-    for chunk, total in list_chunks(plan, done):
-        row = label({"id": [chunk.id], "objects": [pack_table(chunk.objects)], "total": [total]})
-        yield Summary(**{name: values[0] for name, values in row.items()})
+    label = ChunkLabeller(job)
+    for chunk, total in list_chunks(job, done):
+        task = ChunkTask(chunk.id, chunk.objects, total)
+        yield unpack(label(pack(task)), Summary)
+
+
+def placed(job: Job, **changes: Any) -> Job:
+    """Run a job elsewhere: other actors, or decoding apart."""
+    return replace(job, placement=replace(job.placement, **changes))
+
+
+def only_task(job: Job) -> Columns:
+    """List a job of one chunk, and return what its first stage takes."""
+    ((chunk, total),) = list_chunks(job, frozenset())
+    return pack(ChunkTask(chunk.id, chunk.objects, total))
 
 
 def chunk_tables(output: Path) -> dict[str, pa.Table]:

@@ -1,6 +1,6 @@
-"""Triton's python backend: pixels in, softmax scores out, by the code that jobs and services use.
+"""Triton's python backend: pixels in, softmax scores out, with the code of jobs and the service.
 
-The weights are the model's own, unless config.pbtxt has a parameter `weights`, in the words of
+The weights are the model's own unless config.pbtxt has a parameter `weights`, with the values of
 `--weights`: an absolute path, `untrained` or `untrained:<seed>`.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
-# Triton puts this model's folder on sys.path, but the package has its full name.
+# Triton puts this model's folder on sys.path, but imports use the package's full name.
 if importlib.util.find_spec("model_repo") is None:
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
@@ -32,7 +32,7 @@ class TritonPythonModel:
     """One instance of the model, in a process of its own."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the version that Triton names from the repository that it serves."""
+        """Load the version that Triton names from its repository."""
         config = json.loads(args["model_config"])
         folder = Path(args["model_repository"])  # Triton means the model's own folder
         model = load_model(folder.parent, f"{args['model_name']}:{args['model_version']}")
@@ -41,7 +41,7 @@ class TritonPythonModel:
         self._classifier = Classifier.load(model, weights, _options(args, config))
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer `requests`, in order, from one forward pass; a bad one fails alone."""
+        """Answer `requests`, in order, with one forward pass; a bad one fails alone."""
         answers: list[Any] = []
         batches = []
         for request in requests:
@@ -58,7 +58,7 @@ class TritonPythonModel:
         return answers
 
     def finalize(self) -> None:
-        """Let go of the network."""
+        """Free the network."""
         del self._classifier
 
     def _read(self, request: Any) -> Pixels:
@@ -71,11 +71,11 @@ class TritonPythonModel:
 
 
 def _options(args: dict[str, str], config: dict[str, Any]) -> RuntimeOptions:
-    """Take the device that Triton assigns, or this instance's share of the cores."""
+    """Use the device that Triton assigns, or this instance's share of the cores."""
     if args["model_instance_kind"] == "GPU":
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         device = args["model_instance_device_id"]
-        # Before torch is imported: the network then sees this device alone.
+        # Before torch is imported, so that it sees this device alone.
         os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[int(device)] if visible else device
         return RuntimeOptions()
     instances = sum(int(group.get("count", 1)) for group in config.get("instance_group", [])) or 1

@@ -1,1 +1,1 @@
-"""Encoded bytes → RGB pixels at the size that the network wants."""
+"""Encoded bytes → upright 8-bit RGB."""

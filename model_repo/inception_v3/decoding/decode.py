@@ -1,7 +1,7 @@
 """Encoded bytes → upright 8-bit RGB, or a `DecodeError`; never anything else, whatever the bytes.
 
-JPEG goes through simplejpeg, strictly: damage inside the stream is an error, not a grey area in the
-picture. The other formats go through Pillow. First stage of `preprocess`; knows no torch.
+simplejpeg decodes JPEG, strictly: damage inside the stream is an error, not a grey area in the
+picture. Pillow decodes the other formats. The first stage of `preprocess`; does not need torch.
 """
 
 import io
@@ -35,19 +35,19 @@ EXTREME_ASPECT = 4
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC_INTERPRETATION, _ORIENTATION = 258, 262, 274  # TIFF tags
 
-# What a row's `flags` can hold, in this order.
+# The possible `flags` of a row, in this order.
 FLAGS = (
-    "exif_rotated",  # the file's orientation was not 1, and was applied
+    "exif_rotated",  # the file's orientation was not 1 and was applied
     "alpha",  # has an alpha channel or a transparent colour, composed on white
     "cmyk",
-    "sixteen_bit",  # more than 8 bits per channel, reduced to the upper 8
-    "animated",  # more than one frame or page; the first counts
-    "blank",  # the crop is practically one colour
+    "sixteen_bit",  # more than 8 bits per channel; the upper 8 are used
+    "animated",  # more than one frame or page; the first is used
+    "blank",  # the crop is nearly one colour
     "tiny",  # shorter side below TINY_SIDE
     "extreme_aspect",  # longer side above EXTREME_ASPECT times the shorter
 )
 
-# What the decoders raise on damaged input; UserWarning where a program turns warnings into errors.
+# What decoders raise on damaged input; UserWarning if the program turns warnings into errors.
 _DECODER_ERRORS = (
     OSError,
     ValueError,
@@ -67,8 +67,8 @@ _DECODER_ERRORS = (
     UserWarning,
 )
 
-# At import, because both belong to the process and no call could change them thread-safely:
-# `max_pixels` replaces Pillow's own limit, and odd metadata is no news among millions of images.
+# At import, because both settings are global and no call could change them thread-safely.
+# `max_pixels` replaces Pillow's own limit; odd metadata is common among millions of images.
 Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
@@ -79,7 +79,7 @@ class Decoded:
 
     Attributes:
         array: uint8 [H, W, 3], RGB, upright, C-contiguous, writable; smaller than the original
-            where a JPEG was decoded at 1/2, 1/4 or 1/8.
+            if a JPEG was decoded at 1/2, 1/4 or 1/8.
         width, height: of the original, upright, pixels.
         flags: from FLAGS, in its order.
     """
@@ -96,8 +96,8 @@ def decode_image(
     """Decode one encoded image to upright RGB.
 
     Args:
-        data: JPEG, PNG, WebP, GIF, BMP or TIFF, told by its first bytes.
-        max_pixels: refuse, before decoding, what has more.
+        data: JPEG, PNG, WebP, GIF, BMP or TIFF, recognised by its first bytes.
+        max_pixels: larger images are refused before they are decoded.
         min_side: a JPEG may be decoded at 1/2, 1/4 or 1/8 while its shorter side keeps this many
             pixels; None decodes at full size.
 
@@ -120,7 +120,7 @@ def sort_flags(flags: Collection[str]) -> tuple[str, ...]:
 
 def _reason(exc: BaseException) -> str:
     if isinstance(exc, UnidentifiedImageError):
-        return "damaged header, or a pixel layout that is not read; convert to RGB of 8 or 16 bits"
+        return "damaged header or unsupported pixel layout; convert to 8- or 16-bit RGB"
     if isinstance(exc, MemoryError):
         return "out of memory"
     text = str(exc).strip() or type(exc).__name__
@@ -148,7 +148,7 @@ def _decode_jpeg(data: bytes, max_pixels: int, min_side: int | None) -> Decoded:
     try:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError as exc:
-        message = "JPEG cannot be decoded: damaged header, or a chroma subsampling that is not read"
+        message = "JPEG cannot be decoded: damaged header or unsupported chroma subsampling"
         raise DecodeError("unreadable", message) from exc
     _check_size(width, height, max_pixels)
     orientation = jpeg_orientation(data)
@@ -159,7 +159,7 @@ def _decode_jpeg(data: bytes, max_pixels: int, min_side: int | None) -> Decoded:
     array: Pixels = simplejpeg.decode_jpeg(
         data,
         "CMYK" if cmyk else "RGB",
-        # The smallest size that holds these is exactly 1/factor.
+        # The smallest size that reaches these is exactly 1/factor.
         min_height=-(-height // factor) if factor > 1 else 0,
         min_width=-(-width // factor) if factor > 1 else 0,
     )
@@ -175,7 +175,7 @@ def _decode_jpeg(data: bytes, max_pixels: int, min_side: int | None) -> Decoded:
 
 
 def _check_headers(data: bytes, kind: str, max_pixels: int) -> None:
-    """Check what Pillow would make room for before anyone could ask."""
+    """Check the sizes for which Pillow would allocate memory before it tells them."""
     if kind == "WEBP":
         _check_size(*webp_size(data), max_pixels)
     elif kind == "PNG":
@@ -198,7 +198,7 @@ def _decode_with_pillow(data: bytes, kind: str, max_pixels: int) -> Decoded:
             bits = max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
             white_is_zero = image.tag_v2.get(_PHOTOMETRIC_INTERPRETATION) == 0
             if image.tag_v2.get(_ORIENTATION) in range(2, 9):
-                flags.add("exif_rotated")  # Pillow turns a TIFF by itself while it loads it
+                flags.add("exif_rotated")  # Pillow itself turns a TIFF when it loads it
         image.load()
         if image.mode == "CMYK":
             flags.add("cmyk")
@@ -218,7 +218,7 @@ def _decode_with_pillow(data: bytes, kind: str, max_pixels: int) -> Decoded:
 
 
 def _free_early(image: WebPImageFile) -> None:
-    """Make Pillow free libwebp's canvases once it has the frame, before it makes its own image."""
+    """Make Pillow free libwebp's canvases before it allocates its own image."""
 
     def prepare() -> None:
         image._decoder = None
@@ -231,4 +231,4 @@ def _has_more_frames(image: Image.Image) -> bool:
     try:
         return bool(getattr(image, "is_animated", False))
     except _DECODER_ERRORS:
-        return True  # there is a second frame, a damaged one; only the first counts
+        return True  # the second frame is damaged; only the first is used

@@ -1,4 +1,4 @@
-"""What an image's bytes tell without decoding them: format, orientation, size, damage."""
+"""What an image's bytes say without decoding: format, orientation, size, damage."""
 
 import struct
 import zlib
@@ -8,11 +8,9 @@ from model_repo.inception_v3.errors import DecodeError
 
 MAX_SCANS = 1_000  # a progressive JPEG has about ten; thousands only keep a decoder busy
 
-MAX_PARTS = (
-    200_000  # chunks of a PNG, strips of a TIFF: what is kept of each takes 100 bytes and more
-)
+MAX_PARTS = 200_000  # chunks of a PNG, strips of a TIFF: each takes 100 bytes of memory or more
 
-_FIRST_PRIVATE_TAG = 1000  # of TIFF; decoders read those above only where they are asked to
+_FIRST_PRIVATE_TAG = 1000  # of TIFF; decoders read those above only on request
 _TIFF_BYTES = (1, 2, 6, 7)
 _TIFF_INTEGERS = {3: "H", 4: "I", 16: "Q"}
 _MAGIC = (
@@ -38,7 +36,7 @@ _KNOWN_BUT_UNREAD = (
 
 
 def image_format(data: bytes) -> str:
-    """Return the format that the first bytes tell, as Pillow names it, or raise `DecodeError`."""
+    """Return the format by its first bytes, as Pillow names it, or raise `DecodeError`."""
     if not data:
         raise DecodeError("unreadable", "empty object")
     for magic, kind in _MAGIC:
@@ -58,7 +56,7 @@ def image_format(data: bytes) -> str:
 
 
 def jpeg_orientation(data: bytes) -> int:
-    """Return the orientation, 1 to 8; refuse a progressive stream of absurdly many scans."""
+    """Return the orientation, 1 to 8; refuse a progressive stream with absurdly many scans."""
     orientation = 1
     for marker, start, end in jpeg_segments(data):
         if marker == 0xE1 and data.startswith(b"Exif\0\0", start):
@@ -66,7 +64,9 @@ def jpeg_orientation(data: bytes) -> int:
         elif marker in (0xC2, 0xCA):
             scans = data.count(b"\xff\xda", end)
             if scans > MAX_SCANS:
-                raise DecodeError("unreadable", f"JPEG of {scans} scans; the limit is {MAX_SCANS}")
+                raise DecodeError(
+                    "unreadable", f"JPEG with {scans} scans; the limit is {MAX_SCANS}"
+                )
     return orientation
 
 
@@ -86,7 +86,7 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def exif_orientation(exif: bytes) -> int:
-    """Return the orientation that an EXIF block tells, 1 where it tells none or is damaged."""
+    """Return the orientation in an EXIF block; 1 if it has none or is damaged."""
     tiff = exif.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None:
@@ -101,7 +101,7 @@ def exif_orientation(exif: bytes) -> int:
                 (value,) = struct.unpack_from(layout, tiff, entry + 8)
                 return int(value) if 1 <= value <= 8 else 1
     except struct.error:
-        pass  # the block ends early: the picture itself may be sound
+        pass  # the block ends early, but the picture itself may be sound
     return 1
 
 
@@ -121,10 +121,10 @@ def webp_size(data: bytes) -> tuple[int, int]:
 
 
 def check_png_chunks(data: bytes) -> None:
-    """Refuse damaged pixels, since Pillow checks other chunks' sums only, and chunks without end.
+    """Refuse damaged pixel data, whose checksums Pillow ignores, and absurdly many chunks.
 
     Raises:
-        DecodeError: a sum is wrong, or there are too many chunks beside those of the image.
+        DecodeError: a checksum is wrong, or there are too many chunks besides the image data.
     """
     position, others, view = 8, 0, memoryview(data)
     while position + 12 <= len(data) and others <= MAX_PARTS:
@@ -139,16 +139,18 @@ def check_png_chunks(data: bytes) -> None:
                 raise DecodeError("unreadable", message)
         position = end + 4
     if others > MAX_PARTS:
-        raise DecodeError("unreadable", f"PNG of more than {MAX_PARTS:,} chunks beside the image's")
+        raise DecodeError(
+            "unreadable", f"PNG with more than {MAX_PARTS:,} chunks besides the image data"
+        )
 
 
 def check_tiff_tags(data: bytes) -> tuple[int, int]:
-    """Return the width and height of a TIFF's tiles, 1 x 1 where it has none.
+    """Return the width and height of a TIFF's tiles; 1 x 1 if it has none.
 
-    Decoders make room for whole tiles, however small the image is.
+    Decoders allocate whole tiles, however small the image is.
 
     Raises:
-        DecodeError: there are absurdly many strips or tiles, or other values that are always read.
+        DecodeError: a tag that decoders always read (strips, tiles, …) has absurdly many values.
     """
     sides = {322: 1, 323: 1}  # the tags of a tile's width and length
     try:
@@ -159,7 +161,7 @@ def check_tiff_tags(data: bytes) -> tuple[int, int]:
             if tag in sides:
                 sides[tag] = max(sides[tag], value)
     except struct.error:
-        pass  # the directory ends early: the decoder says so
+        pass  # the directory ends early; the decoder reports it
     return sides[322], sides[323]
 
 

@@ -1,6 +1,6 @@
-"""Pixels of any layout → uint8 [H, W, 3], RGB, upright. A part of `decode`; knows no torch.
+"""Pixels of any layout → uint8 [H, W, 3], RGB, upright. A part of `decode`; does not need torch.
 
-In bands of rows: every step that Pillow takes is another copy, and those are then small.
+It works in bands of rows, to keep small the copies that each of Pillow's steps makes.
 """
 
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ def _band_to_rgb(image: Image.Image, bits: int, white_is_zero: bool) -> Pixels:
 
 
 def _reduce_wide_gray(image: Image.Image, bits: int, white_is_zero: bool) -> Pixels:
-    # The upper 8 bits, as Pillow does for RGB: the same picture stored either way labels the same.
+    # The upper 8 bits, as Pillow does for RGB, so that a picture gets the same label either way.
     wide = np.asarray(image)
     gray = (wide >> (bits - 8)).astype(np.uint8)
     if white_is_zero:
@@ -71,14 +71,14 @@ def cmyk_to_rgb(inks: Pixels) -> Pixels:
     array = np.empty((*inks.shape[:2], 3), np.uint8)
     for rows in _bands(inks.shape[1], inks.shape[0]):
         size = (inks.shape[1], rows.stop - rows.start)
-        # Inverted, as Adobe writes it and every reader assumes.
+        # Inverted, as Adobe writes it and all readers assume.
         image = Image.frombuffer("CMYK", size, inks[rows], "raw", "CMYK;I", 0, 1)
         array[rows] = np.asarray(image.convert("RGB"))
     return array
 
 
 def turn_upright(array: Pixels, orientation: int) -> Pixels:
-    """Turn uint8 [H, W, 3] as the EXIF orientation, 2 to 8, asks for."""
+    """Turn uint8 [H, W, 3] by its EXIF orientation, 2 to 8."""
     height, width = array.shape[:2]
     on_its_side, from_the_end = orientation >= 5, orientation in (3, 4, 6, 7)
     turned = np.empty((width, height, 3) if on_its_side else (height, width, 3), np.uint8)

@@ -1,1 +1,1 @@
-"""A model repository's files: which models there are, and where their weights lie."""
+"""The model repository's files: configs, labels and weights, local or on S3."""

@@ -1,7 +1,7 @@
-"""The model repository: which models it holds, and what their config.pbtxt and labels.txt say.
+"""The model repository: its models, and what their config.pbtxt and labels.txt say.
 
-A model is a folder laid out as Triton lays it out: `<model>/config.pbtxt`, `<model>/labels.txt`,
-`<model>/<version>/model.safetensors`. Only data is read; nothing in it is run.
+A model is a folder in Triton's layout: `<model>/config.pbtxt`, `<model>/labels.txt`,
+`<model>/<version>/model.safetensors`. It is only read as data; no code in it runs.
 """
 
 import math
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 BUILTIN_REPOSITORY = Path(__file__).resolve().parents[2]
 
-_VERSION = re.compile("[1-9][0-9]*")  # what Triton takes for a version folder's name
+_VERSION = re.compile("[1-9][0-9]*")  # what Triton accepts as a version folder's name
 _Value = TypeVar("_Value")
 
 
@@ -34,8 +34,9 @@ class Model:
     """One version of one model, as its files describe it.
 
     Attributes:
+        spec: what decides its predictions, besides the weights.
         folder: the version's own.
-        precision: to compute in unless an option says otherwise; None leaves it to the device.
+        precision: the default one; None depends on the device.
     """
 
     spec: ModelSpec
@@ -49,11 +50,11 @@ def load_model(
     *,
     labels_path: Path | None = None,
 ) -> Model:
-    """Read what the repository says of `name` (its newest version) or `name:version`.
+    """Read a model's config and labels from the repository.
 
     Args:
         repository: folder of model folders.
-        reference: `name` or `name:version`.
+        reference: `name` (its newest version) or `name:version`.
         labels_path: a labels file to use instead of the model's own.
 
     Raises:
@@ -66,8 +67,8 @@ def load_model(
     config = parse_config(folder / "config.pbtxt")
     if config.name and config.name != name:
         raise RepositoryError(
-            f"{folder / 'config.pbtxt'} names the model {config.name!r}, its folder says {name!r}; "
-            "make them equal"
+            f"{folder / 'config.pbtxt'} names the model {config.name!r}, but its folder is "
+            f"{name!r}; make them equal"
         )
     version = version or _newest_version(folder)
     if version not in _versions(folder):
@@ -91,7 +92,7 @@ def parse_config(path: Path) -> "model_config_pb2.ModelConfig":
     Raises:
         RepositoryError: the file cannot be read or is not a valid ModelConfig.
     """
-    # Here, because gRPC comes with it, and whoever only computes has no use for either.
+    # Here, because it imports gRPC, which most processes never need.
     from google.protobuf import text_format  # noqa: PLC0415
     from tritonclient.grpc import model_config_pb2  # noqa: PLC0415
 
@@ -147,7 +148,8 @@ def _read_parameters(
         raise RepositoryError(f"parameters of model {name!r} in config.pbtxt: {exc}") from exc
     if spec.architecture != "inception_v3":
         raise RepositoryError(
-            f"model {name!r} has architecture {spec.architecture!r}; only 'inception_v3' is known"
+            f"model {name!r} has architecture {spec.architecture!r}; only 'inception_v3' is "
+            "supported"
         )
     return spec, precision
 
@@ -162,7 +164,7 @@ def _precision(text: str) -> Precision | None:
 def _triple(text: str) -> tuple[float, float, float]:
     values = [float(part) for part in text.split(",")]
     if len(values) != 3 or not all(map(math.isfinite, values)):
-        raise ValueError(f"{text!r} is not three numbers with commas between them")
+        raise ValueError(f"{text!r} is not three comma-separated numbers")
     return (values[0], values[1], values[2])
 
 

@@ -16,13 +16,13 @@ def download_imagenet() -> Path:
     """Return torchvision's ImageNet checkpoint, downloading it unless it is cached.
 
     Raises:
-        OSError, RuntimeError, HTTPException: it cannot be downloaded, or came damaged.
+        OSError, RuntimeError, HTTPException: the download failed or is damaged.
     """
     weights = Inception_V3_Weights.IMAGENET1K_V1
     path = Path(torch.hub.get_dir(), "checkpoints", weights.url.rsplit("/", 1)[1])
     if path.exists():
         return path
-    # torch.hub announces each download on stdout; the caller says what matters.
+    # torch.hub announces each download on stdout.
     with _network_timeout(_TIMEOUT_S), redirect_stdout(io.StringIO()):
         weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     return path
@@ -30,7 +30,7 @@ def download_imagenet() -> Path:
 
 @contextmanager
 def _network_timeout(seconds: float) -> Iterator[None]:
-    """Bound torch.hub's requests, which set no time-out of their own."""
+    """Bound torch.hub's requests, which have no timeout of their own."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

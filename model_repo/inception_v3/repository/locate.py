@@ -1,6 +1,6 @@
-"""Where a model lies: on this machine, or on S3, from where it is brought to the user's cache.
+"""Finding a model, on this machine or on S3; from S3 it is copied to the user's cache.
 
-Jobs and the service each read objects with a client of their own: here it is an `ObjectStore`.
+The service reads S3 with `S3Reader`, a job with its own storage; both are an `ObjectStore`.
 """
 
 import hashlib
@@ -29,21 +29,21 @@ _COPY_BYTES = 8 * 1024 * 1024
 
 
 class ObjectStore(Protocol):
-    """What is asked of S3, always with `s3://bucket/key`; local paths never come here."""
+    """What this module needs from S3; URIs are always `s3://bucket/key`, never local paths."""
 
     def list(self, uri: str) -> Iterable[StoredObject]:
         """List the object that `uri` names, or else everything under it as a folder."""
 
     def head(self, uri: str) -> StoredObject | None:
-        """Look at one object; None if it is not there."""
+        """Look up one object; None if it does not exist."""
 
     def open(self, uri: str) -> BinaryIO:
-        """Open an object for reading; what cannot be read to its end raises."""
+        """Open an object for reading; a read raises if the object cannot be read to the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSource:
-    """Which model, and where its parts lie: each a local path or `s3://`.
+    """Which model, and where its parts are: each a local path or `s3://`.
 
     Attributes:
         reference: `name` (its newest version) or `name:version`.
@@ -58,7 +58,7 @@ class ModelSource:
     labels: str | None = None
 
     def with_absolute_paths(self) -> "ModelSource":
-        """Make local paths mean the same in every process, whatever its current folder."""
+        """Make local paths absolute, so that they mean the same in every process."""
         return replace(
             self,
             model_repository=_to_absolute(self.model_repository),
@@ -77,13 +77,17 @@ def _repository_errors() -> Iterator[None]:
 
 @_repository_errors()
 def find_model(source: ModelSource, store: ObjectStore | None = None) -> tuple[Model, Weights]:
-    """Find the model and the weights that `source` names, bringing them here if they lie on S3.
+    """Find the model and the weights that `source` names; copy them here if they are on S3.
+
+    Args:
+        source: what to find.
+        store: reads S3; None for `S3Reader`.
 
     Raises:
         RepositoryError: there is no such model, or its files are wrong.
         WeightsError: there are no such weights.
-        OSError: this machine's disk cannot be read, or a copy not be written to it.
-        Exception: what `store` raises, where it cannot list or read.
+        OSError: this machine's disk cannot be read, or the copy cannot be written.
+        Exception: whatever `store` raises if it cannot list or read.
     """
     store = store or _s3_reader()
     repository = BUILTIN_REPOSITORY
@@ -104,7 +108,8 @@ def list_repository(repository: str | None, store: ObjectStore | None = None) ->
     """Return the names of the models in a repository (None: the built-in one), sorted.
 
     Raises:
-        Exception: what `store` raises, where it cannot list.
+        RepositoryError: S3 cannot be listed.
+        Exception: whatever `store` raises if it cannot list.
     """
     if repository is None or not is_s3(repository):
         return list_models(Path(repository) if repository else BUILTIN_REPOSITORY)
@@ -115,7 +120,7 @@ def list_repository(repository: str | None, store: ObjectStore | None = None) ->
 
 
 def _s3_reader() -> ObjectStore:
-    # Here, because boto3 comes with it.
+    # Here, because it imports boto3.
     from model_repo.inception_v3.s3.reader import S3Reader  # noqa: PLC0415
 
     return S3Reader()
@@ -132,7 +137,7 @@ def _is_file(uri: str, store: ObjectStore) -> bool:
 
 
 def _labels_beside(weights: str, store: ObjectStore) -> str | None:
-    """Return a labels.txt that lies with the weights, or above their version folder."""
+    """Return the labels.txt beside the weights, or above their version folder."""
     folder = weights.rpartition("/")[0] if _is_file(weights, store) else weights
     candidates = [f"{folder}/labels.txt"]
     above, _, version = folder.rpartition("/")
@@ -142,12 +147,12 @@ def _labels_beside(weights: str, store: ObjectStore) -> str | None:
 
 
 def _download(uri: str, store: ObjectStore) -> Path:
-    """Return a local path to a file or folder, copying it from S3 to the user's cache.
+    """Return a local path to a file or folder; copy it to the user's cache if it is on S3.
 
-    A copy's place is made of what is there, so another content is another copy.
+    The copy's folder is a hash of what S3 lists, so changed content gives a new copy.
 
     Raises:
-        RepositoryError: there is nothing.
+        RepositoryError: nothing is there.
     """
     if not is_s3(uri):
         return Path(uri)
@@ -162,7 +167,7 @@ def _download(uri: str, store: ObjectStore) -> Path:
 
 
 def _copy(objects: list[StoredObject], above: str, target: Path, store: ObjectStore) -> None:
-    """Copy objects to a folder that is not there until it has them all."""
+    """Copy objects to a folder that appears only once it has them all."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, ignore_cleanup_errors=True) as temporary:
         whole = Path(temporary) / "whole"
@@ -171,12 +176,12 @@ def _copy(objects: list[StoredObject], above: str, target: Path, store: ObjectSt
             path.parent.mkdir(parents=True, exist_ok=True)
             with store.open(item.uri) as source, path.open("wb") as copy:
                 shutil.copyfileobj(source, copy, _COPY_BYTES)
-        with suppress(OSError):  # another process was quicker
+        with suppress(OSError):  # another process was faster
             whole.rename(target)
 
 
 def _to_relative(uri: str, above: str) -> str:
-    """Return an object's path in the copy; a key is free text, and may not lead out of it."""
+    """Return an object's path in the copy; a key is free text, but must not lead out of it."""
     path = uri.removeprefix(above)
     if ".." in path.split("/"):
         raise RepositoryError(f"{uri} cannot be copied to a folder; rename it without '..'")

@@ -1,7 +1,7 @@
 """Weights: where they come from, and what identifies them. Nothing is loaded here.
 
-Sources, in the words of `--weights`: a checkpoint file, a folder that holds one,
-`untrained[:seed]`, or nothing: the model's version folder, then torchvision's own download.
+A source, as in `--weights`, is a checkpoint file, a folder with one or `untrained[:seed]`. Without
+one, it is the model's version folder, then torchvision's own download.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ class Weights:
     """Weights that are known to exist.
 
     Attributes:
-        path: the checkpoint file, or None for seeded ones.
-        sha256: of the file, or `untrained:<seed>`.
+        path: the checkpoint file; None for seeded weights.
+        sha256: the file's, or `untrained:<seed>`.
     """
 
     path: Path | None
@@ -40,7 +40,7 @@ def is_untrained(source: str) -> bool:
 
 
 def find_weights(model: Model, source: str | None = None) -> Weights:
-    """Find what `source` names and hash it; nothing is loaded yet.
+    """Find the weights that `source` names, and hash them.
 
     Args:
         model: the model that the weights are for.
@@ -85,7 +85,7 @@ def _find_own(model: Model) -> Path:
             f"model {model.spec.name!r} has no weights: {own_error}; put a checkpoint there or "
             "name one with --weights PATH"
         )
-    # Here, because only this needs torch.
+    # Here, because it imports torch.
     from model_repo.inception_v3.repository.download import download_imagenet  # noqa: PLC0415
 
     try:

@@ -1,1 +1,1 @@
-"""Pixels → outputs: the network, its checkpoint, and what computes it."""
+"""Pixels → outputs: the network, its checkpoints, and the runtimes that compute it."""

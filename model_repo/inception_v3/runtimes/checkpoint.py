@@ -1,4 +1,4 @@
-"""Checkpoints: tensors that are known to fit the network, whatever file or seed they come from."""
+"""Checkpoints: tensors from a file or a seed, checked to fit the network."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +27,7 @@ def load_state_dict(weights: Weights, spec: ModelSpec) -> dict[str, Tensor]:
     if weights.path is None:
         return _untrained(spec, weights.seed)
     kept = _read(weights.path)
-    # Only training uses the auxiliary head; many who train a new head leave it as it was.
+    # Only training uses the auxiliary head; people who train a new head often leave it as it was.
     kept = {name: value for name, value in kept.items() if not name.startswith(_AUXILIARY)}
     _check(kept, spec, weights.path)
     for name, value in kept.items():
@@ -41,13 +41,13 @@ def load_state_dict(weights: Weights, spec: ModelSpec) -> dict[str, Tensor]:
 def _read(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file  # noqa: PLC0415 - seeded weights need none
+            from safetensors.torch import load_file  # noqa: PLC0415 - seeded weights do not need it
 
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as exc:  # torch.load raises a dozen unrelated classes on damaged files
         reason = str(exc).partition("\n")[0]
-        if isinstance(exc, UnpicklingError):  # torch's own words advise to run what is pickled
+        if isinstance(exc, UnpicklingError):  # torch's own message advises to unpickle it
             reason = "it is damaged or holds more than tensors"
         raise WeightsError(
             f"cannot load weights {path}: {reason}; it must be a safetensors file or a checkpoint "
@@ -78,7 +78,7 @@ def _check(state_dict: Mapping[str, Tensor], spec: ModelSpec, path: Path) -> Non
     problems = [
         f"{name!r} is missing"
         for name in expected
-        # Checkpoints older than PyTorch 0.4.1 have no such counters; inference has no use for them.
+        # Checkpoints older than PyTorch 0.4.1 lack these counters, which inference does not use.
         if name not in state_dict and not name.endswith(".num_batches_tracked")
     ]
     problems += [f"{name!r} does not belong" for name in state_dict if name not in expected]
@@ -91,12 +91,12 @@ def _check(state_dict: Mapping[str, Tensor], spec: ModelSpec, path: Path) -> Non
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise WeightsError(
             f"{path} does not fit Inception V3: tensor {', '.join(problems[:3])}{more}; "
-            "torchvision's and timm's names are understood"
+            "torchvision's and timm's names are accepted"
         )
 
 
 def _untrained(spec: ModelSpec, seed: int) -> dict[str, Tensor]:
-    """Make seeded weights whose scores differ from image to image, though they mean nothing."""
+    """Make seeded weights whose scores differ between images, but mean nothing."""
     generator = torch.Generator().manual_seed(seed)
     inception = build_inception(spec.num_classes).eval()
     with torch.no_grad():
@@ -105,7 +105,7 @@ def _untrained(spec: ModelSpec, seed: int) -> dict[str, Tensor]:
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
             if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
-        # Without this the part of the embedding that all images share would decide every label.
+        # Otherwise the part of the embedding that all images share would decide every label.
         grey = torch.full((1, 3, spec.crop_size, spec.crop_size), 128, dtype=torch.uint8)
         common = Network(spec, inception.state_dict())(grey)[1]
         common = common / common.norm()

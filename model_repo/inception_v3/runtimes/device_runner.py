@@ -1,10 +1,10 @@
-"""One network on one device, which threads share so that the device is never idle.
+"""One network on one device, shared by threads so that the device is never idle.
 
     pixels → pinned memory → device → padded batch → network → outputs → pinned memory → arrays
 
-A caller fills batches or makes rows on some threads while the batch of another is computed. The
-memory for all of it comes from torch's own caches, which hand a block out again only when both the
-device and whoever held it have done with it: nothing that a call has returned changes later.
+Some threads fill batches or make rows while the device computes the batch of another. All memory
+comes from torch's own caches, which reuse a block only when both the device and its last owner are
+done with it, so what a call has returned never changes.
 """
 
 import threading
@@ -18,21 +18,21 @@ from torch import Tensor
 
 Step = Callable[[Tensor], tuple[Tensor, ...]]
 
-# One is computed, one is ready to be, and one comes or goes.
+# One is being computed, one is ready, and one is being copied in or out.
 _IN_FLIGHT = 3
-# In the first pass cuDNN tries its kernels, in the second all that is made lazily has been made.
+# In the first pass cuDNN tries its kernels; by the second, all lazy set-up is done.
 _WARM_UP_PASSES = 2
 
 
 class DeviceRunner:
-    """Runs a network for any number of threads; on a CPU by the same steps, one after another.
+    """Runs a network for any number of threads; on a CPU with the same steps, one after another.
 
     Args:
         step: the network, from uint8 [N, 3, H, W], channels last, to one float32 [N, ...] per name.
-        names: of what `step` returns.
-        device: where its weights lie.
-        pad: the size that a batch is filled up to, so that there are few; None leaves it.
-        capture: record a CUDA graph for each size when it first occurs.
+        names: of the outputs of `step`.
+        device: where its weights are.
+        pad: gives the size to pad a batch to, so that there are few sizes; None never pads.
+        capture: record a CUDA graph for each new size.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class DeviceRunner:
         self._pool = torch.cuda.graph_pool_handle() if capture else None
 
     def __call__(self, pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
-        """Run the network on uint8 [N, 3, H, W], N ≥ 1, which may be read-only or strided."""
+        """Run the network on uint8 [N, 3, H, W], N ≥ 1; it may be read-only or strided."""
         with self._in_flight, torch.inference_mode():
             sent, is_there = self._send(pixels)
             with self._lock, self._module.stream(self._compute):
@@ -66,8 +66,8 @@ class DeviceRunner:
         return dict(zip(self._names, arrays, strict=True))
 
     def free_memory(self) -> None:
-        """Give the device what torch keeps for later."""
-        with self._lock:  # not in the middle of a capture
+        """Release the device memory that torch has cached."""
+        with self._lock:  # not during a capture
             torch.cuda.empty_cache()
 
     def _send(self, pixels: npt.NDArray[np.uint8]) -> tuple[Tensor, torch.Event]:
@@ -99,24 +99,24 @@ class DeviceRunner:
         return [tensor.numpy() for tensor in fetched]
 
     def _record(self, stream: torch.Stream) -> torch.Event:
-        """Return an event that happens when the stream has done what it was given so far."""
-        # Blocking, or a thread that waits for it would keep a core busy.
+        """Return an event that fires once the stream has done its work so far."""
+        # Blocking, so that a waiting thread does not keep a core busy.
         event: torch.Event = self._module.Event(**({"blocking": True} if self._is_cuda else {}))
         event.record(stream)
         return event
 
 
 class Graph:
-    """The network for one size of batch, launched as one CUDA graph rather than kernel by kernel.
+    """The network for one batch size, launched as one CUDA graph rather than kernel by kernel.
 
     Attributes:
-        batch: uint8 [N, 3, H, W] on the device; `replay` computes what it holds by then.
+        batch: uint8 [N, 3, H, W] on the device; `replay` computes its current content.
 
     Args:
         step: the network.
         batch: as above.
         stream: the current one.
-        pool: memory that graphs share which never run at the same time.
+        pool: memory shared by graphs that never run at the same time.
     """
 
     def __init__(self, step: Step, batch: Tensor, stream: torch.cuda.Stream, pool: Any) -> None:
@@ -124,16 +124,16 @@ class Graph:
         for _ in range(_WARM_UP_PASSES):
             step(self.batch)
         self._graph = torch.cuda.CUDAGraph()
-        # Other threads copy meanwhile, which the default mode would take for a mistake.
+        # Other threads copy meanwhile, which the default mode would treat as an error.
         with torch.cuda.graph(
             self._graph, pool=pool, stream=stream, capture_error_mode="thread_local"
         ):
             self._outputs = step(self.batch)
 
     def replay(self) -> tuple[Tensor, ...]:
-        """Compute `batch`, on the current stream; the result is the caller's."""
+        """Compute `batch` on the current stream; the caller owns the result."""
         self._graph.replay()
-        # Copies: the next replay, also of another size since all share one pool, overwrites these.
+        # Copies: the next replay overwrites these, even one of another size, as they share a pool.
         return tuple(output.clone() for output in self._outputs)
 
 
@@ -144,6 +144,6 @@ def _empty_batch(shape: Sequence[int], device: torch.device) -> Tensor:
 
 
 def _fill(batch: Tensor, pixels: Tensor) -> Tensor:
-    """Put `pixels` first into `batch`; what is behind them is computed, and thrown away."""
+    """Copy `pixels` to the start of `batch`; the rest is computed and thrown away."""
     batch[: len(pixels)].copy_(pixels)
     return batch

@@ -1,4 +1,4 @@
-"""The network itself: torchvision's Inception V3, from uint8 pixels to every output at once."""
+"""The network: torchvision's Inception V3, from uint8 pixels to all outputs at once."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ from model_repo.inception_v3.spec import (
 
 
 class Network(nn.Module):
-    """Normalise, run and tap Inception V3.
+    """Inception V3 that normalises its input and also returns embedding and feature maps.
 
     `forward` takes uint8 [N, 3, H, W] RGB and returns, in the order of `OUTPUT_NAMES`: logits
     [N, classes], embedding [N, 2048] and the maps of `FEATURE_SHAPES`, in the dtype of the weights.
@@ -30,7 +30,7 @@ class Network(nn.Module):
     def __init__(self, spec: ModelSpec, state_dict: Mapping[str, Tensor]) -> None:
         """Build it with torchvision's tensor names, without the auxiliary head."""
         super().__init__()
-        with torch.device("meta"):  # its own initialisation would be thrown away
+        with torch.device("meta"):  # no need to initialise the weights
             inception = build_inception(spec.num_classes)
         inception.load_state_dict(state_dict, assign=True)
         self.stages = _fold_batch_norm(inception.eval())
@@ -40,10 +40,10 @@ class Network(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Return logits, embedding and feature maps of uint8 `pixels`."""
-        # In float32 whatever the weights' dtype: half precision would round the pixels.
+        # Always in float32: half precision would round the pixels.
         x = (pixels.float() * self.scale + self.shift).to(self.stages.fc.weight.dtype)
         outputs: dict[str, Tensor] = {}
-        # torchvision registers the stages in the order in which its own forward calls them.
+        # torchvision registers the stages in the order in which its own forward runs them.
         for name, stage in self.stages.named_children():
             if name == "fc":
                 x = outputs["embedding"] = torch.flatten(x, 1)
@@ -55,7 +55,7 @@ class Network(nn.Module):
 
 
 def build_inception(num_classes: int) -> Inception3:
-    """Build torchvision's network, uninitialised; the input is normalised outside of it."""
+    """Build torchvision's network, uninitialised; its input is normalised outside it."""
     return inception_v3(
         weights=None,
         num_classes=num_classes,
@@ -68,8 +68,8 @@ def build_inception(num_classes: int) -> Inception3:
 def input_affine(spec: ModelSpec) -> tuple[Tensor, Tensor]:
     """Return float32 scale and shift [3] that take pixel values 0..255 to the network's input.
 
-    One multiply-add stands for scaling to 0..1, normalising by mean and std and, where
-    `transform_input` is set, torchvision's own step from ImageNet's statistics to -1..1.
+    One multiply-add does it all: scale to 0..1, normalise by mean and std and, if `transform_input`
+    is set, torchvision's own step from ImageNet's statistics to -1..1.
     """
     scale = 1 / (255 * torch.tensor(spec.std, dtype=torch.float64))
     shift = -torch.tensor(spec.mean, dtype=torch.float64) / torch.tensor(

@@ -1,7 +1,7 @@
-"""The OpenVINO runtime: fp32 on CPUs at nearly the machine's peak.
+"""The OpenVINO runtime: for CPUs, close to the machine's peak.
 
-Converting the network takes seconds, so the result is kept in the user's cache folder under a name
-made of everything that it depends on.
+Converting the network takes seconds, so the result is cached in the user's cache folder, under a
+hash of everything that it depends on.
 """
 
 import fcntl
@@ -22,10 +22,10 @@ from model_repo.inception_v3.options import Runtime, RuntimeOptions
 from model_repo.inception_v3.repository.weights import Weights
 from model_repo.inception_v3.spec import OUTPUT_NAMES, ModelSpec, Pixels
 
-# Larger tiles gain nothing on CPUs and take more memory; what is left over runs one by one.
+# Larger tiles gain nothing on CPUs and take more memory; the remainder runs one by one.
 _TILE = 8
 _PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
-_CONVERTER = "1"  # raise it when the converted network, or what a seed gives, changes
+_CONVERTER = "1"  # raise it when the converted network or seeded weights change
 
 
 def build_openvino_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOptions) -> Runtime:
@@ -41,7 +41,7 @@ def build_openvino_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOp
         "INFERENCE_NUM_THREADS": options.threads,
         "INFERENCE_PRECISION_HINT": _PRECISIONS[options.precision],
         "NUM_STREAMS": 1,
-        # Else every process of a machine pins its thread to the same, the first core.
+        # Otherwise every process on a machine pins its thread to the same core, the first.
         "ENABLE_CPU_PINNING": False,
     }
     requests: dict[int, openvino.InferRequest] = {}
@@ -50,7 +50,7 @@ def build_openvino_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOp
     def request_for(size: int) -> openvino.InferRequest:
         if size not in requests:
             model = core.read_model(path)
-            # What only the other outputs need is then not computed.
+            # Without the other outputs, what only they need is not computed.
             model = openvino.Model([model.output(name) for name in names], model.get_parameters())
             model.reshape([size, 3, spec.crop_size, spec.crop_size])
             requests[size] = core.compile_model(model, "CPU", config).create_infer_request()
@@ -70,20 +70,20 @@ def build_openvino_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOp
 
 
 def cpu_name() -> str:
-    """Return what this machine's CPU is called."""
+    """Return the name of this machine's CPU."""
     return str(openvino.Core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
 
 
 def computes_bf16() -> bool:
-    """Say whether this machine's CPU computes bf16 itself (avx512_bf16, amx).
+    """Say whether this machine's CPU computes bf16 natively (avx512_bf16, amx).
 
-    Where it does not, OpenVINO simulates it, slowly, or computes in fp32.
+    If not, OpenVINO emulates it, slowly, or computes in fp32.
     """
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def ensure_converted(spec: ModelSpec, weights: Weights) -> Path:
-    """Return the converted network's file, making it first if need be; safe among processes.
+    """Return the converted network's file, making it if necessary; processes may do so at once.
 
     Raises:
         WeightsError: the weights do not fit.
@@ -101,12 +101,12 @@ def ensure_converted(spec: ModelSpec, weights: Weights) -> Path:
 
 
 def _is_complete(path: Path) -> bool:
-    # Whatever cleans caches may have taken one file of the two.
+    # A cache cleaner may have deleted one of the two files.
     return path.exists() and path.with_suffix(".bin").exists()
 
 
 def _convert(spec: ModelSpec, weights: Weights, folder: Path) -> None:
-    # Here, because whoever finds the network converted is spared torchvision's slow import.
+    # Here, because torchvision's import is slow, and a converted network does not need it.
     import torch  # noqa: PLC0415
 
     from model_repo.inception_v3.runtimes.checkpoint import load_state_dict  # noqa: PLC0415
@@ -115,7 +115,7 @@ def _convert(spec: ModelSpec, weights: Weights, folder: Path) -> None:
     network = Network(spec, load_state_dict(weights, spec)).eval()
     shape = [1, 3, spec.crop_size, spec.crop_size]
     with warnings.catch_warnings(), torch.no_grad():
-        # OpenVINO's converter wants a traced module; torch announces that tracing will go.
+        # OpenVINO's converter needs a traced module; torch warns that tracing is deprecated.
         warnings.simplefilter("ignore")
         example = torch.zeros(shape, dtype=torch.uint8)
         traced = torch.jit.trace(network, example, check_trace=False)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The torch runtime: CUDA where there is a device, and the reference on CPUs."""
+"""The torch runtime: for CUDA devices, and as the reference on CPUs."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -17,7 +17,10 @@ from model_repo.inception_v3.runtimes.network import Network
 from model_repo.inception_v3.spec import OUTPUT_NAMES, ModelSpec, Pixels
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-_OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED")  # torch's and CUDA's words, then the libraries'
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "ALLOC_FAILED",
+)  # torch's and CUDA's wording, then their libraries'
 
 
 def build_torch_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOptions) -> Runtime:
@@ -32,9 +35,8 @@ def build_torch_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOptio
     device = torch.device(options.device)
     if options.device == "cpu":
         return DeviceRunner(build_step(network, names), names, device)
-    # CUDA graphs rather than torch.compile, which takes half a minute for each size of batch, in
-    # each process. Batches of few sizes, so that few graphs are recorded and cuDNN, which tries its
-    # kernels for each size, does so rarely.
+    # CUDA graphs rather than torch.compile, which takes half a minute per batch size and process.
+    # Few batch sizes, so that few graphs are recorded and cuDNN seldom has to try its kernels.
     torch.backends.cudnn.benchmark = True
     runner = DeviceRunner(build_step(network, names), names, device, pad=padded_size, capture=True)
     return run_in_parts(runner, runner.free_memory)
@@ -49,38 +51,38 @@ def load_network(spec: ModelSpec, weights: Weights, options: RuntimeOptions) -> 
     """
     if options.device == "cuda" and not torch.cuda.is_available():
         raise ModelError("there is no CUDA device here; run on a machine that has one, or on CPUs")
-    # TF32 would make fp32 on GPUs another model than fp32 on CPUs.
+    # With TF32, fp32 on GPUs would be a different model from fp32 on CPUs.
     torch.backends.cudnn.allow_tf32 = False
     torch.set_num_threads(options.threads)
     network = Network(spec, load_state_dict(weights, spec)).to(options.device)
     network.stages.to(dtype=_DTYPES[options.precision])
     network.to(memory_format=torch.channels_last)
     if options.device == "cuda":
-        torch.cuda.synchronize()  # it will be used on other streams
+        torch.cuda.synchronize()  # other streams will use it
     return network
 
 
 def build_step(network: Network, names: Sequence[str]) -> Step:
-    """Return what computes the outputs `names`, in float32, from a batch on the device."""
+    """Return the step that computes the outputs `names`, in float32, from a batch on the device."""
 
     def step(batch: Tensor) -> tuple[Tensor, ...]:
         outputs = dict(zip(OUTPUT_NAMES, network(batch), strict=True))
-        # All logits rather than the best few: 4 KB of an image are nothing beside its pixels, and
-        # softmax and order stay those of `postprocess`, whatever computed the logits.
+        # All logits, not just the best few: 4 KB are little next to the image's pixels, and
+        # `postprocess` alone then decides on softmax and order.
         return tuple(outputs[name].float().contiguous() for name in names)
 
     return step
 
 
 def gpu_name() -> str:
-    """Return what the GPU is called."""
+    """Return the GPU's name."""
     return torch.cuda.get_device_name()
 
 
 def run_in_parts(run: Runtime, free_memory: Callable[[], None]) -> Runtime:
-    """Halve batches that the device's memory does not hold, and remember what it does hold.
+    """Halve batches that do not fit into the device's memory, and remember the size that does.
 
-    The returned runtime raises `ModelError` where not even one image fits.
+    The returned runtime raises `ModelError` if not even one image fits.
     """
     largest: int | None = None
     lock = threading.Lock()
@@ -93,15 +95,15 @@ def run_in_parts(run: Runtime, free_memory: Callable[[], None]) -> Runtime:
             part = pixels[start : start + (largest or len(pixels))]
             outputs = _run_if_it_fits(run, part)
             if outputs is None:
-                free_memory()  # perhaps that helps
+                free_memory()  # that may be enough
                 outputs = _run_if_it_fits(run, part)
             if outputs is None:
                 if len(part) == 1:
                     raise ModelError(
-                        "the device has not enough free memory for one image; end what else runs "
-                        "on it, or share it among fewer actors (--num-gpus 1)"
+                        "there is not enough free memory on the device for one image; stop what "
+                        "else runs on it, or share it among fewer actors (--num-gpus 1)"
                     )
-                with lock:  # another thread may have found it too large as well
+                with lock:  # another thread may have found the same
                     largest = min(largest or len(part), len(part) // 2)
                 continue
             parts.append(outputs)
@@ -114,7 +116,7 @@ def run_in_parts(run: Runtime, free_memory: Callable[[], None]) -> Runtime:
 
 
 def _run_if_it_fits(run: Runtime, pixels: Pixels) -> dict[str, npt.NDArray[np.float32]] | None:
-    # Returned from, so that nothing of the failed attempt is held during the next.
+    # A function, so that nothing of a failed attempt is kept during the next.
     try:
         return run(pixels)
     except RuntimeError as exc:

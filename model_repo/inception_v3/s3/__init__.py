@@ -1,1 +1,1 @@
-"""S3, for jobs and the service alike: one connection, one reader, one meaning for each fault."""
+"""S3 for jobs and the service: connecting, listing, reading, retrying, and naming faults."""

@@ -46,7 +46,7 @@ _KEY_PROBLEMS = {
     "RequestExpired": "finds this machine's clock wrong; set it",
     "AuthorizationHeaderMalformed": "expects another region; check AWS_REGION",
 }
-# our own codes, where no request was answered
+# our own codes, for requests without an answer
 NO_KEYS = "NoCredentials"
 _NO_CONNECTION = "NoConnection"
 _KEY_SERVICES = {"AssumeRole", "AssumeRoleWithWebIdentity", "GetRoleCredentials", "CreateToken"}
@@ -59,7 +59,7 @@ _PERMISSIONS = {
 
 
 class BrokenAnswerError(Exception):
-    """An answer with status 200 that is not what was asked for, or not all of it."""
+    """An answer with status 200 that is incomplete or not what was requested."""
 
 
 _BrokenBody = (

@@ -13,15 +13,15 @@ from tests.support.jobs import GOOD, ODD
 
 
 @pytest.fixture
-def dataset(photos, tmp_path, plan_job, run_job_here):
+def dataset(photos, tmp_path, make_job, run_job_here):
     """A dataset of eight objects: its layout, and the files with the rows that are ok and not."""
-    plan = plan_job(photos, tmp_path / "out")
-    run_job_here(plan)
+    job = make_job(photos, tmp_path / "out")
+    run_job_here(job)
     ok, error = (
         tmp_path / "out" / f"outcome={outcome}" / "part-00000-00000.parquet"
         for outcome in ("ok", "error")
     )
-    return plan.layout, ok, error
+    return job.layout, ok, error
 
 
 def test_accounts_that_balance_are_counted(dataset):

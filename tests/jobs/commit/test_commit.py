@@ -6,8 +6,8 @@ import pytest
 
 from jobs.commit.audit import run_here
 from jobs.commit.commit import commit_chunks
-from jobs.commit.record import describe_plan
 from jobs.errors import JobError
+from jobs.job.describe import describe_job
 from jobs.storage import Storage
 from tests.support.jobs import GOOD, ODD, label_chunks, read_rows
 
@@ -15,15 +15,15 @@ STORAGE = Storage()
 
 
 @pytest.fixture
-def labelled(photos, tmp_path, plan_job):
+def labelled(photos, tmp_path, make_job):
     """A job whose chunks are all there, before the commit."""
-    plan = plan_job(photos, tmp_path / "out")
-    list(label_chunks(plan))
-    return plan
+    job = make_job(photos, tmp_path / "out")
+    list(label_chunks(job))
+    return job
 
 
-def commit(plan):
-    return commit_chunks(plan.layout, STORAGE, run_here)
+def commit(job):
+    return commit_chunks(job.layout, STORAGE, run_here)
 
 
 def test_rows_are_counted_by_outcome(labelled):
@@ -76,5 +76,5 @@ def test_a_missing_or_short_chunk_is_an_error(labelled, tmp_path):
         commit(labelled)
 
 
-def _rows(plan):
-    return describe_plan(plan)["rows"]
+def _rows(job):
+    return describe_job(job)["rows"]

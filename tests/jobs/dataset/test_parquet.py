@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.dataset import parquet
-from jobs.dataset.parquet import GrowingFile, group_sizes, read_groups
+from jobs.dataset.parquet import BufferedParquetWriter, group_sizes, read_groups
 from jobs.errors import StorageError
 from jobs.storage import Storage
 
@@ -68,7 +68,7 @@ def test_a_file_grows_in_groups_and_appears_at_its_end(tmp_path, monkeypatch):
     monkeypatch.setattr(parquet, "_ROW_GROUP_BYTES", 1000)
     path = tmp_path / "grown.parquet"
 
-    with GrowingFile(STORAGE, str(path)) as growing:
+    with BufferedParquetWriter(STORAGE, str(path)) as growing:
         for start in range(0, 600, 100):
             growing.add(pa.table({"n": range(start, start + 100)}))
         assert not path.exists()
@@ -81,7 +81,7 @@ def test_no_rows_make_no_file_and_take_an_earlier_one_away(tmp_path):
     path = tmp_path / "grown.parquet"
     path.write_bytes(b"of a commit that did not end")
 
-    with GrowingFile(STORAGE, str(path)) as growing:
+    with BufferedParquetWriter(STORAGE, str(path)) as growing:
         growing.add(pa.table({"n": pa.array([], pa.int64())}))
 
     assert not path.exists()
@@ -91,7 +91,7 @@ def test_a_failure_leaves_what_was_there(tmp_path):
     path = tmp_path / "grown.parquet"
     path.write_bytes(b"as before")
 
-    with pytest.raises(AttributeError), GrowingFile(STORAGE, str(path)) as growing:
+    with pytest.raises(AttributeError), BufferedParquetWriter(STORAGE, str(path)) as growing:
         growing.add("not a table")
 
     assert path.read_bytes() == b"as before"

@@ -6,10 +6,11 @@ import os
 import pytest
 
 from jobs.errors import StorageError
-from jobs.job.model import find_model, load_classifier, with_absolute_paths
+from jobs.job.model import find_model, load_classifier, model_source
+from jobs.job.resolve import resolve_inference
 from jobs.job.spec import load_job_spec
 from jobs.storage import Storage
-from model_repo.inception_v3 import INCEPTION_V3, RepositoryError, RuntimeOptions, WeightsError
+from model_repo.inception_v3 import RepositoryError, WeightsError
 from model_repo.inception_v3.repository.config import BUILTIN_REPOSITORY
 
 CONFIG = (BUILTIN_REPOSITORY / "inception_v3" / "config.pbtxt").read_text()
@@ -23,7 +24,7 @@ def spec_of(**options):
 
 
 def find(**options):
-    return find_model(spec_of(**options), Storage())
+    return find_model(model_source(spec_of(**options)), Storage())
 
 
 @pytest.fixture
@@ -68,16 +69,6 @@ def test_what_is_not_on_s3_is_named_as_the_user_named_it(put):
             find(**options)
 
 
-def test_local_paths_become_absolute_and_nothing_else(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    spec = spec_of(weights="w.pt", labels="s3://b/l.txt", model_repository="models")
-
-    changed = {"weights": str(tmp_path / "w.pt"), "model_repository": str(tmp_path / "models")}
-    assert with_absolute_paths(spec) == spec.model_copy(update=changed)
-    untrained = spec_of(weights="untrained:7")
-    assert with_absolute_paths(untrained) == untrained
-
-
 def test_missing_weights_are_named():
     with pytest.raises(WeightsError, match=r"weights '/nowhere/w\.pt' do not exist"):
         find(weights="/nowhere/w.pt")
@@ -94,6 +85,7 @@ def test_a_disk_that_fails_is_the_storages_trouble(monkeypatch):
 
 def test_a_node_with_other_weights_is_refused():
     spec = spec_of(weights="untrained:1")
+    inference = resolve_inference(spec, *find(weights="untrained:0"), on_gpu=False)
 
     with pytest.raises(WeightsError, match="weights untrained:1 here, untrained:0 there"):
-        load_classifier(spec, Storage(), RuntimeOptions(), (INCEPTION_V3, "untrained:0"))
+        load_classifier(inference, Storage())

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from jobs.errors import JobError, SpecError
-from jobs.job.job import Resources
-from jobs.job.resolve import check_output, make_plan
+from jobs.job.checks import check_job
+from jobs.job.resolve import resolve_job
 from jobs.job.spec import load_job_spec
+from jobs.resources import Resources
 from jobs.storage import Storage
 
 
@@ -24,78 +25,69 @@ from jobs.storage import Storage
         ({"image_column": "image"}, "--image-column is for Parquet files"),
     ],
 )
-def test_what_cannot_be_done_is_refused(photos, tmp_path, plan_job, options, message):
+def test_what_cannot_be_done_is_refused(photos, tmp_path, make_job, options, message):
     with pytest.raises(SpecError) as caught:
-        plan_job(photos, tmp_path / "out", **options)
+        make_job(photos, tmp_path / "out", **options)
 
     assert message in str(caught.value)
 
 
-def test_missing_and_empty_inputs_are_refused(tmp_path, plan_job):
+def test_missing_and_empty_inputs_are_refused(tmp_path, make_job):
     (tmp_path / "empty").mkdir()
 
     for name in ("missing", "empty"):
         with pytest.raises(SpecError, match=f"{name}' does not exist or is empty"):
-            plan_job(tmp_path / name, tmp_path / "out")
+            make_job(tmp_path / name, tmp_path / "out")
 
 
-def test_an_output_inside_the_input_is_refused(photos, plan_job):
+def test_an_output_inside_the_input_is_refused(photos, make_job):
     for output in (photos, photos / "labels"):
         with pytest.raises(SpecError, match="lies inside input"):
-            plan_job(photos, output)
+            make_job(photos, output)
 
 
-def test_an_output_that_a_glob_takes_in_is_refused(photos, plan_job):
+def test_an_output_that_a_glob_takes_in_is_refused(photos, make_job):
     with pytest.raises(SpecError, match="lies inside input"):
-        plan_job(f"{photos}/**", photos / "labels")
-    assert plan_job(f"{photos}/*.jpg", photos / "labels")
+        make_job(f"{photos}/**", photos / "labels")
+    assert make_job(f"{photos}/*.jpg", photos / "labels")
 
 
-def test_an_output_beside_the_input_may_share_its_name(photos, plan_job):
-    assert plan_job(photos, f"{photos}-labels")
+def test_an_output_beside_the_input_may_share_its_name(photos, make_job):
+    assert make_job(photos, f"{photos}-labels")
 
 
-def test_an_output_that_cannot_be_written_is_refused(photos, tmp_path, plan_job):
+def test_an_output_that_cannot_be_written_is_refused(photos, tmp_path, make_job):
     (tmp_path / "file").write_text("")
 
     with pytest.raises(JobError, match="file/out"):
-        plan_job(photos, tmp_path / "file" / "out")
+        make_job(photos, tmp_path / "file" / "out")
 
 
-def test_rows_of_another_program_are_not_mixed_with_ours(photos, tmp_path, plan_job):
-    plan = plan_job(photos, tmp_path / "out")
-    (tmp_path / "out" / "outcome=ok").mkdir(parents=True)
-    (tmp_path / "out" / "outcome=ok" / "theirs.parquet").write_bytes(b"x")
-
-    with pytest.raises(SpecError, match="holds files of another program"):
-        check_output(plan, Storage())
-
-
-def test_a_bucket_that_does_not_exist_is_named(s3_bucket, tmp_path, photos, plan_job):
+def test_a_bucket_that_does_not_exist_is_named(s3_bucket, tmp_path, photos, make_job):
     with pytest.raises(SpecError, match=r"input 's3://no-such-bucket/x' does not exist"):
-        plan_job("s3://no-such-bucket/x", tmp_path / "out")
+        make_job("s3://no-such-bucket/x", tmp_path / "out")
     with pytest.raises(JobError, match="no-such-bucket"):
-        plan_job(photos, "s3://no-such-bucket/out")
+        make_job(photos, "s3://no-such-bucket/out")
 
 
 def test_keys_that_may_not_write_are_told_so_before_work(
-    s3_bucket, seaweedfs, photos, plan_job, monkeypatch
+    s3_bucket, seaweedfs, photos, make_job, monkeypatch
 ):
     for name, value in seaweedfs.as_reader().environment().items():
         monkeypatch.setenv(name, value)
 
     with pytest.raises(JobError, match="PutObject"):
-        plan_job(photos, f"s3://{s3_bucket}/out")
+        make_job(photos, f"s3://{s3_bucket}/out")
 
 
-def test_labels_that_do_not_fit_the_head_are_refused(photos, tmp_path, plan_job):
+def test_labels_that_do_not_fit_the_head_are_refused(photos, tmp_path, make_job):
     labels = tmp_path / "labels.txt"
     labels.write_text("cat\ndog\n")
     weights = tmp_path / "model.pt"
     _save_head(weights, classes=3)
 
     with pytest.raises(SpecError, match="head of 3 classes, but there are 2 labels"):
-        plan_job(photos, tmp_path / "out", weights=str(weights), labels=str(labels))
+        make_job(photos, tmp_path / "out", weights=str(weights), labels=str(labels))
 
 
 def _save_head(path, classes: int) -> None:
@@ -103,29 +95,32 @@ def _save_head(path, classes: int) -> None:
 
 
 @pytest.fixture
-def plan_on_gpus(photos, tmp_path):
-    """Make a plan as on a cluster with four GPUs."""
+def job_on_gpus(photos, tmp_path):
+    """Resolve a job as on a cluster with four GPUs."""
 
-    def plan(**options):
+    def resolve(**options):
         values = {"input": str(photos), "output": str(tmp_path / "out"), "weights": "untrained"}
         spec = load_job_spec(values | options)
-        return make_plan(spec, Storage(), lambda: Resources(cpus=16, gpus=4))
+        return resolve_job(check_job(spec, Storage()), Resources(cpus=16, gpus=4))
 
-    return plan
+    return resolve
 
 
-def test_gpus_are_used_where_there_are_any(plan_on_gpus):
-    plan = plan_on_gpus()
+def test_gpus_are_used_where_there_are_any(job_on_gpus):
+    job = job_on_gpus()
+    options, placement = job.inference.options, job.placement
 
-    assert (plan.options.runtime, plan.options.precision) == ("torch", "fp16")
-    assert (plan.num_gpus, plan.actors, plan.separate_decode) == (1.0, (1, 4), True)
-    assert plan.num_cpus == 0  # all cores are for decoding
-    assert plan.options.device == "cuda"
-    assert plan.batch_size == 128
+    assert (options.runtime, options.precision) == ("torch", "fp16")
+    assert (placement.num_gpus, placement.actors) == (1.0, (1, 4))
+    assert placement.separate_decode
+    assert placement.num_cpus == 0  # all cores are for decoding
+    assert options.device == "cuda"
+    assert job.inference.batch_size == 128
 
 
 @pytest.mark.parametrize(("num_gpus", "most"), [(0.5, 8), (0.3, 12), (0.7, 4), (1, 4)])
-def test_as_many_actors_as_fit_share_the_gpus(plan_on_gpus, num_gpus, most):
-    plan = plan_on_gpus(num_gpus=num_gpus, batch_size=16)
+def test_as_many_actors_as_fit_share_the_gpus(job_on_gpus, num_gpus, most):
+    job = job_on_gpus(num_gpus=num_gpus, batch_size=16)
 
-    assert (plan.num_gpus, plan.actors, plan.batch_size) == (num_gpus, (1, most), 16)
+    assert (job.placement.num_gpus, job.placement.actors) == (num_gpus, (1, most))
+    assert job.inference.batch_size == 16

@@ -41,7 +41,7 @@ def test_actors_are_a_number_or_a_range(text, expected):
 def test_what_used_to_be_auto_says_what_to_write_instead(option, command):
     name = option.replace("_", "-")
 
-    with pytest.raises(SpecError, match=f"^--{name}: 'auto' is gone; .* 'labelmill {command}' pr"):
+    with pytest.raises(SpecError, match=f"--{name}: 'auto' is gone; .* 'labelmill {command}' pr"):
         load_job_spec({**PLACES, option: "auto"})
 
 

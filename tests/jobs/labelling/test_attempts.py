@@ -4,69 +4,63 @@ from dataclasses import replace
 
 import pytest
 
+from jobs.dataset.layout import Layout
 from jobs.errors import JobError
-from jobs.labelling.attempts import (
-    MAX_ATTEMPTS,
-    begin_chunk,
-    begin_listing,
-    begin_loading,
-    end_chunk,
-    end_loading,
-)
+from jobs.labelling.attempts import MAX_ATTEMPTS, Attempts
 from jobs.storage import Storage
 
 
 @pytest.fixture
-def plan(photos, tmp_path, plan_job):
-    return plan_job(photos, tmp_path / "out")
+def attempts(tmp_path):
+    return Attempts(Layout.of(str(tmp_path / "out")), "a-run")
 
 
-def marks(plan):
-    return [item.uri for item in Storage().list(plan.layout.attempts)]
+def marks(attempts):
+    return [item.uri for item in Storage().list(attempts.layout.attempts)]
 
 
-def test_care_is_due_once_an_attempt_did_not_end(plan):
-    assert not begin_chunk("one", plan)
-    assert not begin_chunk("other", plan)
+def test_care_is_due_once_an_attempt_did_not_end(attempts):
+    assert not attempts.begin_chunk("one")
+    assert not attempts.begin_chunk("other")
 
-    assert begin_chunk("one", plan)
-
-
-def test_an_attempt_that_ended_leaves_nothing(plan):
-    begin_chunk("one", plan)
-    end_chunk("one", plan)
-    begin_loading("actor", plan)
-    end_loading("actor", plan)
-
-    assert marks(plan) == []
-    assert not begin_chunk("one", plan)
+    assert attempts.begin_chunk("one")
 
 
-def test_attempts_have_an_end(plan):
+def test_an_attempt_that_ended_leaves_nothing(attempts):
+    attempts.begin_chunk("one")
+    attempts.end_chunk("one")
+    attempts.begin_loading("actor")
+    attempts.end_loading("actor")
+
+    assert marks(attempts) == []
+    assert not attempts.begin_chunk("one")
+
+
+def test_attempts_have_an_end(attempts):
     for _ in range(MAX_ATTEMPTS):
-        begin_chunk("one", plan)
-        begin_loading("actor", plan)
-        begin_listing(plan)
+        attempts.begin_chunk("one")
+        attempts.begin_loading("actor")
+        attempts.begin_listing()
 
     with pytest.raises(JobError, match=r"chunk one was begun 10 times .*fewer --actors"):
-        begin_chunk("one", plan)
+        attempts.begin_chunk("one")
     with pytest.raises(JobError, match=r"a worker died 10 times as it loaded the model"):
-        begin_loading("actor", plan)
+        attempts.begin_loading("actor")
     with pytest.raises(JobError, match=r"the worker that lists the input died 10 times"):
-        begin_listing(plan)
+        attempts.begin_listing()
 
 
-def test_another_run_has_attempts_of_its_own_and_takes_care(plan):
+def test_another_run_has_attempts_of_its_own_and_takes_care(attempts):
     for _ in range(MAX_ATTEMPTS):
-        begin_chunk("one", plan)
+        attempts.begin_chunk("one")
 
-    again = replace(plan, run_id="another")
+    again = replace(attempts, run_id="another")
 
-    assert begin_chunk("one", again)
-    assert begin_chunk("one", again)
+    assert again.begin_chunk("one")
+    assert again.begin_chunk("one")
 
 
-def test_marks_belong_to_what_an_overwrite_deletes(plan):
-    begin_chunk("one", plan)
+def test_marks_belong_to_what_an_overwrite_deletes(attempts):
+    attempts.begin_chunk("one")
 
-    assert plan.layout.attempts in plan.layout.everything
+    assert attempts.layout.attempts in attempts.layout.everything

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jobs.errors import JobError
-from jobs.labelling.child_reader import MAX_DEATHS, read_carefully
+from jobs.labelling.child_reader import MAX_DEATHS, read_isolated
 from jobs.labelling.decode import read_images
 from jobs.listing.stream import list_chunks
 from tests.support.images import encode, photo
@@ -36,17 +36,17 @@ def kill(monkeypatch):
 
 
 @pytest.fixture
-def chunk(tmp_path, plan_job):
-    """Objects and plan of a folder of five photos, of which the third kills."""
+def chunk(tmp_path, make_job):
+    """Objects and inference of a folder of five photos, of which the third kills."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for number in range(5):
         comment = MAGIC if number == 2 else b"harmless"
         data = encode(photo(200, 150, seed=number), "JPEG", comment=comment)
         (folder / f"{number}.jpg").write_bytes(data)
-    plan = plan_job(folder, tmp_path / "out")
-    ((chunk, _),) = list_chunks(plan, frozenset())
-    return chunk.objects, plan
+    job = make_job(folder, tmp_path / "out")
+    ((chunk, _),) = list_chunks(job, frozenset())
+    return chunk.objects, job.inference
 
 
 def assert_same(images, expected):
@@ -55,17 +55,20 @@ def assert_same(images, expected):
         np.testing.assert_array_equal(image.pixels, other.pixels)
 
 
-def test_care_changes_nothing_of_what_is_read(photos, tmp_path, plan_job):
-    plan = plan_job(photos, tmp_path / "out")
-    ((chunk, _),) = list_chunks(plan, frozenset())
+def test_care_changes_nothing_of_what_is_read(photos, tmp_path, make_job):
+    job = make_job(photos, tmp_path / "out")
+    ((chunk, _),) = list_chunks(job, frozenset())
 
-    assert_same(list(read_carefully(chunk.objects, plan)), list(read_images(chunk.objects, plan)))
+    assert_same(
+        list(read_isolated(chunk.objects, job.inference)),
+        list(read_images(chunk.objects, job.inference)),
+    )
 
 
 def test_an_image_that_kills_its_process_is_a_row_and_its_neighbours_are_read(chunk, kill):
     kill("decode")
 
-    images = list(read_carefully(*chunk))
+    images = list(read_isolated(*chunk))
 
     killer = images.pop(2)
     assert (killer.row.index, killer.row.error_kind, killer.pixels) == (2, "crashed", None)
@@ -77,7 +80,7 @@ def test_an_image_that_kills_its_process_is_a_row_and_its_neighbours_are_read(ch
 def test_a_process_that_dies_once_costs_no_row(chunk, kill, tmp_path):
     kill("decode", once=tmp_path / "killed")
 
-    images = list(read_carefully(*chunk))
+    images = list(read_isolated(*chunk))
 
     assert (tmp_path / "killed").exists()
     assert_same(images, list(read_images(*chunk)))
@@ -87,11 +90,11 @@ def test_a_process_that_cannot_even_start_is_no_images_fault(chunk, kill):
     kill("start")
 
     with pytest.raises(JobError, match=r"died 3 times as it started \(SIGKILL\).*fewer --actors"):
-        list(read_carefully(*chunk))
+        list(read_isolated(*chunk))
 
 
 def test_no_child_outlives_its_reader(chunk):
-    reading = read_carefully(*chunk)
+    reading = read_isolated(*chunk)
     next(reading)
     (child,) = children_of(os.getpid())
 
@@ -103,8 +106,8 @@ def test_no_child_outlives_its_reader(chunk):
 def test_a_child_dies_with_its_worker(chunk, tmp_path):
     script = """if __name__ == "__main__":
         import pickle, sys, time
-        from jobs.labelling.child_reader import read_carefully
-        reading = read_carefully(*pickle.load(open(sys.argv[1], "rb")))
+        from jobs.labelling.child_reader import read_isolated
+        reading = read_isolated(*pickle.load(open(sys.argv[1], "rb")))
         next(reading)
         print("reading", flush=True)
         time.sleep(60)

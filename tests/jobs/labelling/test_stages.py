@@ -15,14 +15,15 @@ import pytest
 
 from jobs.errors import JobError, StorageError
 from jobs.job.model import load_classifier
-from jobs.labelling.attempts import MAX_ATTEMPTS, begin_chunk
+from jobs.labelling.attempts import MAX_ATTEMPTS, Attempts
 from jobs.labelling.stages import ChunkLabeller, ChunkPredictor, Worker, decode_chunk
-from jobs.listing.chunks import pack_table
+from jobs.labelling.summary import Summary
+from jobs.labelling.tasks import ChunkTask, pack, unpack
 from jobs.listing.stream import list_chunks
 from jobs.storage import Storage
 from model_repo.inception_v3 import postprocess, preprocess
 from tests.support.images import encode, photo
-from tests.support.jobs import GOOD, ODD, chunk_tables, read_rows
+from tests.support.jobs import GOOD, ODD, chunk_tables, only_task, read_rows
 from tests.support.killing import sitecustomize as killing
 from tests.support.killing.sitecustomize import MAGIC
 
@@ -43,16 +44,15 @@ def test_each_object_gives_one_row_with_the_right_outcome(photos, tmp_path, run_
         assert rows[name]["error"]
 
 
-def test_rows_say_what_the_model_says_of_the_image_alone(photos, tmp_path, run_inline, plan_job):
+def test_rows_say_what_the_model_says_of_the_image_alone(photos, tmp_path, run_inline, make_job):
     rows = by_name(run_inline(photos, tmp_path / "out", emit="embedding,features:Mixed_7c"))
-    plan = plan_job(photos, tmp_path / "out", emit="embedding,features:Mixed_7c")
-    origin = (plan.model, plan.weights_sha256)
-    classifier = load_classifier(plan.spec, Storage(), plan.options, origin)
+    job = make_job(photos, tmp_path / "out", emit="embedding,features:Mixed_7c")
+    classifier = load_classifier(job.inference, Storage())
 
     for name in GOOD:
         seen = preprocess((photos / name).read_bytes())
         outputs = classifier.predict(seen.pixels[np.newaxis])
-        (prediction,) = postprocess(outputs.logits, plan.model.labels)
+        (prediction,) = postprocess(outputs.logits, job.inference.model.labels)
         row = rows[name]
         assert [x["label"] for x in row["labels"]] == [x.label for x in prediction.labels]
         assert row["score"] == pytest.approx(prediction.top.score, abs=1e-4)
@@ -132,21 +132,20 @@ def test_tar_shards_and_image_columns_give_the_rows_of_the_files(photos, zoo, tm
     ]
 
 
-def test_decoding_apart_gives_the_same_chunk(photos, tmp_path, plan_job):
+def test_decoding_apart_gives_the_same_chunk(photos, tmp_path, make_job):
     tables = []
     for output in ("one", "two"):
-        plan = plan_job(photos, tmp_path / output)
-        ((chunk, total),) = list_chunks(plan, frozenset())
-        batch = {"id": [chunk.id], "objects": [pack_table(chunk.objects)], "total": [total]}
+        job = make_job(photos, tmp_path / output)
+        task = only_task(job)
         if output == "one":
-            summary = ChunkLabeller(plan)(batch)
+            summary = unpack(ChunkLabeller(job)(task), Summary)
         else:
-            summary = ChunkPredictor(plan)(decode_chunk(batch, plan))
-        spent = {name: summary.pop(name)[0] for name in ("seconds", "model_s", "write_s", "cpu_s")}
-        assert 0 < spent["model_s"] + spent["write_s"] < spent["seconds"]
-        assert spent["cpu_s"] > 0
-        assert (summary.pop("ahead_s")[0] > 0) == (output == "two")
-        assert summary == {"objects": [8], "errors": [4], "faults": [4], "total": [8]}
+            summary = unpack(ChunkPredictor(job)(decode_chunk(task, job)), Summary)
+        assert 0 < summary.model_s + summary.write_s < summary.seconds
+        assert summary.cpu_s > 0
+        assert (summary.ahead_s > 0) == (output == "two")
+        counts = (summary.objects, summary.errors, summary.faults, summary.total)
+        assert counts == (8, 4, 4, 8)
         tables.append(chunk_tables(tmp_path / output))
 
     assert len(tables[0]) == 1
@@ -154,7 +153,7 @@ def test_decoding_apart_gives_the_same_chunk(photos, tmp_path, plan_job):
 
 
 def test_threads_of_one_predictor_write_the_chunks_that_one_alone_writes(
-    photos, tmp_path, plan_job
+    photos, tmp_path, make_job
 ):
     for number in range(0, 96, 8):
         (photos / f"{number}.jpg").write_bytes(encode(photo(120, 90, seed=number), "JPEG"))
@@ -162,18 +161,18 @@ def test_threads_of_one_predictor_write_the_chunks_that_one_alone_writes(
     manifest.write_text("\n".join(["uri", *[f"{photos}/{number}.jpg" for number in range(96)]]))
     tables = []
     for output, threads in (("one", 1), ("two", 3)):
-        plan = plan_job(manifest, tmp_path / output, batch_size=3)
-        predictor = ChunkPredictor(plan)
-        batches = [
-            {"id": [chunk.id], "objects": [pack_table(chunk.objects)], "total": [total]}
-            for chunk, total in list_chunks(plan, frozenset())
+        job = make_job(manifest, tmp_path / output, batch_size=3)
+        predictor = ChunkPredictor(job)
+        tasks = [
+            pack(ChunkTask(chunk.id, chunk.objects, total))
+            for chunk, total in list_chunks(job, frozenset())
         ]
         # Ray copies a chunk's pixels into its object store, before the next are decoded there.
-        decoded = [pickle.loads(pickle.dumps(decode_chunk(batch, plan))) for batch in batches]
+        decoded = [pickle.loads(pickle.dumps(decode_chunk(task, job))) for task in tasks]
         with ThreadPoolExecutor(threads) as pool:
-            summaries = list(pool.map(predictor, decoded))
-        assert [summary["errors"] for summary in summaries] == [[28]] * 3
-        assert not list(Storage().list(plan.layout.attempts))
+            summaries = [unpack(row, Summary) for row in pool.map(predictor, decoded)]
+        assert [summary.errors for summary in summaries] == [28] * 3
+        assert not list(Storage().list(job.layout.attempts))
         tables.append(chunk_tables(tmp_path / output))
 
     assert tables[0] == tables[1]
@@ -181,39 +180,37 @@ def test_threads_of_one_predictor_write_the_chunks_that_one_alone_writes(
 
 @pytest.mark.parametrize("apart", [False, True])
 def test_a_chunk_that_was_begun_before_is_read_with_care(
-    photos, tmp_path, plan_job, monkeypatch, apart
+    photos, tmp_path, make_job, monkeypatch, apart
 ):
     (photos / "killer.jpg").write_bytes(encode(photo(200, 150), "JPEG", comment=MAGIC))
-    plan = plan_job(photos, tmp_path / "out")
-    ((chunk, total),) = list_chunks(plan, frozenset())
-    batch = {"id": [chunk.id], "objects": [pack_table(chunk.objects)], "total": [total]}
+    job = make_job(photos, tmp_path / "out")
+    task = only_task(job)
     monkeypatch.setenv("PYTHONPATH", KILLING + os.pathsep + os.environ.get("PYTHONPATH", ""))
     monkeypatch.setenv("KILL_AT", "decode")  # of children: this process has started without
-    begin_chunk(chunk.id, plan)
+    Attempts(job.layout, job.run_id).begin_chunk(unpack(task, ChunkTask).id)
 
     if apart:
-        summary = ChunkPredictor(plan)(decode_chunk(batch, plan))
+        summary = unpack(ChunkPredictor(job)(decode_chunk(task, job)), Summary)
     else:
-        summary = ChunkLabeller(plan)(batch)
+        summary = unpack(ChunkLabeller(job)(task), Summary)
 
-    assert (summary["objects"], summary["errors"]) == ([9], [5])
+    assert (summary.objects, summary.errors) == (9, 5)
     (table,) = chunk_tables(tmp_path / "out").values()
     kinds = table.column("error_kind").to_pylist()
     assert kinds.count("crashed") == 1
-    assert not list(Storage().list(plan.layout.attempts))
+    assert not list(Storage().list(job.layout.attempts))
 
 
-def test_predicting_alone_has_an_end_too(photos, tmp_path, plan_job):
-    plan = plan_job(photos, tmp_path / "out")
-    ((chunk, total),) = list_chunks(plan, frozenset())
-    batch = {"id": [chunk.id], "objects": [pack_table(chunk.objects)], "total": [total]}
-    decoded = decode_chunk(batch, plan)
-    predictor = ChunkPredictor(plan, lambda: Worker("actor", restarted=True))
+def test_predicting_alone_has_an_end_too(photos, tmp_path, make_job):
+    job = make_job(photos, tmp_path / "out")
+    task = only_task(job)
+    decoded = decode_chunk(task, job)
+    predictor = ChunkPredictor(job, lambda: Worker("actor", restarted=True))
     for _ in range(MAX_ATTEMPTS - 1):  # of predictors that died
-        begin_chunk(chunk.id, plan)
+        Attempts(job.layout, job.run_id).begin_chunk(unpack(task, ChunkTask).id)
 
     with pytest.raises(JobError, match="was begun 10 times"):
-        predictor(decoded)
+        unpack(predictor(decoded), Summary)
 
 
 def test_a_chunk_without_one_good_image_is_written(photos, tmp_path, run_inline):
@@ -226,13 +223,11 @@ def test_a_chunk_without_one_good_image_is_written(photos, tmp_path, run_inline)
     assert len(rows) == len(ODD) == len(read_rows(tmp_path / "out"))
 
 
-def test_a_node_without_the_input_s_file_system_makes_no_error_rows(photos, tmp_path, plan_job):
-    plan = plan_job(f"{photos}/*.jpg", tmp_path / "out")
-    ((chunk, total),) = list_chunks(plan, frozenset())
+def test_a_node_without_the_input_s_file_system_makes_no_error_rows(photos, tmp_path, make_job):
+    job = make_job(f"{photos}/*.jpg", tmp_path / "out")
+    task = only_task(job)
     photos.rename(tmp_path / "unmounted")
 
     with pytest.raises(StorageError, match=r"photos does not exist on .*; every node needs it"):
-        ChunkLabeller(plan)(
-            {"id": [chunk.id], "objects": [pack_table(chunk.objects)], "total": [total]}
-        )
-    assert not list(Storage().list(plan.layout.chunks))
+        unpack(ChunkLabeller(job)(task), Summary)
+    assert not list(Storage().list(job.layout.chunks))

@@ -1,12 +1,13 @@
 import pytest
 
 from jobs.errors import ErrorRateError
-from jobs.labelling.summary import ErrorRate, is_over
-from jobs.listing.chunks import Summary
+from jobs.labelling.summary import ErrorRate, Summary, is_over
 
 
 def chunk(objects: int, faults: int, errors: int | None = None) -> Summary:
-    return Summary(objects, faults if errors is None else errors, faults, 1.0, None)
+    return Summary(
+        objects=objects, errors=faults if errors is None else errors, faults=faults, seconds=1.0
+    )
 
 
 def test_a_few_broken_images_at_the_start_stop_nothing():

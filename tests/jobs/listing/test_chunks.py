@@ -1,7 +1,7 @@
 import pyarrow as pa
 
 from jobs.inputs.rows import objects_table
-from jobs.listing.chunks import cut_chunks, pack_table, unpack_table
+from jobs.listing.chunks import cut_chunks
 
 
 def listing(count: int, per_table: int = 1000) -> list[pa.Table]:
@@ -54,12 +54,6 @@ def test_large_rows_make_small_chunks():
     chunks = list(cut_chunks(listing(100), row_bytes=64 * 1024 * 1024))
 
     assert {chunk.objects.num_rows for chunk in chunks} == {2}
-
-
-def test_packed_tables_come_back_as_they_were():
-    table = listing(10)[0]
-
-    assert unpack_table(pack_table(table)).equals(table)
 
 
 def test_large_carried_columns_make_small_chunks():

@@ -1,17 +1,18 @@
 """Arithmetic from costs to a forecast, on machines that are not there."""
 
 import dataclasses
-import json
 
 import pytest
 
-from jobs.job.job import Resources
-from jobs.job.resolve import make_plan
+from jobs.job.checks import check_job
+from jobs.job.resolve import resolve_job
 from jobs.job.spec import load_job_spec
 from jobs.planning.forecast import make_forecast
 from jobs.planning.measure import Measurement
+from jobs.resources import Resources
 from jobs.storage import Storage
 from tests.support.images import encode, photo
+from tests.support.jobs import placed
 
 CPU = Measurement(
     at="2026-11-22T10:00:00+00:00",
@@ -41,28 +42,27 @@ GPU = dataclasses.replace(
 
 
 @pytest.fixture
-def plan_for(tmp_path):
-    """Make a plan for so many cores and GPUs, without looking for any."""
+def job_for(tmp_path):
+    """Resolve a job for so many cores and GPUs, without looking for any."""
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(encode(photo(100, 100), "JPEG"))
 
-    def plan(cpus: int, gpus: int = 0, **options: object):
+    def resolve(cpus: int, gpus: int = 0, **options: object):
         values = {"input": str(tmp_path / "photos"), "weights": "untrained", **options}
         spec = load_job_spec(values, usage="plan INPUT [OUTPUT]")
-        made = make_plan(spec, Storage(), lambda: Resources(cpus, 0))
+        job = resolve_job(check_job(spec, Storage()), Resources(cpus, 0))
         if not gpus:
-            return made
+            return job
         share = spec.num_gpus or 1.0
-        return dataclasses.replace(
-            made,
+        return placed(
+            job,
             resources=Resources(cpus, gpus),
             num_gpus=share,
             actors=(1, int(gpus / share)),
             separate_decode=True,
         )
 
-    plan.__test__ = False
-    return plan
+    return resolve
 
 
 @pytest.mark.parametrize(
@@ -77,10 +77,10 @@ def plan_for(tmp_path):
         ({"errors": {"unreadable": 50}}, ("model", 4 / 0.0524)),
     ],
 )
-def test_on_cpus_what_costs_most_of_the_cores_is_the_bound(plan_for, changes, expected):
+def test_on_cpus_what_costs_most_of_the_cores_is_the_bound(job_for, changes, expected):
     measured = dataclasses.replace(CPU, **changes)
 
-    forecast = make_forecast(measured, plan_for(4))
+    forecast = make_forecast(measured, job_for(4))
 
     assert (forecast.bound, forecast.images_per_s) == (expected[0], pytest.approx(expected[1]))
 
@@ -97,21 +97,18 @@ def test_on_cpus_what_costs_most_of_the_cores_is_the_bound(plan_for, changes, ex
         (1, {"write_s": 0.002}, ("write", 4 / 0.0022)),
     ],
 )
-def test_on_gpus_the_cores_decode_beside(plan_for, gpus, changes, expected):
+def test_on_gpus_the_cores_decode_beside(job_for, gpus, changes, expected):
     measured = dataclasses.replace(GPU, **changes)
 
-    forecast = make_forecast(measured, plan_for(16, gpus))
+    forecast = make_forecast(measured, job_for(16, gpus))
 
     assert (forecast.bound, forecast.images_per_s) == (expected[0], pytest.approx(expected[1]))
 
 
 @pytest.mark.parametrize(("measured", "gpus", "expected"), [(CPU, 0, 1), (GPU, 1, 32)])
-def test_the_smallest_batch_that_is_nearly_the_fastest_is_chosen(
-    plan_for, measured, gpus, expected
-):
-    assert make_forecast(measured, plan_for(16, gpus)).batch_size == expected
-    assert make_forecast(measured, plan_for(16, gpus, batch_size=8)).batch_size == 8
-    assert make_forecast(measured, plan_for(16, gpus, batch_size=None)).batch_size == 32
+def test_the_smallest_batch_that_is_nearly_the_fastest_is_chosen(job_for, measured, gpus, expected):
+    assert make_forecast(measured, job_for(16, gpus)).batch_size == expected
+    assert make_forecast(measured, job_for(16, gpus, batch_size=8)).batch_size == 8
 
 
 @pytest.mark.parametrize(
@@ -124,38 +121,32 @@ def test_the_smallest_batch_that_is_nearly_the_fastest_is_chosen(
         ({"write_s": 0.1025}, 8),
     ],
 )
-def test_actors_on_cpus_are_as_many_as_are_busy(plan_for, changes, expected):
+def test_actors_on_cpus_are_as_many_as_are_busy(job_for, changes, expected):
     measured = dataclasses.replace(CPU, **changes)
 
-    assert make_forecast(measured, plan_for(4)).actors == expected
+    assert make_forecast(measured, job_for(4)).actors == expected
 
 
-def test_actors_on_gpus_are_no_more_than_decoding_feeds(plan_for):
-    forecast = make_forecast(GPU, plan_for(16, 8))
+def test_actors_on_gpus_are_no_more_than_decoding_feeds(job_for):
+    forecast = make_forecast(GPU, job_for(16, 8))
 
     assert forecast.actors == 2  # 5,700 images/s at 0.2 ms, and a tenth to spare
     assert forecast.bound == "decode"
 
 
-def test_actors_that_the_user_gave_are_kept(plan_for):
-    forecast = make_forecast(CPU, plan_for(4, actors="1:2"))
+def test_actors_that_the_user_gave_are_kept(job_for):
+    forecast = make_forecast(CPU, job_for(4, actors="1:2"))
 
     assert forecast.actors == 2
     assert forecast.images_per_s == pytest.approx(2 / 0.1001)
 
 
-def test_a_cluster_fetches_with_all_its_machines(plan_for):
-    assert make_forecast(CPU, plan_for(16)).rates["network"] == pytest.approx(8000)
+def test_a_cluster_fetches_with_all_its_machines(job_for):
+    assert make_forecast(CPU, job_for(16)).rates["network"] == pytest.approx(8000)
 
 
-def test_a_measurement_survives_json():
-    text = json.dumps(dataclasses.asdict(CPU))
-
-    assert Measurement.from_json(json.loads(text)) == CPU
-
-
-def test_time_is_for_all_objects_and_the_start(plan_for):
-    forecast = make_forecast(CPU, plan_for(4))
+def test_time_is_for_all_objects_and_the_start(job_for):
+    forecast = make_forecast(CPU, job_for(4))
 
     assert forecast.seconds(100_000) - forecast.seconds(0) == pytest.approx(100_000 * 0.1024 / 4)
     assert 5 < forecast.seconds(0) < 30

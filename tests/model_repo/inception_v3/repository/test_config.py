@@ -151,7 +151,7 @@ def test_config_field_that_triton_does_not_know_is_refused(repository):
 def test_config_of_another_name_than_its_folder_is_refused(repository):
     edit_config(repository, 'name: "inception_v3"', 'name: "other"')
 
-    with pytest.raises(RepositoryError, match="names the model 'other', its folder says"):
+    with pytest.raises(RepositoryError, match="names the model 'other', but its folder is"):
         load_model(repository)
 
 

@@ -99,7 +99,7 @@ def test_labels_beside_the_weights_are_found_on_s3(shelf, name):
     assert weights.path.read_text() == "x"
 
 
-def test_a_folder_of_weights_on_s3_is_brought(shelf):
+def test_a_folder_of_weights_on_s3_is_downloaded(shelf):
     shelf.put("s3://b/w/2/model.pt", "y")
     labels = shelf.put("s3://b/names.txt", "rose\ntulip\nlily\n")
 
@@ -122,14 +122,14 @@ def test_a_version_on_s3_can_be_named(shelf, flowers):
     assert weights.path.read_text() == "old"
 
 
-def test_what_was_brought_is_not_brought_again(shelf, flowers):
+def test_what_was_downloaded_is_not_downloaded_again(shelf, flowers):
     for _ in range(2):
         find(shelf, model_repository=flowers, reference="flowers")
 
     assert len(shelf.opened) == len(set(shelf.opened)) == 4
 
 
-def test_new_content_on_s3_is_brought_anew(shelf):
+def test_new_content_on_s3_is_downloaded_again(shelf):
     labels = shelf.put("s3://b/labels.txt", LABELS)
     before = find(shelf, weights=shelf.put("s3://b/net.pt", "old"), labels=labels)[1].sha256
 
@@ -147,7 +147,7 @@ def test_a_copy_that_fails_leaves_nothing_and_can_be_tried_again(shelf, flowers,
     assert find(shelf, **wanted)[0].spec.labels == ("rose", "tulip")
 
 
-def test_processes_that_bring_the_same_model_at_once_share_one_copy(shelf, flowers, monkeypatch):
+def test_processes_that_download_the_same_model_at_once_share_one_copy(shelf, flowers, monkeypatch):
     together = threading.Barrier(3, timeout=20)
 
     def open_together(uri):

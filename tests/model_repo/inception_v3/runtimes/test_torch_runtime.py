@@ -73,7 +73,9 @@ def test_libraries_without_memory_count_too():
 
 
 def test_memory_for_not_even_one_image_is_said_with_the_remedy():
-    with pytest.raises(ModelError, match=r"not enough free memory for one image.*--num-gpus 1"):
+    with pytest.raises(
+        ModelError, match=r"not enough free memory on the device for one image.*--num-gpus 1"
+    ):
         in_parts(Device(0))(PIXELS)
 
 
