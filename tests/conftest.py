@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from jobs.demo import ports
+from jobs.demo import seaweedfs as seaweedfs_module
 from jobs.demo.seaweedfs import S3Server, run_seaweedfs
 from tests.support.service import RunningService, ray_folder, run_service
 
@@ -123,7 +123,7 @@ def own_ports(worker_id: str) -> Iterator[None]:
     """Choose ports that no other process of this run chooses at the same time."""
     number = int(worker_id.removeprefix("gw")) if worker_id != "master" else 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ports, "PORTS", ports.PORTS[number % 8 :: 8])
+        patch.setattr(seaweedfs_module, "PORTS", seaweedfs_module.PORTS[number % 8 :: 8])
         yield
 
 

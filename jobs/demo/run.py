@@ -16,6 +16,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -45,7 +46,7 @@ def run_demo(*, output: Path, pretrained: Callable[[], bool]) -> int:
 
     Args:
         output: where the predictions dataset is copied to; an earlier demo's is replaced.
-        pretrained: says whether the model's own weights can be had; untrained ones do otherwise.
+        pretrained: says whether the model's own weights are available; if not, it runs untrained.
 
     Returns:
         The exit code: 0, although some of the files cannot be labelled.
@@ -60,13 +61,16 @@ def run_demo(*, output: Path, pretrained: Callable[[], bool]) -> int:
         with run_seaweedfs(Path(folder, "seaweedfs")) as server:
             objects = sample_photos() | odd_files()
             console.print(f"uploading {len(objects)} files to s3://{BUCKET}/photos/")
-            upload(server, objects)
+            _upload(server, objects)
             trained = pretrained()
             _label(console, server, [] if trained else ["--weights", "untrained"])
             fetched = Path(folder, "labels")
-            download(server, "labels/", fetched)
-        _replace(output, fetched)
-    show_result(console, output, trained=trained)
+            _download(server, "labels/", fetched)
+        if output.exists():
+            shutil.rmtree(output)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(fetched, output)
+    _show_result(console, output, trained=trained)
     return 0
 
 
@@ -77,12 +81,16 @@ def sample_photos() -> dict[str, bytes]:
 
 
 def odd_files() -> dict[str, bytes]:
-    """Make what a real bucket has as well: unusual images, broken ones, and no images at all."""
+    """Make what real buckets also hold: unusual images, broken ones, and files that are none."""
     photo = (SAMPLES / "coffee.jpg").read_bytes()
+    exif = Image.Exif()
+    exif[_EXIF_ORIENTATION] = _ROTATE_CLOCKWISE
+    lying = Image.open(SAMPLES / "cat.jpg").transpose(Image.Transpose.ROTATE_90)
+    grey = np.asarray(Image.open(SAMPLES / "camera.png")).astype(np.uint16) * 257
     return {
         "odd-cmyk.jpg": _encode(Image.open(io.BytesIO(photo)).convert("CMYK"), "JPEG"),
-        "odd-rotated.jpg": _rotated_jpeg(SAMPLES / "cat.jpg"),
-        "odd-16-bit.png": _sixteen_bit_png(SAMPLES / "camera.png"),
+        "odd-rotated.jpg": _encode(lying, "JPEG", exif=exif),
+        "odd-16-bit.png": _encode(Image.fromarray(grey), "PNG"),
         "broken-truncated.jpg": photo[: len(photo) // 2],
         "broken-text.jpg": b"this is a text file with the name of a photo\n",
         "broken-empty.jpg": b"",
@@ -90,25 +98,23 @@ def odd_files() -> dict[str, bytes]:
     }
 
 
-def upload(server: S3Server, objects: dict[str, bytes]) -> None:
-    """Put the objects under `photos/` in a new bucket."""
+def _upload(server: S3Server, objects: dict[str, bytes]) -> None:
     client = server.client()
     client.create_bucket(Bucket=BUCKET)
     for name, body in objects.items():
         client.put_object(Bucket=BUCKET, Key=f"photos/{name}", Body=body)
 
 
-def download(server: S3Server, prefix: str, folder: Path) -> None:
-    """Copy every object under the prefix into the folder, under the rest of its key."""
+def _download(server: S3Server, prefix: str, folder: Path) -> None:
+    """Copy the few objects under a prefix into a folder, under the rest of their keys."""
     client = server.client()
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix):
-        for entry in page.get("Contents", ()):
-            path = folder / entry["Key"].removeprefix(prefix)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(client.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"].read())
+    for entry in client.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", ()):
+        path = folder / entry["Key"].removeprefix(prefix)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(client.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"].read())
 
 
-def show_result(console: Console, output: Path, *, trained: bool) -> None:
+def _show_result(console: Console, output: Path, *, trained: bool) -> None:
     """Print what was labelled, what could not be and why, and how to open the dataset."""
     labelled = _table("labelled", "file", "label", "score", "flags")
     for row in _read_rows(output / "outcome=ok", ["uri", "label", "score", "flags"]):
@@ -142,7 +148,7 @@ def _show_how_to_open(console: Console, output: Path) -> None:
 
 
 def _python() -> str:
-    """The shortest way to name this interpreter in the user's shell."""
+    """Return the shortest name of this interpreter in the user's shell."""
     here = Path(sys.executable)
     if (found := shutil.which("python")) and Path(found).absolute() == here:
         return "python"
@@ -162,8 +168,8 @@ def _label(console: Console, server: S3Server, options: list[str]) -> None:
     places = [f"s3://{BUCKET}/photos/", f"s3://{BUCKET}/labels/"]
     options = ["--max-error-rate", "1", *options]
     console.print("labelmill label", *places, *options, soft_wrap=True)
-    # A session of its own: a terminal's Ctrl-C reaches only us, and we pass it on, once.
-    # A Ray of its own too: another one's workers would not know of the server.
+    # In its own session, so that a terminal's Ctrl-C reaches only us and we pass it on once.
+    # On its own Ray, since another one's workers would not know the server.
     child = subprocess.Popen(
         [*_label_command(), *places, *options],
         env=server.child_environment() | {"RAY_ADDRESS": "local"},
@@ -180,13 +186,11 @@ def _label(console: Console, server: S3Server, options: list[str]) -> None:
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:
-    """Interrupt a child that still runs, and end it when it does not heed that."""
+    """Interrupt a child that still runs, and kill it if it goes on."""
     try:
-        if child.poll() is None:
-            child.send_signal(signal.SIGINT)
+        child.send_signal(signal.SIGINT)  # nothing, if it has ended
+        with suppress(subprocess.TimeoutExpired):
             child.wait(_INTERRUPT_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        pass
     finally:
         if child.poll() is None:
             os.killpg(child.pid, signal.SIGKILL)
@@ -203,15 +207,7 @@ def _require_replaceable(output: Path) -> None:
         )
 
 
-def _replace(output: Path, fetched: Path) -> None:
-    if output.exists():
-        shutil.rmtree(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(fetched, output)
-
-
 def _read_rows(folder: Path, columns: list[str]) -> list[dict[str, Any]]:
-    """Read every row under the folder, sorted by uri; only for small datasets."""
     files = sorted(folder.glob("*.parquet"))
     rows = [row for file in files for row in pq.ParquetFile(file).read(columns).to_pylist()]
     return sorted(rows, key=lambda row: str(row["uri"]))
@@ -233,26 +229,11 @@ def _encode(image: Image.Image, format_name: str, **options: Any) -> bytes:
     return encoded.getvalue()
 
 
-def _rotated_jpeg(path: Path) -> bytes:
-    """Store the photo lying on its side, with the EXIF tag that says so, as cameras do."""
-    exif = Image.Exif()
-    exif[_EXIF_ORIENTATION] = _ROTATE_CLOCKWISE
-    with Image.open(path) as upright:
-        return _encode(upright.transpose(Image.Transpose.ROTATE_90), "JPEG", exif=exif)
-
-
-def _sixteen_bit_png(path: Path) -> bytes:
-    with Image.open(path) as grey:
-        return _encode(Image.fromarray(np.asarray(grey).astype(np.uint16) * 257), "PNG")
-
-
 def _bomb_png(width: int, height: int) -> bytes:
-    """A file of a few bytes whose header declares gigabytes of pixels."""
+    """Make a file of a few bytes whose header declares gigabytes of pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
+        return struct.pack(f">I4s{len(data)}sI", len(data), kind, data, zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")

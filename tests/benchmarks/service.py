@@ -21,7 +21,7 @@ from pathlib import Path
 
 import httpx
 
-from jobs.demo.ports import free_ports
+from jobs.demo.seaweedfs import free_ports
 from jobs.resources import count_cores
 from tests.benchmarks.bound import measure_bound
 from tests.benchmarks.environments import make_environment

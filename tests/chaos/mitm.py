@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jobs.demo.ports import free_ports
+from jobs.demo.seaweedfs import free_ports
 
 ADDON = Path(__file__).with_name("mitm_faults.py")
 START_LIMIT_S = 60.0

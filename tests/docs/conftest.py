@@ -16,8 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from jobs.demo.ports import free_ports
-from jobs.demo.seaweedfs import S3Server
+from jobs.demo.seaweedfs import S3Server, free_ports
 from model_repo.inception_v3 import ModelSpec, Weights, load_model
 from model_repo.inception_v3.runtimes.checkpoint import load_state_dict
 from tests.support.images import encode, photo

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import yaml
 
-from jobs.demo.ports import free_ports
+from jobs.demo.seaweedfs import free_ports
 from tests.support.processes import of_session
 from tests.support.service import (
     ROOT,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from jobs.demo.ports import free_ports
+from jobs.demo.seaweedfs import free_ports
 
 ROOT = Path(__file__).parents[2]
 
