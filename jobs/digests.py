@@ -1,4 +1,4 @@
-"""Texts as 16 bytes each, in arrays: the uris of a hundred million objects fit into memory so."""
+"""Texts as 16 bytes each, in arrays, so that the uris of 100 million objects fit into memory."""
 
 import hashlib
 from collections.abc import Iterable
@@ -36,12 +36,12 @@ def find(values: Digests, within: Digests) -> tuple[npt.NDArray[np.intp], npt.ND
 
 @dataclass(slots=True)
 class DigestSet:
-    """A set that grows, in sorted arrays that are merged as they do."""
+    """A set that grows, in sorted arrays that are merged as it does."""
 
     arrays: list[Digests] = field(default_factory=list)
 
     def first_times(self, values: Digests) -> npt.NDArray[np.bool_]:
-        """Say of each value whether it comes for the first time."""
+        """Add values; say of each whether it is new."""
         fresh = np.zeros(len(values), np.bool_)
         fresh[np.unique(values, return_index=True)[1]] = True
         for array in self.arrays:

@@ -1,1 +1,1 @@
-"""The output of a job: where its files lie, its columns, and how it is read and written."""
+"""The output of a job: where its files are, its columns, and how they are read and written."""

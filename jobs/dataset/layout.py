@@ -1,8 +1,18 @@
-"""Where things lie in a predictions dataset."""
+"""The names of files and folders in a predictions dataset."""
 
 from dataclasses import dataclass
 
 from jobs.storage import to_uri
+
+
+class _Under:
+    """The uri of a name under the root."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, layout: "Layout", owner: object) -> str:
+        return f"{layout.root}/{self._name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,12 +20,21 @@ class Layout:
     """The uris of one predictions dataset.
 
     Attributes:
-        root: without a slash at its end.
-        generation: 0 labels everything; each later one what has come or changed since.
+        root: the folder, without a final slash.
+        generation: 0 labels everything; each later one what is new or has changed since.
     """
 
     root: str
     generation: int = 0
+
+    success = _Under("_SUCCESS")  # written last
+    ours = _Under("_labelmill")  # everything but the rows
+    job = _Under("_labelmill/job.json")
+    probe = _Under("_labelmill/probe")  # shows whether the output can be written
+    manifests = _Under("_labelmill/manifest")  # what all generations listed
+    removed = _Under("_labelmill/removed.parquet")  # objects that are no longer in the input
+    chunks = _Under("_labelmill/chunks")  # finished ones
+    attempts = _Under("_labelmill/attempts")  # marks of what was begun and has not ended
 
     @classmethod
     def of(cls, output: str) -> "Layout":
@@ -23,53 +42,13 @@ class Layout:
         return cls(to_uri(output).rstrip("/"))
 
     @property
-    def ours(self) -> str:
-        """Return the folder of what is not rows."""
-        return f"{self.root}/_labelmill"
-
-    @property
-    def job(self) -> str:
-        """Return the uri of the job's record."""
-        return f"{self.ours}/job.json"
-
-    @property
-    def success(self) -> str:
-        """Return the uri of the mark that is written last."""
-        return f"{self.root}/_SUCCESS"
-
-    @property
-    def probe(self) -> str:
-        """Return the uri of the object that shows whether the output can be written."""
-        return f"{self.ours}/probe"
-
-    @property
     def manifest(self) -> str:
         """Return the folder of what this generation listed."""
         return f"{self.manifests}/generation-{self.generation:05d}"
 
-    @property
-    def manifests(self) -> str:
-        """Return the folder of what all generations listed."""
-        return f"{self.ours}/manifest"
-
-    @property
-    def removed(self) -> str:
-        """Return the uri of the table of objects that are no longer in the input."""
-        return f"{self.ours}/removed.parquet"
-
-    @property
-    def chunks(self) -> str:
-        """Return the folder of finished chunks."""
-        return f"{self.ours}/chunks"
-
     def chunk(self, chunk_id: str) -> str:
         """Return the uri of one finished chunk."""
         return f"{self.chunks}/{chunk_id}.parquet"
-
-    @property
-    def attempts(self) -> str:
-        """Return the folder of marks of what was begun and has not ended."""
-        return f"{self.ours}/attempts"
 
     def attempt(self, chunk_id: str) -> str:
         """Return the uri of the mark that counts the attempts at one thing, such as a chunk."""
@@ -84,7 +63,7 @@ class Layout:
         return f"{self.outcome(outcome)}/part-{self.generation:05d}-{number:05d}.parquet"
 
     def is_later(self, uri: str) -> bool:
-        """Say whether a file is one of rows of this generation or a later one."""
+        """Say whether a file holds rows of this generation or a later one."""
         name = uri.rpartition("/")[2]
         return name.startswith("part-") and name >= f"part-{self.generation:05d}-"
 
@@ -95,12 +74,6 @@ class Layout:
 
     @property
     def everything(self) -> tuple[str, ...]:
-        """Return all that labelmill writes under the root, but for the record."""
-        return (
-            self.success,
-            self.outcome("ok"),
-            self.outcome("error"),
-            *self.of_a_run,
-            self.manifests,
-            self.removed,
-        )
+        """Return all that labelmill writes under the root, except the record."""
+        rows = (self.outcome("ok"), self.outcome("error"))
+        return (self.success, *rows, *self.of_a_run, self.manifests, self.removed)

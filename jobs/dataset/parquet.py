@@ -36,11 +36,8 @@ def read_groups(
 ) -> Iterator[pa.Table]:
     """Read a Parquet file row group by row group; one that seems damaged is read again.
 
-    Args:
-        storage: where it lies.
-        uri: the file; its pages have checksums.
-        names: columns to read, of which those that are there are read; None for all.
-        groups: which row groups; None for all.
+    Its pages have checksums. `names` that the file lacks are left out; None means all, as it does
+    for `groups`.
 
     Raises:
         StorageError: it is damaged, or cannot be read.
@@ -52,8 +49,7 @@ def read_groups(
             wanted = range(file.num_row_groups) if groups is None else groups
             present = [x for x in file.schema_arrow.names if names is None or x in names]
             while done < len(wanted):
-                table = file.read_row_group(wanted[done], columns=present, use_threads=False)
-                yield table
+                yield file.read_row_group(wanted[done], columns=present, use_threads=False)
                 done += 1
         except (pa.ArrowException, OSError) as exc:
             if not attempts_left:
@@ -70,15 +66,15 @@ def group_sizes(storage: Storage, uri: str) -> list[int]:
 def _open(storage: Storage, uri: str) -> pq.ParquetFile:
     """Open a file: read whole, and so compared with its checksum, unless it is large."""
     found = storage.head(uri)
-    if found is not None and found.size <= _SMALL_BYTES:
-        return pq.ParquetFile(io.BytesIO(storage.read(uri).data), page_checksum_verification=True)
-    return pq.ParquetFile(storage.open(uri), page_checksum_verification=True)
+    is_small = found is not None and found.size <= _SMALL_BYTES
+    file = io.BytesIO(storage.read(uri).data) if is_small else storage.open(uri)
+    return pq.ParquetFile(file, page_checksum_verification=True)
 
 
 class BufferedParquetWriter:
     """A Parquet file that grows table by table, in row groups of a useful size.
 
-    A context manager; the object is written when it ends well, or deleted if there was no row.
+    A context manager; if it ends well, the object is written, or deleted if there was no row.
     """
 
     def __init__(self, storage: Storage, uri: str) -> None:
@@ -97,13 +93,12 @@ class BufferedParquetWriter:
             if exc_type is not None:
                 return
             self._flush()
-            if self._writer is not None:
-                with self._disk_errors():
-                    self._writer.close()
-            if self._writer is not None:
-                self._storage.upload(self._uri, self._path)
-            else:
+            if self._writer is None:
                 self._storage.delete([self._uri])
+                return
+            with _disk_errors():
+                self._writer.close()
+            self._storage.upload(self._uri, self._path)
 
     def add(self, table: pa.Table) -> None:
         """Append rows."""
@@ -117,20 +112,18 @@ class BufferedParquetWriter:
             return
         table = pa.concat_tables(self._pending)
         self._pending = []
-        with self._disk_errors():
-            self._write(table)
+        with _disk_errors():
+            if self._writer is None:
+                self._writer = pq.ParquetWriter(
+                    self._path, table.schema, compression="zstd", write_page_checksum=True
+                )
+            self._writer.write_table(table, row_group_size=table.num_rows)
 
-    def _write(self, table: pa.Table) -> None:
-        if self._writer is None:
-            self._writer = pq.ParquetWriter(
-                self._path, table.schema, compression="zstd", write_page_checksum=True
-            )
-        self._writer.write_table(table, row_group_size=table.num_rows)
 
-    @contextmanager
-    def _disk_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as exc:
-            folder = tempfile.gettempdir()
-            raise StorageError(f"cannot write to {folder} (TMPDIR names another): {exc}") from exc
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        folder = tempfile.gettempdir()
+        raise StorageError(f"cannot write to {folder} (set TMPDIR to another): {exc}") from exc

@@ -1,1 +1,1 @@
-"""`labelmill demo`: the real command on sample photos in an S3 server of its own."""
+"""`labelmill demo`: the real command on sample photos in its own S3 server."""

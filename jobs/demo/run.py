@@ -6,7 +6,6 @@ photos and odd files → SeaweedFS on loopback → `labelmill label` → tables,
 import importlib.util
 import io
 import json
-import os
 import shlex
 import shutil
 import signal
@@ -16,7 +15,6 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -27,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs.demo.seaweedfs import S3Server, run_seaweedfs
+from jobs.demo.seaweedfs import S3Server, run_seaweedfs, stop
 from jobs.errors import JobError
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -42,14 +40,10 @@ _ROTATE_CLOCKWISE = 6  # what a viewer has to do with the stored pixels
 
 
 def run_demo(*, output: Path, pretrained: Callable[[], bool]) -> int:
-    """Label the sample photos and some broken files, show the result and keep it in `output`.
+    """Label the sample photos and some broken files; return the exit code, 0.
 
-    Args:
-        output: where the predictions dataset is copied to; an earlier demo's is replaced.
-        pretrained: says whether the model's own weights are available; if not, it runs untrained.
-
-    Returns:
-        The exit code: 0, although some of the files cannot be labelled.
+    The dataset is shown and kept in `output`, where it replaces an earlier demo's. Where there are
+    no `pretrained` weights, the model is untrained.
 
     Raises:
         JobError: `output` holds something else, the server does not start, or labelling fails.
@@ -94,7 +88,7 @@ def odd_files() -> dict[str, bytes]:
         "broken-truncated.jpg": photo[: len(photo) // 2],
         "broken-text.jpg": b"this is a text file with the name of a photo\n",
         "broken-empty.jpg": b"",
-        "broken-bomb.png": _bomb_png(30_000, 30_000),
+        "broken-bomb.png": _bomb_png((SAMPLES / "camera.png").read_bytes()),
     }
 
 
@@ -138,13 +132,14 @@ def _show_how_to_open(console: Console, output: Path) -> None:
     rows = f"duckdb.read_parquet({every}, union_by_name=True).select({columns})"
     duckdb = f"import duckdb; {rows}.show()"
     missing = "" if importlib.util.find_spec("duckdb") else " (after pip install duckdb)"
-    lines = [
+    console.print(
         f"the Parquet is kept in {output}; open it with",
         f"  pandas: {python} -c {shlex.quote(pandas)}",
         f"  DuckDB{missing}: {python} -c {shlex.quote(duckdb)}",
-    ]
-    for line in lines:
-        console.print(line, soft_wrap=True, markup=False)
+        sep="\n",
+        soft_wrap=True,
+        markup=False,
+    )
 
 
 def _python() -> str:
@@ -178,29 +173,16 @@ def _label(console: Console, server: S3Server, options: list[str]) -> None:
     try:
         exit_code = child.wait()
     finally:
-        _end(child)
+        stop(child, signal.SIGINT, _INTERRUPT_TIMEOUT_S)
     if exit_code != 0:
         raise JobError(
             f"labelmill label ended with exit code {exit_code}; its own messages are above"
         )
 
 
-def _end(child: "subprocess.Popen[bytes]") -> None:
-    """Interrupt a child that still runs, and kill it if it goes on."""
-    try:
-        child.send_signal(signal.SIGINT)  # nothing, if it has ended
-        with suppress(subprocess.TimeoutExpired):
-            child.wait(_INTERRUPT_TIMEOUT_S)
-    finally:
-        if child.poll() is None:
-            os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
-
-
 def _require_replaceable(output: Path) -> None:
-    if output.is_dir() and not any(output.iterdir()):
-        return
-    if output.exists() and not (output / "_labelmill").is_dir():
+    is_empty = output.is_dir() and not any(output.iterdir())
+    if output.exists() and not is_empty and not (output / "_labelmill").is_dir():
         raise JobError(
             f"{str(output)!r} exists and is not an earlier demo's; "
             "move it away, or run the demo in another folder"
@@ -208,9 +190,8 @@ def _require_replaceable(output: Path) -> None:
 
 
 def _read_rows(folder: Path, columns: list[str]) -> list[dict[str, Any]]:
-    files = sorted(folder.glob("*.parquet"))
-    rows = [row for file in files for row in pq.ParquetFile(file).read(columns).to_pylist()]
-    return sorted(rows, key=lambda row: str(row["uri"]))
+    rows: list[dict[str, Any]] = pq.read_table(folder, columns=columns).sort_by("uri").to_pylist()
+    return rows
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -229,12 +210,7 @@ def _encode(image: Image.Image, format_name: str, **options: Any) -> bytes:
     return encoded.getvalue()
 
 
-def _bomb_png(width: int, height: int) -> bytes:
-    """Make a file of a few bytes whose header declares gigabytes of pixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(f">I4s{len(data)}sI", len(data), kind, data, zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
+def _bomb_png(png: bytes) -> bytes:
+    """Make a small PNG declare gigabytes of pixels in its header, bytes 12 to 33."""
+    header = b"IHDR" + struct.pack(">II5B", 30_000, 30_000, 8, 2, 0, 0, 0)
+    return png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]

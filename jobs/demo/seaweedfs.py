@@ -33,12 +33,10 @@ START_TIMEOUT_S = 60.0
 # Below the ports of outgoing connections, which start at 32768: one of those may be taken between
 # now and when a server listens on it.
 PORTS = range(20000, 32768)
-_STOP_TIMEOUT_S = 1.0  # a graceful stop takes 15 s, for data that nobody reads again
+_STOP_TIMEOUT_S = 1.0  # a graceful stop takes 15 s, for data that is not read again
 _HOST = "127.0.0.1"
-_PORT_NAMES = (
-    *("master.port", "volume.port", "filer.port", "s3.port"),
-    *("master.port.grpc", "volume.port.grpc", "filer.port.grpc", "s3.port.grpc"),
-)
+_ROLES = ("master", "volume", "filer", "s3")
+_PORT_NAMES = [f"{role}.port{kind}" for role in _ROLES for kind in ("", ".grpc")]
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -127,7 +125,7 @@ def run_seaweedfs(folder: Path) -> Iterator[S3Server]:
         cleanup.enter_context(_signals_unwind())
         cleanup.callback(_remove_sockets, ports)
         process = _start(weed, folder, ports)
-        cleanup.callback(_stop, process)
+        cleanup.callback(stop, process, signal.SIGTERM, _STOP_TIMEOUT_S)
         _wait_until_ready(server, process, folder / "weed.log")
         yield server
 
@@ -162,16 +160,11 @@ def _is_free(port: int) -> bool:
 
 
 def _write_identities(server: S3Server, path: Path) -> None:
+    servers = (server, server.as_reader())
+    keys = [{"accessKey": x.access_key, "secretKey": x.secret_key} for x in servers]
     identities = [
-        {
-            "name": name,
-            "credentials": [{"accessKey": keys.access_key, "secretKey": keys.secret_key}],
-            "actions": actions,
-        }
-        for name, keys, actions in (
-            ("owner", server, ["Admin", "Read", "Write", "List"]),
-            ("reader", server.as_reader(), ["Read", "List"]),
-        )
+        {"name": "owner", "credentials": keys[:1], "actions": ["Admin", "Read", "Write", "List"]},
+        {"name": "reader", "credentials": keys[1:], "actions": ["Read", "List"]},
     ]
     path.touch(mode=0o600)
     path.write_text(json.dumps({"identities": identities}))
@@ -240,24 +233,23 @@ def _takes_an_object(server: S3Server) -> bool:
     return True
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """End the server and wait; kill it when that takes too long or we are interrupted."""
-    process.terminate()
+def stop(process: "subprocess.Popen[bytes]", number: signal.Signals, timeout_s: float) -> None:
+    """Signal a session's leader and wait; kill all of it if it takes too long or we are stopped."""
     try:
+        process.send_signal(number)  # does nothing if it has ended
         with suppress(subprocess.TimeoutExpired):
-            process.wait(_STOP_TIMEOUT_S)
+            process.wait(timeout_s)
     finally:
         if process.poll() is None:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
 def _remove_sockets(ports: dict[str, int]) -> None:
     """Remove the sockets that SeaweedFS leaves in /tmp, whatever TMPDIR says."""
-    for name, port in ports.items():
-        role, _, grpc = name.partition(".port")
-        if grpc:
-            Path(f"/tmp/seaweedfs-{role}-grpc-{port}.sock").unlink(missing_ok=True)
+    for role in _ROLES:
+        port = ports[f"{role}.port.grpc"]
+        Path(f"/tmp/seaweedfs-{role}-grpc-{port}.sock").unlink(missing_ok=True)
 
 
 @contextmanager

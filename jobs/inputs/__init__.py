@@ -1,4 +1,4 @@
-"""What INPUT may be, and the rows to label that it gives."""
+"""What INPUT may be, and the rows that it gives."""
 
 import posixpath
 
@@ -6,28 +6,18 @@ from jobs.errors import SpecError
 from jobs.inputs.globs import has_glob
 from jobs.inputs.manifests import open_manifest
 from jobs.inputs.objects import Listing, ObjectSource, glob_listing
-from jobs.inputs.parquet_images import (
-    find_image_column,
-    image_leaf,
-    open_parquet_images,
-    parquet_columns,
-)
+from jobs.inputs.parquet_images import open_parquet_images, parquet_columns
 from jobs.inputs.rows import OBJECT_SCHEMA, Source
 from jobs.inputs.webdataset import COMPRESSED_TAR, WebDatasetSource, compressed_tar
 from jobs.storage import NoBucketError, Storage, StoredObject, is_s3, local_path, to_uri
 
-__all__ = ["OBJECT_SCHEMA", "Source", "find_image_column", "image_leaf", "open_source"]
+__all__ = ["OBJECT_SCHEMA", "Source", "open_source"]
 
 _LINES = (".csv", ".jsonl", ".ndjson")
 
 
 def open_source(text: str, storage: Storage, *, image_column: str | None = None) -> Source:
-    """Find out what INPUT is: objects, a manifest, tar shards or Parquet with images.
-
-    Args:
-        text: a path, uri or glob, as the user wrote it.
-        storage: where to look.
-        image_column: the Parquet column with the images, if the user named it.
+    """Find out what INPUT is, a path, uri or glob: objects, a manifest, tar shards or Parquet.
 
     Raises:
         SpecError: it does not exist, is empty, or is nothing that can be labelled.
@@ -51,35 +41,29 @@ def open_source(text: str, storage: Storage, *, image_column: str | None = None)
     shards = _shards(listing, first, storage, image_column)
     if image_column is not None and not shards:
         raise SpecError(f"--image-column is for Parquet files; input {text!r} has none")
-    if shards and shards[0].uri.lower().endswith(".tar"):
-        return WebDatasetSource(shards)
     if shards:
-        return _open_parquet(storage, shards, image_column)
+        is_tar = _extension(shards[0].uri) == ".tar"
+        return WebDatasetSource(shards) if is_tar else _open_parquet(storage, shards, image_column)
     if first.uri == uri and _extension(uri) in _LINES:
         return open_manifest(storage, uri)
     if first.uri.lower().endswith(COMPRESSED_TAR):
         raise compressed_tar(first.uri)
-    return ObjectSource(listing)
+    return ObjectSource(listing, may_repeat=False)
 
 
 def _shards(
     listing: Listing, first: StoredObject, storage: Storage, image_column: str | None
 ) -> tuple[StoredObject, ...]:
-    """Return the tar or Parquet files, where there is nothing else; empty otherwise.
-
-    With an image column asked for, files of other kinds beside the Parquet files are left out.
-    """
-    objects = listing.objects(storage)
-    if image_column is not None:
-        return tuple(stored for stored in objects if _extension(stored.uri) == ".parquet")
-    kind = _extension(first.uri)
+    """Return the tar or Parquet files if there is nothing else; with an image column, anyway."""
+    kind = _extension(first.uri) if image_column is None else ".parquet"
     if kind not in (".tar", ".parquet"):
         return ()
     shards = []
-    for stored in objects:
-        if _extension(stored.uri) != kind:
+    for stored in listing.objects(storage):
+        if _extension(stored.uri) == kind:
+            shards.append(stored)
+        elif image_column is None:
             return ()
-        shards.append(stored)
     return tuple(shards)
 
 

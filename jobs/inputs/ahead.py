@@ -1,4 +1,4 @@
-"""Calls that run ahead of whoever takes their results, in order."""
+"""Calls that run ahead of the consumer, who gets their results in order."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,11 +13,8 @@ def run_ahead(
 ) -> Iterator[T]:
     """Make calls in threads, yielding their results in order; few are held at a time.
 
-    Args:
-        calls: how much each holds once it is done, and the call; taken when there is room for it.
-        threads: how many calls run at once.
-        ahead: how much is begun before it is asked for, in the units of `calls`.
-        name: of the threads.
+    Each call comes with the size of its result. It is taken from `calls` once there is room: the
+    results that wait or are on their way have a size of `ahead` in all, or there is only one.
     """
     waiting = iter(calls)
     begun: deque[tuple[int, Future[T]]] = deque()

@@ -6,6 +6,7 @@ Threads fetch ahead of the consumer, which gets the rows in order; few images ar
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import groupby
+from typing import Any
 
 import pyarrow as pa
 
@@ -20,7 +21,7 @@ Outcome = tuple[int, Fetched | FetchError]
 FETCH_THREADS = 16  # of one chunk
 
 _CELLS_PER_TASK = 8
-_Row = dict[str, int | str | None]
+_Row = dict[str, Any]
 _Task = tuple[int, Callable[[], list[Outcome]]]  # how many images, and what fetches them
 
 
@@ -31,16 +32,10 @@ def fetch_images(
     threads: int = FETCH_THREADS,
     image_column: str | None = None,
 ) -> Iterator[Outcome]:
-    """Fetch each row's image, ahead of the consumer and in the order of the rows.
+    """Yield each row's index, and its bytes or why there are none, in order.
 
-    Args:
-        storage: where the rows' locations lie.
-        objects: rows in `OBJECT_SCHEMA`; further columns are ignored.
-        threads: how many requests at once; at most twice as many images are held.
-        image_column: the Parquet column with the images; None takes the only binary one.
-
-    Yields:
-        The row's index, and its bytes or why there are none.
+    Columns that `OBJECT_SCHEMA` lacks are ignored. At most twice as many images as `threads` are
+    held. Without an `image_column`, cells come from the only binary one.
 
     Raises:
         StorageError: the storage itself fails; that is no row's fault.
@@ -54,8 +49,10 @@ def _tasks(
     storage: Storage, objects: pa.Table, cells_per_task: int, image_column: str | None
 ) -> Iterator[_Task]:
     """Cut the table into tasks: one per object, some per run of rows of one Parquet file."""
-    rows = list(enumerate(objects.select(OBJECT_SCHEMA.names).to_pylist()))
-    for (location, is_cell), group in groupby(rows, key=_place):
+    rows = enumerate(objects.select(OBJECT_SCHEMA.names).to_pylist())
+    for (location, is_cell), group in groupby(
+        rows, key=lambda numbered: (numbered[1]["location"], numbered[1]["row"] is not None)
+    ):
         run = list(group)
         if not is_cell:
             yield from ((1, partial(_fetch_object, storage, index, row)) for index, row in run)
@@ -67,26 +64,12 @@ def _tasks(
             yield len(part), partial(_fetch_cells, cells, start, part)
 
 
-def _place(numbered: tuple[int, _Row]) -> tuple[str, bool]:
-    row = numbered[1]
-    return str(row["location"]), row["row"] is not None
-
-
-def _fetch_object(storage: Storage, index: int, row: dict[str, object]) -> list[Outcome]:
-    return [(index, _read(storage, row))]
-
-
-def _read(storage: Storage, row: dict[str, object]) -> Fetched | FetchError:
-    size, etag, offset = row["size"], row["etag"], row["offset"]
+def _fetch_object(storage: Storage, index: int, row: _Row) -> list[Outcome]:
+    known = {"expected_size": row["size"], "expected_etag": row["etag"], "offset": row["offset"]}
     try:
-        return storage.read(
-            str(row["location"]),
-            expected_size=size if isinstance(size, int) else None,
-            expected_etag=etag if isinstance(etag, str) else None,
-            offset=offset if isinstance(offset, int) else None,
-        )
+        return [(index, storage.read(row["location"], **known))]
     except FetchError as exc:
-        return exc
+        return [(index, exc)]
 
 
 def _fetch_cells(cells: CellReader, start: int, indices: list[int]) -> list[Outcome]:

@@ -1,8 +1,9 @@
-"""Globs, as shells write them: which folder they start from, and which uris they match."""
+"""Globs as in a shell: which folder they start from, and which uris they match."""
 
 import re
 
 _GLOB_CHARACTER = re.compile(r"[*?\[]")
+_TOKEN = re.compile(r"(?:^|(?<=/))\*\*/|\*\*|\[(!?)(\]?[^\]/]*)\]|.", re.DOTALL)
 
 
 def has_glob(uri: str) -> bool:
@@ -28,24 +29,20 @@ def matches_glob(uri: str, glob: str) -> bool:
 
 def translate_glob(glob: str) -> str:
     """Write a glob as a regular expression: `**` crosses folders, `*` and `?` don't."""
-    pattern, position = "", 0
-    while position < len(glob):
-        part, length = _translate_next(glob, position)
-        pattern += part
-        position += length
-    return pattern
+    return _TOKEN.sub(_translate_token, glob)
 
 
-def _translate_next(glob: str, position: int) -> tuple[str, int]:
-    rest = glob[position:]
-    if rest.startswith("**/") and glob[position - 1 : position] in ("", "/"):
-        return "(?:.*/)?", 3
-    if rest.startswith("**"):
-        return ".*", 2
-    if rest[0] in "*?":
-        return ("[^/]*" if rest[0] == "*" else "[^/]"), 1
-    characters = re.match(r"\[(!?)(\]?[^\]/]*)\]", rest)
-    if characters:
-        inside = re.sub(r"([\\\[&~|^])", r"\\\1", characters[2]).replace("]", r"\]")
-        return f"(?!/)[{'^' if characters[1] else ''}{inside}]", characters.end()
-    return re.escape(rest[0]), 1
+def _translate_token(token: re.Match[str]) -> str:
+    match token[0]:
+        case "**/":
+            return "(?:.*/)?"
+        case "**":
+            return ".*"
+        case "*":
+            return "[^/]*"
+        case "?":
+            return "[^/]"
+    if token[2] is None:
+        return re.escape(token[0])
+    inside = re.sub(r"([\\\[&~|^])", r"\\\1", token[2]).replace("]", r"\]")
+    return f"(?!/)[{'^' if token[1] else ''}{inside}]"

@@ -1,11 +1,9 @@
-"""Manifests: a table of the user's with a `uri` column, and any others, which are carried along."""
+"""Input manifests: tables with a `uri` column, and others that are carried along."""
 
 import posixpath
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.csv
@@ -13,48 +11,26 @@ import pyarrow.json
 import pyarrow.parquet
 
 from jobs.errors import FetchError, JobError, SpecError
-from jobs.inputs.rows import (
-    ROWS_PER_TABLE,
-    Tally,
-    carried_schema,
-    carry,
-    drop_duplicates,
-    not_empty,
-    objects_table,
-)
+from jobs.inputs.rows import ROWS_PER_TABLE, Source, carried_schema, carry, objects_table
 from jobs.storage import Storage, to_uri
+from jobs.storage.objects import SCHEME
 
-_HAS_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _BLOCK_BYTES = 4 << 20  # no row is longer; the columns of JSONL are those of the first block
 _Reader = Callable[[Storage, str, pa.Schema | None], tuple[pa.Schema, Iterator[pa.RecordBatch]]]
 
 
-@dataclass(frozen=True, slots=True)
-class ManifestSource:
+@dataclass(slots=True)
+class ManifestSource(Source):
     """One row per row of a CSV, JSONL or Parquet file with a `uri` column."""
 
+    kind = "manifest"
     uri: str
     columns: pa.Schema
-    carried: pa.Schema
-    tally: Tally = field(default_factory=Tally, compare=False)
-    kind: ClassVar[str] = "manifest"
 
-    @property
-    def duplicates(self) -> int:
-        """Rows whose uri an earlier row had."""
-        return self.tally.duplicates
+    def __str__(self) -> str:
+        return f"manifest {self.uri}"
 
-    def tables(self, storage: Storage) -> Iterator[pa.Table]:
-        """Stream the rows, the first one of each uri.
-
-        Raises:
-            SpecError: there is no row, or one has no uri, or one that cannot be read.
-            JobError: the manifest is damaged.
-        """
-        rows = not_empty(self._all_tables(storage), f"manifest {self.uri}")
-        return drop_duplicates(rows, self.tally)
-
-    def _all_tables(self, storage: Storage) -> Iterator[pa.Table]:
+    def _listed(self, storage: Storage) -> Iterator[pa.Table]:
         folder = self.uri.rpartition("/")[0]
         others = [name for name in self.columns.names if name != "uri"]
         done = 0
@@ -87,12 +63,12 @@ def open_manifest(storage: Storage, uri: str) -> ManifestSource:
         )
     if columns.names.count("uri") > 1:
         raise SpecError(f"manifest {uri} has more than one 'uri' column")
-    return ManifestSource(uri, columns, carried_schema(columns, without="uri"))
+    return ManifestSource(uri, columns, carried=carried_schema(columns, without="uri"))
 
 
 @contextmanager
 def manifest_errors(uri: str) -> Iterator[None]:
-    """Turn what the readers of tables raise into a sentence that names the file."""
+    """Turn what table readers raise into a sentence that names the file."""
     try:
         yield
     except FetchError as exc:
@@ -110,20 +86,13 @@ def _read_csv(
     storage: Storage, uri: str, columns: pa.Schema | None
 ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """Read every value as the string that it is; an empty one is an empty string."""
+    options = pa.csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False)
     if columns is None:
-        with storage.open(uri) as file:
-            names = pa.csv.open_csv(file, pa.csv.ReadOptions(block_size=_BLOCK_BYTES)).schema.names
-        columns = pa.schema([(name, pa.string()) for name in names])
-        return columns, iter(())
-    reader = pa.csv.open_csv(
-        storage.open(uri),
-        read_options=pa.csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),
-        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
-        convert_options=pa.csv.ConvertOptions(
-            column_types={name: pa.string() for name in columns.names}, strings_can_be_null=False
-        ),
-    )
-    return columns, reader
+        names = pa.csv.open_csv(storage.open(uri), options).schema.names
+        return pa.schema([(name, pa.string()) for name in names]), iter(())
+    values = pa.csv.ConvertOptions(column_types=columns, strings_can_be_null=False)
+    lines = pa.csv.ParseOptions(newlines_in_values=True)
+    return columns, pa.csv.open_csv(storage.open(uri), options, lines, values)
 
 
 def _read_jsonl(
@@ -175,7 +144,7 @@ def _locate(uri: str | None, folder: str, manifest: str, row: int) -> str:
             f"row {row} of {manifest} names {uri!r}; web addresses cannot be read, "
             "copy the images to a folder or bucket first"
         )
-    if uri.startswith("/") or _HAS_SCHEME.match(uri):
+    if uri.startswith("/") or SCHEME.match(uri):
         try:
             return to_uri(uri)
         except SpecError as exc:

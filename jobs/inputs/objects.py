@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from typing import ClassVar
+from operator import attrgetter
 
 import pyarrow as pa
 
 from jobs.inputs.globs import literal_prefix, translate_glob
-from jobs.inputs.rows import NOTHING_CARRIED, ROWS_PER_TABLE, in_groups, objects_table
+from jobs.inputs.rows import ROWS_PER_TABLE, Source, in_groups, objects_table
 from jobs.storage import Storage, StoredObject
 
 
@@ -40,23 +40,20 @@ class Listing:
         return (stored for stored in found if matches(stored.uri))
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectSource:
-    """One row per listed object."""
+@dataclass(slots=True)
+class ObjectSource(Source):
+    """One row per listed object, in the order of the listing."""
 
+    kind = "objects"
     listing: Listing
-    kind: ClassVar[str] = "objects"
-    carried: ClassVar[pa.Schema] = NOTHING_CARRIED
-    duplicates: ClassVar[int] = 0
 
-    def tables(self, storage: Storage) -> Iterator[pa.Table]:
-        """Stream the rows in the order of the listing.
+    def __str__(self) -> str:
+        return self.listing.uri
 
-        Raises:
-            StorageError: the listing failed.
-        """
+    def _listed(self, storage: Storage) -> Iterator[pa.Table]:
         # A server that is written to may give the last key of a page again.
-        distinct = (next(same) for _, same in groupby(self.listing.objects(storage), _uri))
+        objects = self.listing.objects(storage)
+        distinct = (next(same) for _, same in groupby(objects, attrgetter("uri")))
         for group in in_groups(distinct, ROWS_PER_TABLE):
             uris = [stored.uri for stored in group]
             yield objects_table(
@@ -66,10 +63,6 @@ class ObjectSource:
                 size=[stored.size if stored.etag else None for stored in group],
                 etag=[stored.etag or None for stored in group],
             )
-
-
-def _uri(stored: StoredObject) -> str:
-    return stored.uri
 
 
 def glob_listing(uri: str) -> Listing:

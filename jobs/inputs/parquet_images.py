@@ -1,58 +1,43 @@
 """Parquet files that hold the images themselves, in a binary column."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.parquet
 
 from jobs.errors import SpecError
 from jobs.inputs.manifests import manifest_errors
-from jobs.inputs.rows import (
-    ROWS_PER_TABLE,
-    Tally,
-    carried_schema,
-    carry,
-    drop_duplicates,
-    not_empty,
-    objects_table,
-)
+from jobs.inputs.rows import ROWS_PER_TABLE, Source, carried_schema, carry, objects_table
 from jobs.storage import Storage, StoredObject
 
 
-@dataclass(frozen=True, slots=True)
-class ParquetSource:
-    """One row per row of Parquet files that have the image column."""
+@dataclass(slots=True)
+class ParquetSource(Source):
+    """One row per row of Parquet files that have the image column; images are not read here."""
 
+    kind = "parquet"
     files: tuple[StoredObject, ...]
     image_column: str
     columns: pa.Schema
-    carried: pa.Schema
-    tally: Tally = field(default_factory=Tally, compare=False)
-    kind: ClassVar[str] = "parquet"
 
-    @property
-    def duplicates(self) -> int:
-        """Rows whose uri an earlier row had."""
-        return self.tally.duplicates
+    def __str__(self) -> str:
+        return f"the input ({len(self.files)} Parquet files)"
 
-    def tables(self, storage: Storage) -> Iterator[pa.Table]:
-        """Stream the rows without reading the images.
-
-        Raises:
-            SpecError: a file has other columns than the first one, or a row has an empty uri.
-            JobError: a file cannot be read.
-        """
-        every = (table for stored in self.files for table in self._file_tables(storage, stored))
-        rows = not_empty(every, f"the input ({len(self.files)} Parquet files)")
-        return drop_duplicates(rows, self.tally) if "uri" in self.columns.names else rows
+    def _listed(self, storage: Storage) -> Iterator[pa.Table]:
+        return chain.from_iterable(self._file_tables(storage, stored) for stored in self.files)
 
     def _file_tables(self, storage: Storage, stored: StoredObject) -> Iterator[pa.Table]:
         names = [name for name in self.columns.names if name != self.image_column]
         with manifest_errors(stored.uri), storage.open(stored.uri) as opened:
             file = pa.parquet.ParquetFile(opened)
-            self._check(stored.uri, file.schema_arrow)
+            missing = [name for name in self.columns.names if name not in file.schema_arrow.names]
+            if missing:
+                raise SpecError(
+                    f"{stored.uri} has no column {missing[0]!r}, which {self.files[0].uri} has; "
+                    "all files of one input need the same columns"
+                )
             done = 0
             for batch in file.iter_batches(ROWS_PER_TABLE, columns=names, use_threads=False):
                 rows = self._rows(stored, batch, done)
@@ -76,14 +61,6 @@ class ParquetSource:
             etag=[stored.etag or None] * batch.num_rows,
         )
 
-    def _check(self, uri: str, columns: pa.Schema) -> None:
-        for name in self.columns.names:
-            if name not in columns.names:
-                raise SpecError(
-                    f"{uri} has no column {name!r}, which {self.files[0].uri} has; "
-                    "all files of one input need the same columns"
-                )
-
 
 def open_parquet_images(
     storage: Storage, files: tuple[StoredObject, ...], image_column: str | None
@@ -95,7 +72,8 @@ def open_parquet_images(
     """
     columns = parquet_columns(storage, files[0].uri)
     image = find_image_column(columns, image_column, files[0].uri)
-    return ParquetSource(files, image, columns, carried_schema(columns, without=image))
+    carried = carried_schema(columns, without=image)
+    return ParquetSource(files, image, columns, carried=carried, may_repeat="uri" in columns.names)
 
 
 def parquet_columns(storage: Storage, uri: str) -> pa.Schema:
@@ -110,15 +88,15 @@ def parquet_columns(storage: Storage, uri: str) -> pa.Schema:
 
 
 def find_image_column(columns: pa.Schema, asked: str | None, uri: str) -> str:
-    """Return the column that holds images: the one asked for, or the only binary one.
+    """Return the column that holds images: the one named by the user, or the only binary one.
 
     Raises:
         SpecError: there is no such column, or more than one; it names the candidates.
     """
     images = [column.name for column in columns if _holds_bytes(column.type)]
+    if asked is not None and asked in images:
+        return asked
     if asked is not None:
-        if asked in images:
-            return asked
         what = "is not binary" if asked in columns.names else "does not exist"
         raise SpecError(
             f"column {asked!r} of {uri} {what}; binary columns are: {', '.join(images) or 'none'}"
@@ -145,6 +123,4 @@ def _holds_bytes(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
         at = kind.get_field_index("bytes")
         return at >= 0 and _holds_bytes(kind.field(at).type)
-    return bool(
-        pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
-    )
+    return kind in (pa.binary(), pa.large_binary(), pa.binary_view())

@@ -1,9 +1,11 @@
 """The rows that every kind of input gives, and what is checked on their way."""
 
+import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import ClassVar, TypeVar
 
 import pyarrow as pa
 
@@ -23,6 +25,8 @@ OBJECT_SCHEMA = pa.schema(
 )
 NOTHING_CARRIED = pa.schema([])
 ROWS_PER_TABLE = 1000
+# the views, which not all of Arrow's own functions understand
+_PLAIN_TYPES = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 
 # what a predictions dataset or the table of objects calls its own
 _OUR_COLUMNS = frozenset(
@@ -32,62 +36,48 @@ _OUR_COLUMNS = frozenset(
 _Item = TypeVar("_Item")
 
 
-class Source(Protocol):
-    """One INPUT, understood; frozen and picklable."""
+@dataclass(slots=True, kw_only=True)
+class Source(ABC):
+    """One INPUT, understood; picklable.
 
-    @property
-    def kind(self) -> str:
-        """`objects`, `manifest`, `webdataset` or `parquet`."""
+    Attributes:
+        kind: `objects`, `manifest`, `webdataset` or `parquet`.
+        carried: the user's further columns, which go to the output.
+        may_repeat: whether two rows may have the same uri; the first one counts.
+        duplicates: how many rows `tables` has left out because of that; known once it has ended.
+    """
 
-    @property
-    def carried(self) -> pa.Schema:
-        """The user's further columns, which go to the output."""
-
-    @property
-    def duplicates(self) -> int:
-        """Rows left out because their uri had come before; known once `tables` has ended."""
+    kind: ClassVar[str]
+    carried: pa.Schema = NOTHING_CARRIED
+    may_repeat: bool = True
+    duplicates: int = field(default=0, compare=False)
 
     def tables(self, storage: Storage) -> Iterator[pa.Table]:
         """Stream the rows, always the same ones in the same order, at most 1,000 per table.
 
         Raises:
-            SpecError: a row of the user's makes no sense.
+            SpecError: there is no row, or one is invalid.
             JobError: the input is damaged, or the storage failed.
         """
+        seen = DigestSet() if self.may_repeat else None
+        self.duplicates = rows = 0
+        for table in self._listed(storage):
+            rows += table.num_rows
+            kept = self._first_times(table, seen) if seen else table
+            if kept.num_rows:
+                yield kept
+        if not rows:
+            raise SpecError(f"{self} is empty")
 
+    @abstractmethod
+    def _listed(self, storage: Storage) -> Iterator[pa.Table]:
+        """Stream all rows."""
 
-@dataclass(slots=True)
-class Tally:
-    """Counts what was left out."""
-
-    duplicates: int = 0
-
-
-def drop_duplicates(tables: Iterable[pa.Table], tally: Tally) -> Iterator[pa.Table]:
-    """Keep the first row of each uri, and count the others."""
-    seen = DigestSet()
-    tally.duplicates = 0
-    for table in tables:
+    def _first_times(self, table: pa.Table, seen: DigestSet) -> pa.Table:
         fresh = seen.first_times(digest_uris(table))
         missing = len(fresh) - int(fresh.sum())
-        tally.duplicates += missing
-        kept = table.filter(pa.array(fresh)) if missing else table
-        if kept.num_rows:
-            yield kept
-
-
-def not_empty(tables: Iterable[pa.Table], what: str) -> Iterator[pa.Table]:
-    """Pass tables on.
-
-    Raises:
-        SpecError: there was no row at all.
-    """
-    rows = 0
-    for table in tables:
-        rows += table.num_rows
-        yield table
-    if rows == 0:
-        raise SpecError(f"{what} is empty")
+        self.duplicates += missing
+        return table.filter(pa.array(fresh)) if missing else table
 
 
 def in_groups(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
@@ -99,15 +89,9 @@ def in_groups(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
 
 def objects_table(count: int, **columns: Iterable[object]) -> pa.Table:
     """Build a table of `count` rows in `OBJECT_SCHEMA`; columns that are not given are null."""
-    return pa.table(
-        [
-            pa.array(columns[field.name], field.type)
-            if field.name in columns
-            else pa.nulls(count, field.type)
-            for field in OBJECT_SCHEMA
-        ],
-        schema=OBJECT_SCHEMA,
-    )
+    missing = [None] * count
+    arrays = [pa.array(columns.get(x.name, missing), x.type) for x in OBJECT_SCHEMA]
+    return pa.table(arrays, schema=OBJECT_SCHEMA)
 
 
 def carried_schema(columns: pa.Schema, *, without: str) -> pa.Schema:
@@ -127,32 +111,23 @@ def carried_schema(columns: pa.Schema, *, without: str) -> pa.Schema:
         ):
             free = f"input_{free}"
         taken.add(free)
-        fields.append(pa.field(free, _plain_type(columns.field(name).type)))
+        kind = columns.field(name).type
+        fields.append(pa.field(free, _PLAIN_TYPES.get(kind, kind)))
     return pa.schema(fields)
-
-
-def _plain_type(kind: pa.DataType) -> pa.DataType:
-    """Replace the views that Arrow's own functions do not all understand."""
-    if pa.types.is_string_view(kind):
-        return pa.string()
-    return pa.binary() if pa.types.is_binary_view(kind) else kind
 
 
 def carry(objects: pa.Table, carried: pa.Schema, columns: Iterable[pa.Array]) -> pa.Table:
     """Put the user's columns beside the rows."""
-    for column_field, column in zip(carried, columns, strict=True):
-        objects = objects.append_column(column_field, column.cast(column_field.type))
+    for name, column in zip(carried, columns, strict=True):
+        objects = objects.append_column(name, column.cast(name.type))
     return objects
 
 
 def limit_rows(tables: Iterator[pa.Table], limit: int | None) -> Iterator[pa.Table]:
     """Pass on the first `limit` rows."""
-    left = limit
+    left = sys.maxsize if limit is None else limit
     for table in tables:
-        if left is None:
-            yield table
-            continue
         yield table.slice(0, left)
-        left -= min(left, table.num_rows)
-        if not left:
+        left -= table.num_rows
+        if left <= 0:
             return

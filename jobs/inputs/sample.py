@@ -7,19 +7,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Cells of a Parquet file are read a row group at a time: alone, each would cost a whole group.
+# Cells of a Parquet file are drawn in runs: each costs reading its whole row group.
 _CELL_RUN = 32
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Some rows of a listing, and what the part of it that was read adds up to.
+    """Some rows of a listing, and the totals of the part that was read.
 
     Attributes:
         rows: in the order of the listing.
         objects: that were listed so far.
-        bytes: of those whose size the listing tells.
+        bytes: of those whose size is listed.
         sized: how many those are.
     """
 
@@ -30,14 +30,10 @@ class Sample:
 
 
 def draw_sample(tables: Iterator[pa.Table], size: int) -> Iterator[Sample]:
-    """Yield, after each table of a listing, a sample of what has been listed so far.
+    """Yield, after each table of a listing, a sample of up to `size` of the rows so far.
 
-    Row i has the priority i times the golden ratio, modulo 1; the lowest lie evenly spread over any
-    stretch from the first row on, and no listing has that as a period of its own.
-
-    Args:
-        tables: the rows of a source.
-        size: of the sample, at most.
+    Row i has the priority i times the golden ratio, modulo 1; the lowest are spread evenly over any
+    stretch from the first row on, and no listing has a period like that.
     """
     kept: pa.Table | None = None
     priorities = np.empty(0, np.uint64)

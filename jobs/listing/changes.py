@@ -1,4 +1,4 @@
-"""What an update has to label: the objects that have come or changed since they got their rows."""
+"""What an update has to label: objects that are new, or have changed since they got their rows."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from jobs.dataset.layout import Layout
 from jobs.dataset.parquet import BufferedParquetWriter, data_files, read_groups
 from jobs.digests import Digests, digest, digest_uris, find, join
-from jobs.errors import FetchError, StorageError
+from jobs.errors import FetchError
 from jobs.inputs.rows import limit_rows
 from jobs.job.job import Job
 from jobs.storage import Storage, StoredObject
@@ -27,7 +27,7 @@ class Labelled:
 
     Attributes:
         uris: sorted.
-        versions: of each uri; what a row that is to be made again has equals no version.
+        versions: of each uri; all zeros, which no version is, for a row that is to be made again.
         seen: whether each uri was among the rows given to `changed`.
         new, replaced: how many rows `changed` has passed on.
     """
@@ -71,7 +71,7 @@ class Labelled:
 def find_changes(job: Job, storage: Storage, labelled: Labelled) -> Iterator[pa.Table]:
     """List the input and yield the rows that have to be labelled.
 
-    Where the input says nothing of versions (a manifest), the objects themselves are asked.
+    Where the input has no versions (a manifest), the objects themselves are looked up.
     """
     carried = job.source.carried.names
     with ThreadPoolExecutor(_LOOKS_AT_ONCE) as pool:
@@ -82,7 +82,7 @@ def find_changes(job: Job, storage: Storage, labelled: Labelled) -> Iterator[pa.
 
 
 def write_removed(layout: Layout, storage: Storage, removed: Digests) -> None:
-    """Write down which rows' objects are no longer listed, or that there are none."""
+    """Write the table of rows whose objects are no longer listed; none if there is no such row."""
     with BufferedParquetWriter(storage, layout.removed) as file:
         for data_file in data_files(layout, storage) if len(removed) else ():
             for table in read_groups(storage, data_file, ("uri",)):
@@ -91,7 +91,7 @@ def write_removed(layout: Layout, storage: Storage, removed: Digests) -> None:
 
 
 def _versions(table: pa.Table, carried: Iterable[str]) -> Digests:
-    """Return what changes with the bytes, and with what is carried to the output."""
+    """Return digests that change with the bytes, and with what is carried to the output."""
     etags = (etag or None for etag in table.column("etag").to_pylist())
     others = (table.column(name).to_pylist() for name in carried)
     rows = zip(table.column("uri").to_pylist(), etags, *others, strict=True)
@@ -99,7 +99,7 @@ def _versions(table: pa.Table, carried: Iterable[str]) -> Digests:
 
 
 def _with_etags(rows: pa.Table, storage: Storage, pool: ThreadPoolExecutor) -> pa.Table:
-    """Ask for size and etag of the whole objects that were listed without."""
+    """Look up the size and etag of whole objects that were listed without them."""
     columns = (rows.column(name).to_pylist() for name in ("location", "etag", "offset", "row"))
     places = list(zip(*columns, strict=True))
     unknown = [place[0] for place in places if place[1:] == (None, None, None)]
@@ -116,10 +116,6 @@ def _with_etags(rows: pa.Table, storage: Storage, pool: ThreadPoolExecutor) -> p
 
 def _look(storage: Storage, uri: str) -> StoredObject | None:
     try:
-        return storage.head(uri)
-    except StorageError:
-        try:
-            storage.read(uri, offset=0, expected_size=1)
-        except FetchError:
-            return None  # the object's own trouble, which its row says
-        raise
+        return storage.look(uri)
+    except FetchError:
+        return None  # the object's own trouble, which its row says

@@ -1,7 +1,7 @@
 """Chunks: the unit that is labelled, written and retried.
 
-How objects are cut, and what a chunk is called, depends on nothing but the listing: the same
-objects in the same order give the same ids, so whoever labels a chunk twice writes the same file.
+Where they are cut and what they are called depends on the listing alone: the same objects in the
+same order give the same ids, so labelling a chunk twice writes the same file.
 """
 
 import hashlib
@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from jobs.job.job import SMALLEST_CHUNK
 
-# The first chunks are small, so that rows come soon and a small job keeps every actor busy; later
-# ones are large, so that there are few files. All are multiples of common batch sizes.
+# The first chunks are small, for early rows and to keep every actor busy in a small job; later ones
+# are large, for few files. All are multiples of common batch sizes.
 _LARGEST = 512
 _CHUNKS_PER_SIZE = 32
 # What a chunk's arrays may take in a worker, and its rows of the listing on their way there.
@@ -36,7 +36,7 @@ def cut_chunks(tables: Iterable[pa.Table], *, row_bytes: int = 0, job: str = "")
     Args:
         tables: the listing, in order.
         row_bytes: of one row's arrays (embedding, features); bounds a chunk's memory.
-        job: whatever else decides the rows; the same objects have other ids in another job.
+        job: whatever else decides the rows; another job gives the same objects other ids.
     """
     index, pending, count = 0, [], 0
     for table in tables:

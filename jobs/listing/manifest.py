@@ -1,8 +1,8 @@
 """What was listed, kept beside the output: one row per object, one row group per chunk.
 
-Each generation has a manifest of its own. Parts are written while the listing goes on, and
-`complete.json` at its end. A rerun reads a complete manifest; an incomplete one is listed anew, and
-chunks that come out the same keep their rows.
+Each generation has its own manifest. Parts are written during the listing, `complete.json` at its
+end. A rerun reads a complete manifest; if it is incomplete, the input is listed again, and chunks
+that come out the same keep their rows.
 """
 
 import io
@@ -42,6 +42,7 @@ class Manifest:
     def __init__(self, storage: Storage, folder: str) -> None:
         self._storage = storage
         self._folder = folder
+        self._complete = f"{folder}/complete.json"
 
     def totals(self) -> Totals | None:
         """Return the totals if the listing was completed, else None."""
@@ -52,11 +53,7 @@ class Manifest:
     def record(
         self, chunks: Iterable[Chunk], count_duplicates: Callable[[], int]
     ) -> Iterator[Chunk]:
-        """Pass chunks on, writing them down as they go by.
-
-        Args:
-            chunks: all of the listing.
-            count_duplicates: called once, when `chunks` has ended.
+        """Pass on all chunks of a listing, writing them down; count duplicates at its end.
 
         Raises:
             StorageError: the manifest could not be written.
@@ -86,19 +83,15 @@ class Manifest:
     def chunks(self, *, without: frozenset[str] = frozenset()) -> Iterator[Chunk]:
         """Read the chunks of a complete manifest, in order, except those of the ids `without`."""
         for part in self._parts():
-            for i, chunk_id in enumerate(_chunk_ids(part)):
+            for group, chunk_id in enumerate(_chunk_ids(part)):
                 if chunk_id not in without:
-                    yield Chunk(chunk_id, part.read_row_group(i))
+                    yield Chunk(chunk_id, part.read_row_group(group))
 
     def chunk_sizes(self) -> Iterator[tuple[str, int]]:
         """Return id and number of objects of each chunk, in order."""
         for part in self._parts():
-            for i, chunk_id in enumerate(_chunk_ids(part)):
-                yield chunk_id, part.metadata.row_group(i).num_rows
-
-    @property
-    def _complete(self) -> str:
-        return f"{self._folder}/complete.json"
+            for group, chunk_id in enumerate(_chunk_ids(part)):
+                yield chunk_id, part.metadata.row_group(group).num_rows
 
     def _part(self, number: int) -> str:
         return f"{self._folder}/part-{number:05d}.parquet"
@@ -108,7 +101,7 @@ class Manifest:
         if totals is None:
             raise JobError(f"{self._complete} is missing; run the same command again")
         for number in range(totals.parts):
-            # Whole, since what S3 is asked for whole is compared with its checksum.
+            # Read whole, since only whole objects are compared with their checksum.
             data = self._storage.read(self._part(number)).data
             yield pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True)
 

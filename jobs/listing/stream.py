@@ -1,4 +1,4 @@
-"""The listing as a stream of chunks: new ones are written to the manifest on their way."""
+"""The listing as a stream of chunks; new ones are written to the manifest on their way."""
 
 import queue
 import threading
@@ -13,10 +13,8 @@ from jobs.listing.chunks import Chunk, cut_chunks
 from jobs.listing.manifest import Manifest
 from jobs.storage import Storage
 
-# So far the listing runs ahead of the labelling: half a million objects.
-_CHUNKS_AHEAD = 1000
-# A listing that ends within this time is known whole before the first chunk is labelled.
-_PATIENCE_S = 2.0
+_CHUNKS_AHEAD = 1000  # how far the listing runs ahead of the labelling: half a million objects
+_PATIENCE_S = 2.0  # a listing that ends within this time has its total before labelling begins
 
 
 def list_chunks(job: Job, done: frozenset[str]) -> Iterator[tuple[Chunk, int | None]]:
@@ -32,18 +30,19 @@ def list_chunks(job: Job, done: frozenset[str]) -> Iterator[tuple[Chunk, int | N
         for chunk in manifest.chunks(without=done):
             yield chunk, totals.objects
         return
-    listing = _Ahead(_record(job, storage, manifest))
+    tables = limit_rows(job.source.tables(storage), job.spec.limit)
+    listing = _Ahead(record_tables(tables, job, manifest))
     for chunk in listing:
         if chunk.id not in done:
             yield chunk, listing.objects if listing.finished.is_set() else None
 
 
 class _Ahead:
-    """Run a listing in a thread, a bounded number of chunks ahead of whoever iterates.
+    """Run a listing in a thread, a bounded number of chunks ahead of the consumer.
 
     Attributes:
         objects: how many were listed so far.
-        finished: set once all of them are.
+        finished: set once all are.
     """
 
     def __init__(self, chunks: Iterator[Chunk]) -> None:
@@ -70,13 +69,8 @@ class _Ahead:
             self._queue.put(exc)
 
 
-def _record(job: Job, storage: Storage, manifest: Manifest) -> Iterator[Chunk]:
-    tables = limit_rows(job.source.tables(storage), job.spec.limit)
-    return record_tables(tables, job, manifest)
-
-
 def record_tables(tables: Iterable[pa.Table], job: Job, manifest: Manifest) -> Iterator[Chunk]:
-    """Cut rows into chunks, writing them into the manifest as they go by."""
+    """Cut rows into chunks, writing them to the manifest on their way."""
     of_job = f"{job.layout.generation} {what_decides_rows(job)}"
     chunks = cut_chunks(tables, row_bytes=job.inference.row_bytes, job=of_job)
     return manifest.record(chunks, lambda: job.source.duplicates)

@@ -9,12 +9,10 @@ import time
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import Protocol
 
 from jobs.errors import FetchError, StorageError
 from jobs.storage.local import LocalStorage
 from jobs.storage.objects import (
-    MAX_OBJECT_BYTES,
     Fetched,
     NoBucketError,
     Part,
@@ -28,30 +26,12 @@ from jobs.storage.s3 import S3Storage
 from model_repo.inception_v3.s3.objects import StoredObject
 from model_repo.inception_v3.s3.uri import is_s3
 
-__all__ = [
-    "MAX_OBJECT_BYTES",
-    "Fetched",
-    "NoBucketError",
-    "Storage",
-    "StoredFile",
-    "StoredObject",
-    "check_size",
-    "is_s3",
-    "local_path",
-    "to_uri",
-]
+__all__ = ["Fetched", "NoBucketError", "Storage", "StoredObject", "is_s3", "local_path", "to_uri"]
 
 _READ_ATTEMPTS = 4
 _PAUSE_S = 0.2
-
-
-class _Backend(Protocol):
-    def list(self, uri: str, starts_with: str = "") -> Iterator[StoredObject]: ...
-    def head(self, uri: str) -> StoredObject | None: ...
-    def read(self, wanted: Wanted) -> Part: ...
-    def write(self, uri: str, data: bytes) -> None: ...
-    def upload(self, uri: str, path: Path) -> None: ...
-    def delete(self, uris: Iterable[str]) -> None: ...
+_LOCAL = LocalStorage()
+_S3 = S3Storage()
 
 
 class Storage:
@@ -61,16 +41,13 @@ class Storage:
         """List every object under a folder or prefix, always in the same order.
 
         `s3://b/photos` and `s3://b/photos/` mean the same folder, unless an object has exactly that
-        key: then it alone is listed. If nothing is there, nothing is listed.
-
-        Args:
-            uri: a folder, a prefix or one object.
-            starts_with: list only names directly under the folder that start with this.
+        key: then it alone is listed. If nothing is there, nothing is listed. Names directly under
+        the folder can be narrowed by how they start.
 
         Raises:
             StorageError: the listing failed.
         """
-        return self._backend(uri).list(to_uri(uri), starts_with)
+        return _backend(uri).list(to_uri(uri), starts_with)
 
     def head(self, uri: str) -> StoredObject | None:
         """Look up one object without reading it; None if it does not exist.
@@ -79,7 +56,24 @@ class Storage:
             DeniedError: the credentials or permissions do not allow it.
             StorageError: the storage failed.
         """
-        return self._backend(uri).head(to_uri(uri))
+        return _backend(uri).head(to_uri(uri))
+
+    def look(self, uri: str) -> StoredObject:
+        """Look up an object that is to be read.
+
+        Raises:
+            FetchError: it does not exist or may not be read.
+            StorageError: the storage itself fails.
+        """
+        try:
+            found = self.head(uri)
+        except StorageError:
+            # a failed HEAD does not tell whether the object or the storage is at fault
+            self.read(uri, offset=0, expected_size=1)
+            raise
+        if found is None:
+            raise FetchError("not_found", f"{uri} does not exist")
+        return found
 
     def read(
         self,
@@ -91,10 +85,9 @@ class Storage:
     ) -> Fetched:
         """Read a whole object, or `expected_size` bytes of it from `offset`.
 
-        A body of the wrong length is never returned, nor a whole object that does not match its
-        checksum (S3: the one the server sends, or an etag that is an MD5). Of a range, only the
-        length can be checked. An object overwritten since it was listed (another etag) is read as
-        it is now; a range of it is refused.
+        The length is always checked; a whole object's checksum too (on S3, the one that the server
+        sends, or an etag that is an MD5). An object overwritten since it was listed (another etag)
+        is read as it is now; a range of it is refused.
 
         Raises:
             FetchError: the object cannot be read intact, although the storage works.
@@ -108,7 +101,7 @@ class Storage:
         for attempt in range(_READ_ATTEMPTS):
             time.sleep(random.uniform(0.5, 1) * _PAUSE_S * (2**attempt - 1))
             wanted = Wanted(to_uri(uri), offset, length, expected_etag, attempt)
-            part = self._backend(uri).read(wanted)
+            part = _backend(uri).read(wanted)
             overwritten = bool(expected_etag and part.etag and part.etag != expected_etag)
             if overwritten and offset is not None:
                 raise FetchError("storage", f"{uri} has changed since it was listed")
@@ -125,11 +118,11 @@ class Storage:
         """Open an object for seeking and reading, in ranges of at least the buffer.
 
         Raises:
-            FetchError: it does not exist, may not be read, or is not the expected version; also
-                from reads of the returned file.
-            StorageError: the storage itself fails; also from reads.
+            FetchError: it does not exist, may not be read, or is not the expected version; reads of
+                the returned file raise it too.
+            StorageError: the storage itself fails; reads raise it too.
         """
-        found = self._look(uri)
+        found = self.look(uri)
         if expected_etag and found.etag and found.etag != expected_etag:
             raise FetchError("storage", f"{uri} has changed since it was listed")
         return StoredFile(found, self.read, buffer_bytes)
@@ -140,7 +133,7 @@ class Storage:
         Raises:
             StorageError: it could not be written.
         """
-        self._backend(uri).write(to_uri(uri), data)
+        _backend(uri).write(to_uri(uri), data)
 
     def upload(self, uri: str, path: Path) -> None:
         """Write a local file as an object, whole or not at all.
@@ -148,7 +141,7 @@ class Storage:
         Raises:
             StorageError: it could not be written.
         """
-        self._backend(uri).upload(to_uri(uri), path)
+        _backend(uri).upload(to_uri(uri), path)
 
     def delete(self, uris: Iterable[str]) -> None:
         """Delete objects; missing ones are fine.
@@ -159,19 +152,9 @@ class Storage:
         for on_s3, group in groupby(uris, is_s3):
             (_S3 if on_s3 else _LOCAL).delete(map(to_uri, group))
 
-    def _look(self, uri: str) -> StoredObject:
-        try:
-            found = self.head(uri)
-        except StorageError:
-            # a failed HEAD does not tell whether the object or the storage is at fault
-            self.read(uri, offset=0, expected_size=1)
-            raise
-        if found is None:
-            raise FetchError("not_found", f"{uri} does not exist")
-        return found
 
-    def _backend(self, uri: str) -> _Backend:
-        return _S3 if is_s3(uri) else _LOCAL
+def _backend(uri: str) -> LocalStorage | S3Storage:
+    return _S3 if is_s3(uri) else _LOCAL
 
 
 def _damaged(uri: str, part: Part, expected: int) -> FetchError:
@@ -182,7 +165,3 @@ def _damaged(uri: str, part: Part, expected: int) -> FetchError:
         "storage",
         f"{uri}: the bytes received do not match its checksum ({part.etag}); store it again",
     )
-
-
-_LOCAL: _Backend = LocalStorage()
-_S3: _Backend = S3Storage()

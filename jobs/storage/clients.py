@@ -1,7 +1,6 @@
-"""The S3 clients of a process: boto3 lists and writes, obstore reads.
+"""The S3 clients of a process, shared by its threads: boto3 lists and writes, obstore reads.
 
-Both take endpoint, region and credentials from one connection. Clients are made once per process
-and environment, and its threads share them.
+Both take endpoint, region and credentials from one connection.
 """
 
 import base64
@@ -49,7 +48,7 @@ class S3Clients(S3Connection):
         opaque_etags: buckets whose etags are not an object's MD5 (SSE-KMS, SSE-C).
 
     Raises:
-        S3Error: the endpoint cannot be reached, or the AWS configuration makes no sense.
+        S3Error: the endpoint cannot be reached, or the AWS configuration is invalid.
     """
 
     def __init__(self) -> None:
@@ -99,19 +98,18 @@ class S3Clients(S3Connection):
 
     def _bucket_region(self, bucket: str) -> str:
         try:
-            headers = self.boto3.head_bucket(Bucket=bucket)["ResponseMetadata"]["HTTPHeaders"]
-        except ClientError as exc:
-            headers = exc.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-        except BotoCoreError:
-            headers = {}
+            answer = self.boto3.head_bucket(Bucket=bucket)
+        except (ClientError, BotoCoreError) as exc:  # a refusal names the region, too
+            answer = getattr(exc, "response", {})
+        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         return str(headers.get("x-amz-bucket-region", self.region))
 
 
 def s3_clients() -> S3Clients:
-    """Return this process's clients for the environment as it is now.
+    """Return this process's clients for its current environment.
 
     Raises:
-        StorageError: the endpoint cannot be reached, or the AWS configuration makes no sense.
+        StorageError: the endpoint cannot be reached, or the AWS configuration is invalid.
     """
     settings = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
     with _creation_lock, storage_errors():

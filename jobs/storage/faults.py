@@ -1,4 +1,4 @@
-"""What a failed request means: obstore's errors in boto3's vocabulary, and a job's own errors."""
+"""What a failed request means: obstore's errors in boto3's words, and a job's own errors."""
 
 import re
 from collections.abc import Iterator
@@ -55,11 +55,6 @@ def storage_errors() -> Iterator[None]:
         yield
     except S3Error as exc:
         raise _to_storage_error(exc) from exc
-
-
-def brief(exc: BaseException) -> str:
-    """Shorten a client's words."""
-    return fault_of(exc).text[:300]
 
 
 def _to_storage_error(exc: S3Error) -> StorageError:

@@ -11,14 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from jobs.errors import FetchError, StorageError
-from jobs.storage.objects import (
-    DeniedError,
-    Part,
-    Wanted,
-    check_size,
-    local_path,
-    to_uri,
-)
+from jobs.storage.objects import DeniedError, Part, Wanted, check_size, local_path, to_uri
 from model_repo.inception_v3.s3.objects import StoredObject
 
 # errors that would hit any other file, too
@@ -32,32 +25,28 @@ _MACHINE_TROUBLE = {
 _NO_FILE = (errno.ELOOP, errno.ENAMETOOLONG)
 _COPY_BYTES = 1 << 20
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)  # some network file systems
-
 _FOLDER_ATTEMPTS = 10
 
 
 class LocalStorage:
-    """`Storage` for `file://`; an etag is `<size>-<mtime in ns>`."""
+    """`Storage` for `file://`: each method does and raises what `Storage` says."""
 
     def __init__(self) -> None:
         self._mount: tuple[str, int] | None = None  # a folder that was read from, and its device
 
     def list(self, uri: str, starts_with: str = "") -> Iterator[StoredObject]:
-        """Walk a folder in the order of names; a single file lists itself.
+        """Walk a folder in the order of names.
 
-        Symbolic links are followed, except back to a folder above. What cannot be looked at is
+        Symbolic links are followed, except back to a folder above. A file without access is
         listed with an unknown etag, so that reading it says why.
-
-        Raises:
-            StorageError: a folder cannot be read.
         """
         path = local_path(uri)
         if not os.path.isdir(path):
             if os.path.lexists(path):
-                yield from self._file(path)
+                yield from _file(path)
             return
         # an iterator of names per open folder, and the folder's identity
-        walk = [(path, self._names(path, starts_with), _identity(path))]
+        walk = [(path, _names(path, starts_with), os.path.realpath(path))]
         while walk:
             folder, names, _ = walk[-1]
             name = next(names, None)
@@ -66,31 +55,23 @@ class LocalStorage:
                 continue
             entry = os.path.join(folder, name)
             if not os.path.isdir(entry):
-                yield from self._file(entry)
-            elif (identity := _identity(entry)) not in (above for _, _, above in walk):
-                walk.append((entry, self._names(entry), identity))
+                yield from _file(entry)
+            elif (identity := os.path.realpath(entry)) not in (above for _, _, above in walk):
+                walk.append((entry, _names(entry), identity))
 
     def head(self, uri: str) -> StoredObject | None:
-        """Look up one file; None if it does not exist or is not a regular file.
-
-        Raises:
-            DeniedError: permissions do not allow it.
-            StorageError: the disk failed.
-        """
+        """Look up one file; None if it is not a regular file."""
         path = local_path(uri)
         try:
             found = os.stat(path)
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
-        except PermissionError as exc:
-            raise DeniedError(f"cannot look at {path!r}: {_reason(exc)}") from exc
         except OSError as exc:
             if exc.errno in _NO_FILE:
                 return None
-            raise StorageError(f"cannot look at {path!r}: {_reason(exc)}") from exc
-        if not stat.S_ISREG(found.st_mode):
-            return None
-        return StoredObject(uri, found.st_size, _etag(found))
+            kind = DeniedError if isinstance(exc, PermissionError) else StorageError
+            raise kind(f"cannot look at {path!r}: {_reason(exc)}") from exc
+        return _stored(uri, found) if stat.S_ISREG(found.st_mode) else None
 
     def read(self, wanted: Wanted) -> Part:
         """Read a file or a range of it, once.
@@ -113,34 +94,25 @@ class LocalStorage:
             if remedy:
                 raise StorageError(f"cannot read {path!r}: {_reason(exc)}; {remedy}") from exc
             raise FetchError("storage", f"cannot read {uri}: {_reason(exc)}") from exc
-        self._remember_mount(path)
+        folder = os.path.dirname(path)
+        if self._mount is None or self._mount[0] != folder:
+            with suppress(OSError):
+                self._mount = (folder, _device(folder))
         return part
 
     def write(self, uri: str, data: bytes) -> None:
-        """Write a file whole or not at all.
-
-        Raises:
-            StorageError: it cannot be written.
-        """
+        """Write a file, whole or not at all."""
         self._put(uri, lambda file: file.write(data))
 
     def upload(self, uri: str, path: Path) -> None:
-        """Copy a file whole or not at all.
-
-        Raises:
-            StorageError: it cannot be written.
-        """
+        """Copy a file, whole or not at all."""
         with _write_errors(str(path)):
             source = path.open("rb")
         with source:
             self._put(uri, lambda file: shutil.copyfileobj(source, file, _COPY_BYTES))
 
     def delete(self, uris: Iterable[str]) -> None:
-        """Delete files, and their folders if those are then empty.
-
-        Raises:
-            StorageError: a file cannot be deleted.
-        """
+        """Delete files, and their folders if those are then empty."""
         for uri in uris:
             path = local_path(uri)
             try:
@@ -152,22 +124,6 @@ class LocalStorage:
             with suppress(OSError):
                 os.rmdir(os.path.dirname(path))
 
-    def _names(self, folder: str, starts_with: str = "") -> Iterator[str]:
-        try:
-            names = os.listdir(folder)
-        except OSError as exc:
-            raise StorageError(f"cannot list folder {folder!r}: {_reason(exc)}") from exc
-        return iter(sorted(name for name in names if name.startswith(starts_with)))
-
-    def _file(self, path: str) -> Iterator[StoredObject]:
-        try:
-            found = os.stat(path)
-        except OSError:
-            yield StoredObject(to_uri(path), 0, "")
-            return
-        if stat.S_ISREG(found.st_mode):
-            yield StoredObject(to_uri(path), found.st_size, _etag(found))
-
     def _put(self, uri: str, fill: Callable[[BinaryIO], object]) -> None:
         path = local_path(uri)
         folder = os.path.dirname(path)
@@ -175,18 +131,15 @@ class LocalStorage:
         temporary = os.path.join(folder, f".{uuid.uuid4().hex}.tmp")
         with _write_errors(path):
             try:
-                _make_and_fill(folder, temporary, fill)
+                with _create(temporary) as file:
+                    fill(file)
+                    file.flush()
+                    os.fsync(file.fileno())
                 os.replace(temporary, path)
                 _sync_folder(folder)
             finally:
                 with suppress(OSError):
                     os.unlink(temporary)
-
-    def _remember_mount(self, path: str) -> None:
-        folder = os.path.dirname(path)
-        if self._mount is None or self._mount[0] != folder:
-            with suppress(OSError):
-                self._mount = (folder, _device(folder))
 
     def _check_mounted(self) -> None:
         """Tell a missing file from a missing file system.
@@ -198,14 +151,30 @@ class LocalStorage:
             return
         folder, device = self._mount
         there = folder
-        try:
-            while not os.path.exists(there):
-                there = os.path.dirname(there)
-            is_mounted = _device(there) == device
-        except OSError:
-            is_mounted = False
-        if not is_mounted:
-            raise StorageError(f"the file system of {folder!r} is gone; mount it again")
+        while not os.path.exists(there):
+            there = os.path.dirname(there)
+        with suppress(OSError):
+            if _device(there) == device:
+                return
+        raise StorageError(f"the file system of {folder!r} is gone; mount it again")
+
+
+def _names(folder: str, starts_with: str = "") -> Iterator[str]:
+    try:
+        names = os.listdir(folder)
+    except OSError as exc:
+        raise StorageError(f"cannot list folder {folder!r}: {_reason(exc)}") from exc
+    return iter(sorted(name for name in names if name.startswith(starts_with)))
+
+
+def _file(path: str) -> Iterator[StoredObject]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        yield StoredObject(to_uri(path), 0, "")
+        return
+    if stat.S_ISREG(found.st_mode):
+        yield _stored(to_uri(path), found)
 
 
 @contextmanager
@@ -232,21 +201,17 @@ def _device(folder: str) -> int:
     return os.stat(folder).st_dev
 
 
-def _make_and_fill(folder: str, path: str, fill: Callable[[BinaryIO], object]) -> None:
-    """Make a folder and a file in it, even if `delete` removes the empty folder in between."""
-    for attempts_left in reversed(range(_FOLDER_ATTEMPTS)):
-        os.makedirs(folder, exist_ok=True)
-        try:
-            _write_durably(path, fill)
-        except FileNotFoundError:
-            if not attempts_left:
-                raise
-        else:
-            return
+def _create(path: str) -> BinaryIO:
+    """Create a file and its folder, even if `delete` removes the empty folder in between."""
+    for _ in range(_FOLDER_ATTEMPTS):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with suppress(FileNotFoundError):
+            return open(path, "xb")
+    return open(path, "xb")
 
 
-def _identity(folder: str) -> str:
-    return os.path.realpath(folder)
+def _stored(uri: str, found: os.stat_result) -> StoredObject:
+    return StoredObject(uri, found.st_size, _etag(found))
 
 
 def _etag(found: os.stat_result) -> str:
@@ -263,13 +228,6 @@ def _read_exactly(file: BinaryIO, size: int) -> bytes:
     while len(data) < size and (more := file.read(size - len(data))):
         data += more
     return data
-
-
-def _write_durably(path: str, fill: Callable[[BinaryIO], object]) -> None:
-    with open(path, "xb") as file:
-        fill(file)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: str) -> None:

@@ -11,7 +11,7 @@ from model_repo.inception_v3.s3.uri import is_s3
 MAX_OBJECT_BYTES = 256 * 1024 * 1024
 
 _FILE = "file://"
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 class NoBucketError(StorageError):
@@ -19,7 +19,7 @@ class NoBucketError(StorageError):
 
 
 class DeniedError(StorageError):
-    """The storage works, but does not allow this."""
+    """The storage works but does not allow this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,6 @@ class Wanted:
     """What to read with one request.
 
     Attributes:
-        uri: the object's.
         offset: where to start; None for the whole object.
         length: how many bytes from there; None for all of them.
         etag: the version that was listed, if known.
@@ -54,9 +53,7 @@ class Part:
     """What one request returned.
 
     Attributes:
-        data: the bytes.
-        declared: how many there should be, by the answer's own header.
-        etag: the object's.
+        declared: how many bytes there should be, by the answer's own header.
         is_intact: False if these are known not to be the stored bytes.
     """
 
@@ -74,18 +71,21 @@ def to_uri(text: str) -> str:
     """
     if is_s3(text) or text.startswith(_FILE):
         return text
-    scheme = _SCHEME.match(text)
-    if scheme:
+    if scheme := SCHEME.match(text):
         raise SpecError(
             f"unsupported scheme {scheme[0]!r} in {text!r}; supported are s3://, file:// and "
             "plain local paths"
         )
-    path = os.path.abspath(text)
+    return _FILE + to_utf8(os.path.abspath(text))
+
+
+def to_utf8(name: str) -> str:
+    """Percent-encode a name that is not valid UTF-8."""
     try:
-        path.encode()
+        name.encode()
     except UnicodeEncodeError:
-        path = quote_from_bytes(os.fsencode(path))
-    return _FILE + path
+        return quote_from_bytes(name.encode("utf-8", "surrogateescape"))
+    return name
 
 
 def local_path(uri: str) -> str:

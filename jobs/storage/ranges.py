@@ -12,14 +12,10 @@ if TYPE_CHECKING:
 
 
 class StoredFile(io.BufferedReader):
-    """One version of an object as a file, read in ranges of at least its buffer.
+    """One version of an object, named by `etag`, as a file.
 
-    Attributes:
-        etag: the version.
-
-    Raises:
-        FetchError: the object does not exist, may not be read, or changes while it is read.
-        StorageError: the storage itself fails.
+    Reads raise a `FetchError` if the object has gone or changed, a `StorageError` if the storage
+    itself fails.
     """
 
     def __init__(
@@ -44,9 +40,6 @@ class _RangeReader(io.RawIOBase):
 
     def seekable(self) -> bool:
         return True
-
-    def tell(self) -> int:
-        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         start = (0, self._position, self._object.size)[whence]

@@ -8,6 +8,8 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,6 @@ from botocore.exceptions import ClientError
 from jobs.errors import StorageError
 from jobs.storage.clients import s3_clients
 from jobs.storage.faults import storage_error, storage_errors
-from jobs.storage.objects import Part, Wanted
 from jobs.storage.s3_reads import read_part
 from model_repo.inception_v3.s3.faults import BotoError
 from model_repo.inception_v3.s3.objects import StoredObject
@@ -30,53 +31,29 @@ _md5 = partial(hashlib.md5, usedforsecurity=False)
 
 
 class S3Storage:
-    """`Storage` for `s3://`."""
+    """`Storage` for `s3://`: each method does and raises what `Storage` says."""
+
+    read = staticmethod(read_part)
 
     def __init__(self) -> None:
         self._reader = S3Reader(s3_clients)
 
     def list(self, uri: str, starts_with: str = "") -> Iterator[StoredObject]:
-        """List everything under a prefix in the server's order; an object's own URI lists itself.
-
-        Raises:
-            StorageError: the listing failed after every retry.
-        """
+        """List in the server's order."""
         with storage_errors():
             yield from self._reader.list(uri, starts_with)
 
     def head(self, uri: str) -> StoredObject | None:
-        """Ask for one object's size and etag; None if it does not exist.
-
-        Raises:
-            DeniedError: the credentials do not allow it.
-            StorageError: it failed after every retry.
-        """
+        """Ask for one object's size and etag."""
         with storage_errors():
             return self._reader.head(uri)
 
-    def read(self, wanted: Wanted) -> Part:
-        """Read an object or a range of it once, with the clients' retries.
-
-        Raises:
-            FetchError: it cannot be read, although S3 works.
-            StorageError: S3 does not work, or refuses these credentials.
-        """
-        return read_part(wanted)
-
     def write(self, uri: str, data: bytes) -> None:
-        """Write an object with one PUT; the server refuses it if bytes are lost or changed.
-
-        Raises:
-            StorageError: it failed after every retry.
-        """
+        """Write with one PUT; the server refuses it if bytes are lost or changed."""
         _put(uri, data, _md5(data).digest())
 
     def upload(self, uri: str, path: Path) -> None:
-        """Write a file as an object with one PUT; memory does not grow with the file.
-
-        Raises:
-            StorageError: it failed after every retry.
-        """
+        """Write with one PUT; memory does not grow with the file."""
         try:
             with path.open("rb") as file:
                 _put(uri, file, hashlib.file_digest(file, _md5).digest())
@@ -84,30 +61,21 @@ class S3Storage:
             raise StorageError(f"cannot read {str(path)!r} to write {uri}: {exc}") from exc
 
     def delete(self, uris: Iterable[str]) -> None:
-        """Delete objects in any buckets, a thousand per request; missing ones are fine.
-
-        Raises:
-            StorageError: one could not be deleted.
-        """
-        batches: dict[str, list[str]] = {}
-        for uri in uris:
-            bucket, key = split_s3(uri)
-            keys = batches.setdefault(bucket, [])
-            keys.append(key)
-            if len(keys) == _DELETE_BATCH:
-                _delete_batch(bucket, batches.pop(bucket))
-        for bucket, keys in batches.items():
-            _delete_batch(bucket, keys)
+        """Delete a thousand objects per request."""
+        for bucket, group in groupby(map(split_s3, uris), itemgetter(0)):
+            while keys := [key for _, key in islice(group, _DELETE_BATCH)]:
+                _delete_batch(bucket, keys)
 
 
 def _put(uri: str, body: Any, digest: bytes) -> None:
     bucket, key = split_s3(uri)
     client = s3_clients().boto3
 
+    checksum = base64.b64encode(digest).decode()
+
     def put() -> None:
         if not isinstance(body, bytes):
             body.seek(0)
-        checksum = base64.b64encode(digest).decode()
         client.put_object(Bucket=bucket, Key=key, Body=body, ContentMD5=checksum)
 
     try:

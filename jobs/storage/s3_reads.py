@@ -1,8 +1,7 @@
 """Reading objects on S3: intact, or with an error that says whether object or service is at fault.
 
-obstore reads, since it takes a fraction of boto3's time. boto3 reads keys that obstore cannot name,
-and what needs the server's checksum: objects whose etag is not an MD5, and bodies that do not match
-theirs.
+obstore reads, in a fraction of boto3's time. boto3 reads keys that obstore cannot name, and what
+needs the server's checksum: objects whose etag is not an MD5, or does not match their body.
 """
 
 import hashlib
@@ -16,7 +15,7 @@ from botocore.httpchecksum import StreamingChecksumBody
 
 from jobs.errors import FetchError
 from jobs.storage.clients import S3Clients, s3_clients
-from jobs.storage.faults import ObstoreError, brief, fault_of, storage_error
+from jobs.storage.faults import ObstoreError, fault_of, storage_error
 from jobs.storage.objects import Part, Wanted, check_size
 from model_repo.inception_v3.s3.faults import BotoError, permission
 from model_repo.inception_v3.s3.objects import strip_quotes
@@ -90,12 +89,11 @@ def _read_with_boto3(clients: S3Clients, wanted: Wanted) -> Part:
             data = bytes(body.read())
     except FlexibleChecksumError:
         return Part(b"", declared, etag, is_intact=False)
-    if wanted.offset is not None or isinstance(body, StreamingChecksumBody):
-        return Part(data, declared, etag)
-    if _is_opaque(answer):
+    is_checked = wanted.offset is not None or isinstance(body, StreamingChecksumBody)
+    if not is_checked and _is_opaque(answer):
         clients.opaque_etags.add(bucket)
-        return Part(data, declared, etag)
-    return Part(data, declared, etag, _matches(data, etag))
+        is_checked = True
+    return Part(data, declared, etag, is_checked or _matches(data, etag))
 
 
 def _matches(data: bytes, etag: str) -> bool:
@@ -112,10 +110,7 @@ def _is_opaque(answer: dict[str, Any]) -> bool:
 
 
 def _read_despite(exc: BaseException, clients: S3Clients, wanted: Wanted) -> Part:
-    """Find out whether the object or the service is at fault; the read may yet succeed.
-
-    The object is requested again, with fresh credentials. If that fails too, another object of the
-    bucket is read: if that works, only this object is given up.
+    """Read again with fresh credentials; if that fails too, see whether another object can be read.
 
     Raises:
         FetchError: the object is at fault.
@@ -129,23 +124,25 @@ def _read_despite(exc: BaseException, clients: S3Clients, wanted: Wanted) -> Par
         _judge(again, clients, wanted.uri)
         if not _serves_another(clients, wanted.uri):
             raise storage_error("read", wanted.uri, again, clients) from again
+        reason = fault_of(again).text[:300]
         raise FetchError(
-            "storage", f"cannot read {wanted.uri}, but others beside it: {brief(again)}"
+            "storage", f"cannot read {wanted.uri}, but others beside it: {reason}"
         ) from again
 
 
 def _judge(exc: BaseException, clients: S3Clients, uri: str) -> None:
-    """Raise the error that a failed read clearly means; return if either may be at fault."""
+    """Raise what a failed read clearly means; return if object or service may be at fault."""
     fault = fault_of(exc)
     if fault.status == 404 or isinstance(exc, FileNotFoundError):
-        raise _not_found(uri, fault.text) from exc
+        what = f": bucket {split_s3(uri)[0]!r}" if "NoSuchBucket" in fault.text else ""
+        raise FetchError("not_found", f"{uri}{what} does not exist") from exc
     if fault.is_denial:
         reason = permission("read", clients.is_signed)
         raise FetchError("access_denied", f"{uri} may not be read; {reason}") from exc
     if fault.is_throttling:
         raise storage_error("read", uri, exc, clients) from exc
     if isinstance(exc, ParamValidationError | UnicodeError) or fault.code in _OF_THE_NAME:
-        raise FetchError("storage", f"cannot read {uri}: {brief(exc)}") from exc
+        raise FetchError("storage", f"cannot read {uri}: {fault.text[:300]}") from exc
 
 
 def _serves_another(clients: S3Clients, uri: str) -> bool:
@@ -173,9 +170,3 @@ def _find_another(clients: S3Clients, bucket: str, key: str) -> str:
 def _read_a_byte(clients: S3Clients, bucket: str, key: str) -> None:
     with closing(clients.boto3.get_object(Bucket=bucket, Key=key)["Body"]) as body:
         body.read(1)
-
-
-def _not_found(uri: str, answer: str) -> FetchError:
-    if "NoSuchBucket" in answer:
-        return FetchError("not_found", f"{uri}: bucket {split_s3(uri)[0]!r} does not exist")
-    return FetchError("not_found", f"{uri} does not exist")
