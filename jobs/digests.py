@@ -46,11 +46,9 @@ class DigestSet:
         fresh[np.unique(values, return_index=True)[1]] = True
         for array in self.arrays:
             fresh &= ~find(values, array)[1]
-        self._add(np.sort(values[fresh]))
-        return fresh
-
-    def _add(self, array: Digests) -> None:
+        array = np.sort(values[fresh])
         while self.arrays and len(self.arrays[-1]) <= len(array):
             array = np.sort(np.concatenate([self.arrays.pop(), array]), kind="stable")
         if len(array):
             self.arrays.append(array)
+        return fresh

@@ -132,14 +132,12 @@ def _show_how_to_open(console: Console, output: Path) -> None:
     rows = f"duckdb.read_parquet({every}, union_by_name=True).select({columns})"
     duckdb = f"import duckdb; {rows}.show()"
     missing = "" if importlib.util.find_spec("duckdb") else " (after pip install duckdb)"
-    console.print(
+    lines = [
         f"the Parquet is kept in {output}; open it with",
         f"  pandas: {python} -c {shlex.quote(pandas)}",
         f"  DuckDB{missing}: {python} -c {shlex.quote(duckdb)}",
-        sep="\n",
-        soft_wrap=True,
-        markup=False,
-    )
+    ]
+    console.print("\n".join(lines), soft_wrap=True, markup=False)
 
 
 def _python() -> str:

@@ -21,7 +21,6 @@ Outcome = tuple[int, Fetched | FetchError]
 FETCH_THREADS = 16  # of one chunk
 
 _CELLS_PER_TASK = 8
-_Row = dict[str, Any]
 _Task = tuple[int, Callable[[], list[Outcome]]]  # how many images, and what fetches them
 
 
@@ -64,7 +63,7 @@ def _tasks(
             yield len(part), partial(_fetch_cells, cells, start, part)
 
 
-def _fetch_object(storage: Storage, index: int, row: _Row) -> list[Outcome]:
+def _fetch_object(storage: Storage, index: int, row: dict[str, Any]) -> list[Outcome]:
     known = {"expected_size": row["size"], "expected_etag": row["etag"], "offset": row["offset"]}
     try:
         return [(index, storage.read(row["location"], **known))]

@@ -16,7 +16,8 @@ from jobs.storage import Storage, to_uri
 from jobs.storage.objects import SCHEME
 
 _BLOCK_BYTES = 4 << 20  # no row is longer; the columns of JSONL are those of the first block
-_Reader = Callable[[Storage, str, pa.Schema | None], tuple[pa.Schema, Iterator[pa.RecordBatch]]]
+_Table = tuple[pa.Schema, Iterator[pa.RecordBatch]]
+_Reader = Callable[[Storage, str, pa.Schema | None], _Table]
 
 
 @dataclass(slots=True)
@@ -82,9 +83,7 @@ def _reader(uri: str) -> _Reader:
     return {".csv": _read_csv, ".parquet": _read_parquet}.get(extension, _read_jsonl)
 
 
-def _read_csv(
-    storage: Storage, uri: str, columns: pa.Schema | None
-) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def _read_csv(storage: Storage, uri: str, columns: pa.Schema | None) -> _Table:
     """Read every value as the string that it is; an empty one is an empty string."""
     options = pa.csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False)
     if columns is None:
@@ -95,9 +94,7 @@ def _read_csv(
     return columns, pa.csv.open_csv(storage.open(uri), options, lines, values)
 
 
-def _read_jsonl(
-    storage: Storage, uri: str, columns: pa.Schema | None
-) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def _read_jsonl(storage: Storage, uri: str, columns: pa.Schema | None) -> _Table:
     """Read with the columns of the first block; strings that look like times stay strings."""
     parsing = {}
     if columns is not None:
@@ -124,9 +121,7 @@ def _json_type(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def _read_parquet(
-    storage: Storage, uri: str, _columns: pa.Schema | None
-) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def _read_parquet(storage: Storage, uri: str, _columns: pa.Schema | None) -> _Table:
     file = pa.parquet.ParquetFile(storage.open(uri))
     return file.schema_arrow, file.iter_batches(batch_size=ROWS_PER_TABLE, use_threads=False)
 

@@ -39,7 +39,8 @@ def draw_sample(tables: Iterator[pa.Table], size: int) -> Iterator[Sample]:
     priorities = np.empty(0, np.uint64)
     objects = listed_bytes = sized = 0
     for table in tables:
-        new = np.arange(objects, objects + table.num_rows) // _run_length(table)
+        run = 1 if table.column("row").null_count else _CELL_RUN
+        new = np.arange(objects, objects + table.num_rows) // run
         priorities = np.concatenate([priorities, new.astype(np.uint64) * _GOLDEN])  # wraps
         kept = pa.concat_tables([kept, table]) if kept is not None else table
         best = np.sort(np.argsort(priorities, kind="stable")[:size])
@@ -48,7 +49,3 @@ def draw_sample(tables: Iterator[pa.Table], size: int) -> Iterator[Sample]:
         listed_bytes += pc.sum(table.column("size")).as_py() or 0
         sized += table.num_rows - table.column("size").null_count
         yield Sample(kept, objects, listed_bytes, sized)
-
-
-def _run_length(table: pa.Table) -> int:
-    return 1 if table.column("row").null_count else _CELL_RUN

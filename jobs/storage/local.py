@@ -71,15 +71,12 @@ class LocalStorage:
                 return None
             kind = DeniedError if isinstance(exc, PermissionError) else StorageError
             raise kind(f"cannot look at {path!r}: {_reason(exc)}") from exc
-        return _stored(uri, found) if stat.S_ISREG(found.st_mode) else None
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        return StoredObject(uri, found.st_size, _etag(found))
 
     def read(self, wanted: Wanted) -> Part:
-        """Read a file or a range of it, once.
-
-        Raises:
-            FetchError: it cannot be read.
-            StorageError: nothing can be read: the machine is out of a resource, or a mount is gone.
-        """
+        """Read once; the storage fails when the machine lacks a resource, or a mount is gone."""
         uri, path = wanted.uri, local_path(wanted.uri)
         try:
             part = _read(path, wanted)
@@ -174,7 +171,7 @@ def _file(path: str) -> Iterator[StoredObject]:
         yield StoredObject(to_uri(path), 0, "")
         return
     if stat.S_ISREG(found.st_mode):
-        yield _stored(to_uri(path), found)
+        yield StoredObject(to_uri(path), found.st_size, _etag(found))
 
 
 @contextmanager
@@ -208,10 +205,6 @@ def _create(path: str) -> BinaryIO:
         with suppress(FileNotFoundError):
             return open(path, "xb")
     return open(path, "xb")
-
-
-def _stored(uri: str, found: os.stat_result) -> StoredObject:
-    return StoredObject(uri, found.st_size, _etag(found))
 
 
 def _etag(found: os.stat_result) -> str:
