@@ -1,11 +1,9 @@
 """One job from beginning to end: check → resolve → list and label → commit."""
 
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.commit.audit import run_here
@@ -30,7 +28,7 @@ from jobs.job.resolve import resolve_job
 from jobs.job.spec import JobSpec
 from jobs.labelling.cluster import running_ray
 from jobs.labelling.pipeline import build_dataset, run_dataset, run_parallel
-from jobs.labelling.summary import ErrorRate, is_over
+from jobs.labelling.summary import ErrorRate
 from jobs.listing.changes import Labelled, find_changes, write_removed
 from jobs.listing.manifest import Manifest, Totals
 from jobs.listing.stream import record_tables
@@ -41,31 +39,19 @@ from jobs.storage import Storage
 _FEW_OBJECTS = 2000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """How a job is run; what is labelled, and how, is the spec's.
+def label(
+    spec: JobSpec, *, overwrite: bool = False, retry_errors: bool = False, verbose: bool = False
+) -> dict[str, Any]:
+    """Run the job that `spec` asks for, or what is left of it, to its end.
 
-    Attributes:
+    Args:
+        spec: what is labelled, and how.
         overwrite: delete what an earlier job wrote to this output first.
         retry_errors: label again what has an error row.
         verbose: let Ray and its workers write to the terminal.
-    """
 
-    overwrite: bool = False
-    retry_errors: bool = False
-    verbose: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """How a job ended; `record` is what job.json says."""
-
-    record: dict[str, Any]
-    over_error_rate: bool
-
-
-def label(spec: JobSpec, options: RunOptions) -> Result:
-    """Run the job that `spec` asks for, or what is left of it, to its end.
+    Returns:
+        What job.json says.
 
     Raises:
         JobError: it cannot be done, or failed; the message says why.
@@ -74,19 +60,21 @@ def label(spec: JobSpec, options: RunOptions) -> Result:
     with JobProgress() as progress:
         progress.say("checking")
         checked = check_job(spec, storage)
-        with running_ray(verbose=options.verbose) as resources:
+        with running_ray(verbose=verbose) as resources:
             job = resolve_job(checked, resources)
             record = read_record(storage, job.layout)
-            if has_to_start_over(job, record, overwrite=options.overwrite):
+            if has_to_start_over(job, record, overwrite=overwrite):
                 record = start_over(job, storage)
             try:
-                return run_job(job, record, storage, progress, retry_errors=options.retry_errors)
+                return run_job(job, record, storage, progress, retry_errors=retry_errors)
             except StorageError as exc:
                 message = f"{exc}; what is done is kept, and the same command continues"
                 raise StorageError(message) from exc
 
 
-def dry_run(spec: JobSpec, options: RunOptions) -> Result:
+def dry_run(
+    spec: JobSpec, *, overwrite: bool = False, retry_errors: bool = False, verbose: bool = False
+) -> dict[str, Any]:
     """Check everything, write nothing, and say what `label` would do with the same arguments.
 
     Raises:
@@ -95,20 +83,21 @@ def dry_run(spec: JobSpec, options: RunOptions) -> Result:
     storage = Storage()
     with JobProgress():
         checked = check_job(spec, storage)
-        with running_ray(verbose=options.verbose) as resources:
+        with running_ray(verbose=verbose) as resources:
             job = resolve_job(checked, resources)
-        record = None
-        if not options.overwrite:
-            record = read_record(storage, job.layout)
+        record = None if overwrite else read_record(storage, job.layout)
+        if not overwrite:
             check_output(job, record, storage)
         tables = limit_rows(job.source.tables(storage), job.spec.limit)
         if record is not None and is_done(record, job.layout, storage):
             job = job.of_generation(record["generation"])
-            labelled = Labelled.load(job, storage, retry_errors=options.retry_errors)
+            labelled = Labelled.load(job, storage, retry_errors=retry_errors)
             tables = find_changes(job, storage, labelled)
-        objects, size = _measure(tables)
-    planned = {**describe_job(job), "state": "planned", "objects": objects, "bytes": size}
-    return Result(planned, over_error_rate=False)
+        objects = size = 0
+        for table in tables:
+            objects += table.num_rows
+            size += pc.sum(table.column("size")).as_py() or 0  # as far as the listing tells
+    return {**describe_job(job), "state": "planned", "objects": objects, "bytes": size}
 
 
 def run_job(
@@ -118,15 +107,18 @@ def run_job(
     progress: JobProgress,
     *,
     retry_errors: bool = False,
-) -> Result:
+) -> dict[str, Any]:
     """Run a job, or what is left of it, or what has changed since, to its end.
 
     Args:
         job: of any generation.
         record: the output's own, if it has one.
         storage: where input and output lie.
-        progress: is told of every step.
+        progress: hears of every step.
         retry_errors: label again what has an error row.
+
+    Returns:
+        The new record.
 
     Raises:
         SpecError: the output belongs to another job.
@@ -145,7 +137,7 @@ def run_job(
         if totals or retry_errors:  # listed by an earlier run: there may be more by now
             record = _update(job, record, storage, progress, retry_errors=retry_errors)
     delete_leftovers(storage, job.layout)
-    return Result(record, over_error_rate=is_over(record["counts"], job.spec.max_error_rate))
+    return record
 
 
 def _run(
@@ -240,12 +232,3 @@ def _label(
         rate.add(summary)
         if not progress.is_complete:
             rate.check()
-
-
-def _measure(tables: Iterable[pa.Table]) -> tuple[int, int]:
-    """Count objects, and their bytes as far as the listing tells."""
-    objects = size = 0
-    for table in tables:
-        objects += table.num_rows
-        size += pc.sum(table.column("size")).as_py() or 0
-    return objects, size

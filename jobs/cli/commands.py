@@ -1,4 +1,4 @@
-"""The command line. A command parses, calls one function and prints what came of it.
+"""The command line. A command parses, calls one function and prints the result.
 
 What takes seconds to import (torch, Ray) is imported by the command that needs it.
 """
@@ -43,19 +43,18 @@ def label(config: Path | None, dry_run: bool, as_json: bool, **options: Any) -> 
     Exit codes: 0 done, 1 failed, 2 wrong option or input, 3 done but over the error rate,
     130 interrupted.
     """
+    from jobs import run  # noqa: PLC0415
     from jobs.job.spec import load_job_spec  # noqa: PLC0415
-    from jobs.run import RunOptions  # noqa: PLC0415
-    from jobs.run import dry_run as run_dry  # noqa: PLC0415
-    from jobs.run import label as run_label  # noqa: PLC0415
+    from jobs.labelling.summary import is_over  # noqa: PLC0415
 
-    run_options = RunOptions(**{name: options.pop(name) for name in RunOptions.__slots__})
+    how = {name: options.pop(name) for name in ("overwrite", "retry_errors", "verbose")}
     spec = load_job_spec(options, config)
-    result = (run_dry if dry_run else run_label)(spec, run_options)
-    click.echo(json.dumps(result.record) if as_json else describe(result.record))
-    if not result.over_error_rate:
+    record = (run.dry_run if dry_run else run.label)(spec, **how)
+    click.echo(json.dumps(record) if as_json else describe(record))
+    if dry_run or not is_over(record["counts"], spec.max_error_rate):
         return 0
     reason = f"more broken images than --max-error-rate {spec.max_error_rate} allows"
-    if not result.record["counts"]["ok"]:
+    if not record["counts"]["ok"]:
         reason = "no image could be labelled"
     click.echo(f"labelmill: {reason}", err=True)
     return EXIT_OVER_ERROR_RATE
@@ -160,9 +159,7 @@ def run() -> None:
         sys.exit(cli.main(standalone_mode=False))
     except click.ClickException as exc:
         fail(exc.format_message(), exc.exit_code)
-    except JobError as exc:
-        fail(str(exc), exc.exit_code)
-    except OSError as exc:  # a full disk, say
-        fail(str(exc), JobError.exit_code)
+    except (JobError, OSError) as exc:  # a full disk, say
+        fail(str(exc), getattr(exc, "exit_code", JobError.exit_code))
     except click.Abort:
         raise KeyboardInterrupt from None

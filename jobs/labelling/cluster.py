@@ -18,7 +18,7 @@ from jobs.errors import JobError, SpecError
 from jobs.resources import Resources, count_cores
 
 _ANSWER_TIMEOUT_S = 10
-# What a Ray of our own does for nobody, as no dashboard or Prometheus asks it and no cluster grows.
+# What nobody needs from a Ray of our own: no dashboard or Prometheus asks it, no cluster grows.
 # On two cores its processes would take 1 ms of CPU time from each image.
 _IDLE_LESS = {
     "AUTOSCALER_UPDATE_INTERVAL_S": "60",
@@ -28,7 +28,7 @@ _IDLE_LESS = {
     "RAY_event_stats": "0",
 }
 _SUDDEN_END = (
-    "labelmill: this process or its Ray was killed, perhaps for want of memory; "
+    "labelmill: this process or its Ray was killed, perhaps because memory ran out; "
     "the same command continues"
 )
 
@@ -45,16 +45,12 @@ def running_ray(*, verbose: bool) -> Iterator[Resources]:
         JobError: Ray did not start.
     """
     _configure(verbose)
-    options: dict[str, Any] = {
-        "log_to_driver": verbose,
-        "logging_level": logging.INFO if verbose else logging.ERROR,
-    }
     # Ray puts the current folder on its workers' path, where a folder of the user's that is called
     # "jobs" would hide ours; so it is started from a folder that has none.
     quietly = contextlib.nullcontext() if verbose else _silenced_stderr()
     with _last_words():
         with _kept_sigterm(), contextlib.chdir(sys.prefix), quietly:
-            _start(options)
+            _start(verbose)
         with _raylets_off_stdout(verbose):
             try:
                 total = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -65,11 +61,7 @@ def running_ray(*, verbose: bool) -> Iterator[Resources]:
 
 
 def _check_reachable(address: str) -> None:
-    """Say soon what Ray would say after minutes.
-
-    Raises:
-        SpecError: nobody answers there.
-    """
+    """Say at once what Ray would only say after minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdecimal():
         return
@@ -82,19 +74,18 @@ def _check_reachable(address: str) -> None:
         ) from exc
 
 
-def _start(options: dict[str, Any]) -> None:
-    # Not "auto": that would join whatever Ray happens to run on this machine.
+def _start(verbose: bool) -> None:
     address = os.environ.get("RAY_ADDRESS")
+    options: dict[str, Any] = {"address": address}
+    if address:
+        _check_reachable(address)
+    else:
+        # Not "auto": that would join whatever Ray happens to run on this machine. And Ray itself
+        # does not ask how many cores this process was given.
+        options = {"address": "local", "num_cpus": count_cores(), "include_dashboard": False}
+    level = logging.INFO if verbose else logging.ERROR
     try:
-        if address:
-            _check_reachable(address)
-            ray.init(address=address, **options)
-        else:
-            # Ray itself does not ask how many cores this process was given.
-            cores = count_cores()
-            ray.init(address="local", num_cpus=cores, include_dashboard=False, **options)
-    except JobError:
-        raise
+        ray.init(log_to_driver=verbose, logging_level=level, **options)
     except SystemExit as exc:  # what Ray makes of a SIGTERM while it starts
         raise KeyboardInterrupt from exc
     except Exception as exc:  # some of what Ray raises here has no class of its own
@@ -104,7 +95,7 @@ def _start(options: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _last_words() -> Iterator[None]:
-    """Have a sentence said if this process is ended at once, as Ray does when its raylet dies."""
+    """Say a sentence if this process is ended at once, as Ray does when its raylet dies."""
     with subprocess.Popen(
         ["/bin/sh", "-c", f"read -r _ || echo {shlex.quote(_SUDDEN_END)} >&2"],
         stdin=subprocess.PIPE,
@@ -118,10 +109,8 @@ def _last_words() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _raylets_off_stdout(verbose: bool) -> Iterator[None]:
-    """Keep what Ray prints of its nodes and workers off stdout, which is for results."""
-    with contextlib.ExitStack() as stack:
-        place = sys.stderr if verbose else stack.enter_context(open(os.devnull, "w"))
-        stack.enter_context(contextlib.redirect_stdout(place))
+    """Keep what Ray prints about its nodes and workers off stdout, which is for results."""
+    with open(os.devnull, "w") as null, contextlib.redirect_stdout(sys.stderr if verbose else null):
         yield
 
 
@@ -154,8 +143,8 @@ def _configure(verbose: bool) -> None:
     if "RAY_ADDRESS" not in os.environ:
         # Nobody restarts a Ray of our own; by default it waits 60 s.
         os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "5")
-        # By default it has workers started before the driver may go on, and waits for ever if one
-        # of them dies while it starts.
+        # By default it starts workers before the driver may go on, and waits for ever if one of
+        # them dies while it starts.
         os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
         for name, value in _IDLE_LESS.items():
             os.environ.setdefault(name, value)

@@ -23,12 +23,10 @@ class Forecast:
 
     Attributes:
         measured: what this follows from.
-        batch_size: of the forward pass.
         actors: the largest number that gains anything.
-        rates: images/s that each stage could do if it had the machine for itself.
-        images_per_s: of the job.
-        cpu_s_per_image: of the job, on all cores together.
-        bound: the stage that costs most of what there is least of.
+        rates: images/s of each stage, if it had the machine to itself.
+        images_per_s, cpu_s_per_image: of the job, on all cores together.
+        bound: the stage that costs most of what is scarcest.
     """
 
     measured: Measurement
@@ -45,8 +43,7 @@ class Forecast:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
-        rounded: dict[str, Any] = _round(asdict(self))
-        return rounded
+        return dict(_round(asdict(self)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +52,15 @@ class _Costs:
 
     Attributes:
         cores: stage → CPU seconds.
-        handing_over: CPU seconds between the stages.
+        cpu_s: CPU seconds of all stages, and between them.
         actor: stage → seconds of an actor.
         in_hand: chunks of an actor; while it computes one, the rows of others are written.
     """
 
     cores: dict[Stage, float]
-    handing_over: float
+    cpu_s: float
     actor: dict[Stage, float]
     in_hand: int
-
-    @property
-    def cpu_s(self) -> float:
-        """Return the CPU seconds of them all."""
-        return sum(self.cores.values()) + self.handing_over
 
     @property
     def actor_s(self) -> float:
@@ -82,10 +74,10 @@ class _Costs:
 
 
 def make_forecast(measured: Measurement, job: Job) -> Forecast:
-    """Say how fast `job` will be on its resources, and choose what its spec leaves to be chosen.
+    """Say how fast `job` will be on its resources, and choose what its spec leaves open.
 
-    Everything overlaps, so a job is as fast as the least of: what the network gives, what the cores
-    can do of all that needs them, and what the actors can.
+    Everything overlaps, so a job is as fast as the slowest of the network, the cores with all that
+    needs them, and the actors.
     """
     batch_size = choose_batch_size(measured, job)
     costs = _costs(measured, batch_size, job)
@@ -95,12 +87,10 @@ def make_forecast(measured: Measurement, job: Job) -> Forecast:
     actors = job.placement.actors[1]
     if job.spec.actors is None:
         actors = _choose_actors(costs, min(network, of_cores), job)
-    of_actors = actors / costs.actor_s
-    writers = actors * costs.in_hand
     bounds: list[tuple[float, Stage]] = [
         (network, "network"),
         (of_cores, _largest(costs.cores)),
-        (of_actors, costs.actor_bound),
+        (actors / costs.actor_s, costs.actor_bound),
     ]
     images_per_s, bound = min(bounds)
     return Forecast(
@@ -111,7 +101,9 @@ def make_forecast(measured: Measurement, job: Job) -> Forecast:
             "network": network,
             "decode": cpus / costs.cores["decode"],
             "model": min(cpus / costs.cores["model"], actors / costs.actor["model"]),
-            "write": min(cpus / costs.cores["write"], writers / costs.actor["write"]),
+            "write": min(
+                cpus / costs.cores["write"], actors * costs.in_hand / costs.actor["write"]
+            ),
         },
         images_per_s=images_per_s,
         cpu_s_per_image=costs.cpu_s,
@@ -134,14 +126,16 @@ def _costs(measured: Measurement, batch_size: int, job: Job) -> _Costs:
     # On CPUs an actor has a core for itself; what it waits for when others have it is no cost.
     forward_s = measured.forward_s[size] * good if job.placement.num_gpus else forward_cpu_s
     write_s = max(measured.write_s, measured.write_cpu_s)
+    cores: dict[Stage, float] = {
+        "network": measured.fetch_cpu_s,
+        "decode": measured.decode_cpu_s,
+        "model": forward_cpu_s,
+        "write": measured.write_cpu_s,
+    }
+    handing_over = _HAND_OVER_CPU_S if job.placement.separate_decode else 0.0
     return _Costs(
-        cores={
-            "network": measured.fetch_cpu_s,
-            "decode": measured.decode_cpu_s,
-            "model": forward_cpu_s,
-            "write": measured.write_cpu_s,
-        },
-        handing_over=_HAND_OVER_CPU_S if job.placement.separate_decode else 0.0,
+        cores=cores,
+        cpu_s=sum(cores.values()) + handing_over,
         actor={"model": forward_s, "write": write_s},
         in_hand=job.placement.chunks_in_hand,
     )
@@ -169,4 +163,4 @@ def _round(value: Any) -> Any:
 
 
 def _largest(costs: dict[Stage, float]) -> Stage:
-    return max(costs, key=lambda stage: costs[stage])
+    return max(costs, key=costs.__getitem__)

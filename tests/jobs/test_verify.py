@@ -71,7 +71,9 @@ def test_a_wrong_label_is_found(out):
     labels = pq.read_table(part(out))["labels"][0].as_py()
     change(part(out), "labels", [{**labels[1], "score": labels[0]["score"] + 0.01}, labels[0]])
 
-    with pytest.raises(JobError, match=r"1 of 8 rows of .* come out otherwise when labelled again"):
+    with pytest.raises(
+        JobError, match=r"1 of 8 rows of .* come out differently when labelled again"
+    ):
         verify(str(out), sample=8)
 
 
