@@ -4,12 +4,12 @@ list → draw some → fetch → decode → both networks → compare
 """
 
 import time
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from jobs.errors import JobError, SpecError
@@ -78,7 +78,7 @@ class Checked:
 
     @property
     def passed(self) -> bool:
-        """Whether the lower precision keeps enough labels of enough images."""
+        """Say whether the lower precision keeps enough labels of enough images."""
         return self.shortfall is None
 
     @property
@@ -88,13 +88,8 @@ class Checked:
 
     def to_json(self) -> dict[str, Any]:
         """Return the comparison as JSON, with the option to use."""
-        return {
-            "state": "checked",
-            "passed": self.passed,
-            "threshold": THRESHOLD,
-            **asdict(self),
-            "recommended": self.recommended,
-        }
+        verdict = {"state": "checked", "passed": self.passed, "threshold": THRESHOLD}
+        return {**verdict, **asdict(self), "recommended": self.recommended}
 
 
 def check_precision(spec: JobSpec, *, limit: int) -> Checked:
@@ -113,13 +108,14 @@ def check_precision(spec: JobSpec, *, limit: int) -> Checked:
         progress.say("checking")
         source = open_source(spec.input, storage, image_column=spec.image_column)
         full, lower = _resolve(spec, storage)
-        samples = deque(draw_sample(source.tables(storage), limit), maxlen=1)
-        objects = samples[0].rows if samples else OBJECT_SCHEMA.empty_table()
+        objects = OBJECT_SCHEMA.empty_table()
+        for sample in draw_sample(source.tables(storage), limit):
+            objects = sample.rows
         networks = [_Timed(_load(x, storage)) for x in (full, lower)]
         agreement = _compare(objects, full, networks, progress)
     if not agreement.images:
         raise JobError(f"none of {objects.num_rows:,} objects of {spec.input} could be used")
-    return _conclude(lower, agreement, objects.num_rows, networks)
+    return _conclude(lower, agreement, objects.num_rows, *networks)
 
 
 @dataclass(slots=True)
@@ -132,7 +128,7 @@ class _Timed:
     cpu_s: float = 0.0
     sizes: set[int] = field(default_factory=set)
 
-    def logits(self, pixels: Pixels) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def logits(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Return logits, float32 [N, classes], of uint8 [N, 3, crop, crop]."""
         if len(pixels) not in self.sizes:  # the first pass of a size compiles; it does not count
             self.classifier.predict(pixels)
@@ -174,7 +170,7 @@ def _load(inference: InferenceSpec, storage: Storage) -> Classifier:
 def _compare(
     objects: pa.Table, inference: InferenceSpec, networks: Iterable[_Timed], progress: JobProgress
 ) -> Agreement:
-    """Run both networks on every image, batch by batch in turn."""
+    """Run both networks on every image, in turns, batch by batch."""
     agreement, skipped = Agreement(), 0
     # In a process of its own, decoding cannot blur what the networks take here.
     images = read_isolated(objects, inference)
@@ -198,9 +194,8 @@ def _compare(
 
 
 def _conclude(
-    lower: InferenceSpec, agreement: Agreement, drawn: int, networks: list[_Timed]
+    lower: InferenceSpec, agreement: Agreement, drawn: int, full: _Timed, other: _Timed
 ) -> Checked:
-    full, other = networks
     return Checked(
         precision=lower.options.precision,
         runtime=lower.options.runtime,

@@ -28,7 +28,7 @@ from jobs.job.resolve import resolve_job
 from jobs.job.spec import JobSpec
 from jobs.labelling.cluster import running_ray
 from jobs.labelling.pipeline import build_dataset, run_dataset, run_parallel
-from jobs.labelling.summary import ErrorRate
+from jobs.labelling.summary import Summary, check_error_rate
 from jobs.listing.changes import Labelled, find_changes, write_removed
 from jobs.listing.manifest import Manifest, Totals
 from jobs.listing.stream import record_tables
@@ -114,7 +114,7 @@ def run_job(
         job: of any generation.
         record: the output's own, if it has one.
         storage: where input and output lie.
-        progress: hears of every step.
+        progress: shows every step.
         retry_errors: label again what has an error row.
 
     Returns:
@@ -209,11 +209,7 @@ def _update(
 def _label(
     job: Job, record: dict[str, Any], totals: Totals | None, storage: Storage, progress: JobProgress
 ) -> None:
-    """Write the rows of every chunk that has none.
-
-    Raises:
-        ErrorRateError: too many images are broken, and there are more to come.
-    """
+    """Write the rows of every chunk that has none, unless too many images are broken."""
     progress.say("starting workers")
     done = frozenset(finished_chunks(storage, job.layout))
     if totals is not None:
@@ -226,9 +222,9 @@ def _label(
         actors = (min(smallest, len(left)), largest)
         job = replace(job, placement=replace(job.placement, actors=actors))
     good_before = record.get("counts", {}).get("ok", 0)  # rows of earlier generations
-    rate = ErrorRate(job.spec.max_error_rate, images=good_before)
+    so_far = Summary()
     for summary in run_dataset(build_dataset(job, done)):
         progress.advance(summary)
-        rate.add(summary)
+        so_far += summary
         if not progress.is_complete:
-            rate.check()
+            check_error_rate(so_far, job.spec.max_error_rate, good_before=good_before)

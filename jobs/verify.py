@@ -126,7 +126,7 @@ def _label_again(
 def _predict_again(
     objects: pa.Table, classifier: Classifier, inference: InferenceSpec
 ) -> Iterator[tuple[str, Row, Prediction | None]]:
-    """Yield uri, row and prediction of each object; read in a child, as one may crash it."""
+    """Yield uri, row and prediction of each object; a child reads them, as one may crash it."""
     for start in range(0, objects.num_rows, _AT_ONCE):
         some = objects.slice(start, _AT_ONCE)
         images = read_isolated(some, inference)

@@ -31,8 +31,8 @@ def describe(record: dict[str, Any]) -> str:
 def describe_verified(found: "Verified") -> str:
     """Say in two lines what is right."""
     counts = found.counts
-    rows = f"{counts.ok:,} rows ok + {counts.error:,} errors"
-    accounts = f"{counts.listed:,} objects listed = {rows}, every uri once: {found.output}"
+    rows = f"{counts.ok:,} rows ok + {_count(counts.error, 'error')}"
+    accounts = f"{_count(counts.listed, 'object')} listed = {rows}, every uri once: {found.output}"
     changed = f", {found.changed:,} have changed since or cannot be read" if found.changed else ""
     return f"{accounts}\n{found.same:,} rows labelled again are the same{changed}"
 

@@ -17,8 +17,6 @@ class InferenceSpec:
         source: where the model and its weights lie; paths are absolute.
         weights_sha256: of the weights that every worker must load.
         options: how the network runs; nothing is left at `auto`.
-        batch_size: images of one forward pass.
-        top_k: labels per image.
         max_pixels: larger images are errors.
         image_column: the Parquet column that holds the images; None takes the only binary one.
     """

@@ -100,7 +100,9 @@ class _Child:
             answer = self._connection.recv()
         except (EOFError, OSError) as exc:
             self._process.join()
-            raise ChildDeathError(_cause_of_death(self._process.exitcode or 0)) from exc
+            code = self._process.exitcode or 0
+            cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            raise ChildDeathError(cause) from exc
         if isinstance(answer, JobError):  # no image is to blame
             raise answer
         return answer
@@ -147,10 +149,6 @@ def die_with(parent_id: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent_id:  # it has died before that was set
         os._exit(1)
-
-
-def _cause_of_death(exit_code: int) -> str:
-    return signal.Signals(-exit_code).name if exit_code < 0 else f"exit code {exit_code}"
 
 
 def _crashed(index: int, objects: pa.Table, cause: str) -> Image:

@@ -24,8 +24,8 @@ from jobs.listing.stream import list_chunks
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Of a task that decodes. Ray Data notices the end of one, and starts the next, some 0.15 s later,
-# and a task may wait for the network: with three for two cores, these are busy meanwhile.
+# Of a task that decodes. Ray Data notices its end, and starts the next one, some 0.15 s later, and
+# a task may wait for the network: three of them keep two cores busy.
 _DECODE_CPUS = 0.66
 
 
@@ -61,9 +61,7 @@ def _list(job: Job, done: frozenset[str]) -> Iterator[pa.Table]:
 def build_dataset(job: Job, done: frozenset[str]) -> Dataset:
     """Compose the stages. Lazy: nothing runs until it is iterated.
 
-    Args:
-        job: what to label.
-        done: ids of chunks that have their rows already.
+    Chunks whose ids are in `done` have their rows already.
     """
     place = job.placement
     context = DataContext.get_current()
@@ -136,8 +134,7 @@ def run_parallel(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
 
 def _this_actor() -> Worker:
     context = ray.get_runtime_context()
-    with warnings.catch_warnings():  # Ray's own, about something else that this calls
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):  # Ray's own, about something else it calls
         restarted = bool(context.was_current_actor_reconstructed)
     return Worker(str(context.get_actor_id()), restarted)
 

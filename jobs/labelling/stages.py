@@ -34,7 +34,7 @@ Batch = tuple[list[Row], Pixels]  # rows, and uint8 [N, 3, crop, crop] of those 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """Who runs a stage; `id` stays the same when one that died is started again."""
+    """Who runs a stage; one that died and was started again has the same `id`."""
 
     id: str
     restarted: bool
@@ -119,7 +119,7 @@ def read_chunk(task: ChunkTask, job: Job) -> Iterator[Image]:
 
 
 def batch_images(images: Iterable[Image], size: int, crop_size: int) -> Iterator[Batch]:
-    """Collect images until `size` of them have pixels, the last as they come.
+    """Collect images until `size` of them have pixels; the last batch may be smaller.
 
     Yields:
         Rows, and uint8 [N, 3, crop, crop] of those that have pixels, N ≤ `size`.

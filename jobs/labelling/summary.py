@@ -42,37 +42,24 @@ class Summary:
         return Summary(total=other.total or self.total, **sums)
 
 
-@dataclass(slots=True)
-class ErrorRate:
-    """Counts broken images; what the storage or a lost worker did does not count.
+def check_error_rate(done: Summary, limit: float, *, good_before: int = 0) -> None:
+    """Stop a job that goes wrong; what the storage or a lost worker did does not count.
 
-    Attributes:
+    Args:
+        done: what this run has done so far.
         limit: `--max-error-rate`.
-        images: so far, the good ones of earlier generations included.
-        faults: how many of this run's images are broken.
+        good_before: images that earlier generations labelled.
+
+    Raises:
+        ErrorRateError: too many of the images so far are broken.
     """
-
-    limit: float
-    images: int = 0
-    faults: int = 0
-
-    def add(self, summary: Summary) -> None:
-        """Count a chunk."""
-        self.images += summary.objects
-        self.faults += summary.faults
-
-    def check(self) -> None:
-        """Stop a job that goes wrong.
-
-        Raises:
-            ErrorRateError: too many of the images so far are broken.
-        """
-        if self.images >= _FEWEST_IMAGES and self.faults > self.limit * self.images:
-            raise ErrorRateError(
-                f"stopped: {self.faults:,} of {self.images:,} images so far are broken or too "
-                f"large, more than --max-error-rate {self.limit:g} allows; what is done is kept, "
-                "and the same command with a higher rate continues"
-            )
+    images = good_before + done.objects
+    if images >= _FEWEST_IMAGES and done.faults > limit * images:
+        raise ErrorRateError(
+            f"stopped: {done.faults:,} of {images:,} images so far are broken or too large, more "
+            f"than --max-error-rate {limit:g} allows; what is done is kept, and the same command "
+            "with a higher rate continues"
+        )
 
 
 def is_over(counts: Mapping[str, Any], limit: float) -> bool:

@@ -43,7 +43,6 @@ def estimate(spec: JobSpec, price_per_hour: float | None = None) -> dict[str, An
 
 
 def _draw(job: Job, storage: Storage, progress: JobProgress) -> Sample:
-    """List the whole input and draw a sample of it."""
     progress.say("listing")
     told = time.monotonic()
     tables = limit_rows(job.source.tables(storage), job.spec.limit)

@@ -1,5 +1,6 @@
 """From what one image costs to how long a job takes, and with which settings: arithmetic alone."""
 
+import json
 import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -42,8 +43,9 @@ class Forecast:
         return STARTUP_S + self.measured.load_s + objects / self.images_per_s
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return dict(_round(asdict(self)))
+        """Return it as JSON, every number with four digits: no measurement has more."""
+        text = json.dumps(asdict(self))
+        return dict(json.loads(text, parse_float=lambda x: float(f"{float(x):.4g}")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +69,6 @@ class _Costs:
         """Return the seconds between two objects of one actor."""
         return max(self.actor["model"], sum(self.actor.values()) / self.in_hand)
 
-    @property
-    def actor_bound(self) -> Stage:
-        """Return the stage that decides those."""
-        return "model" if self.actor_s == self.actor["model"] else _largest(self.actor)
-
 
 def make_forecast(measured: Measurement, job: Job) -> Forecast:
     """Say how fast `job` will be on its resources, and choose what its spec leaves open.
@@ -79,7 +76,7 @@ def make_forecast(measured: Measurement, job: Job) -> Forecast:
     Everything overlaps, so a job is as fast as the slowest of the network, the cores with all that
     needs them, and the actors.
     """
-    batch_size = choose_batch_size(measured, job)
+    batch_size = job.spec.batch_size or _choose_batch_size(measured, job)
     costs = _costs(measured, batch_size, job)
     cpus = job.placement.resources.cpus
     network = measured.fetch_per_s * max(1.0, cpus / measured.cores)
@@ -87,10 +84,11 @@ def make_forecast(measured: Measurement, job: Job) -> Forecast:
     actors = job.placement.actors[1]
     if job.spec.actors is None:
         actors = _choose_actors(costs, min(network, of_cores), job)
+    of_model = costs.actor_s == costs.actor["model"]
     bounds: list[tuple[float, Stage]] = [
         (network, "network"),
         (of_cores, _largest(costs.cores)),
-        (actors / costs.actor_s, costs.actor_bound),
+        (actors / costs.actor_s, "model" if of_model else _largest(costs.actor)),
     ]
     images_per_s, bound = min(bounds)
     return Forecast(
@@ -111,10 +109,8 @@ def make_forecast(measured: Measurement, job: Job) -> Forecast:
     )
 
 
-def choose_batch_size(measured: Measurement, job: Job) -> int:
-    """Return the batch size that was asked for, or the smallest that is nearly the fastest."""
-    if job.spec.batch_size is not None:
-        return job.spec.batch_size
+def _choose_batch_size(measured: Measurement, job: Job) -> int:
+    """Return the smallest that is nearly the fastest."""
     costs = measured.forward_s if job.placement.num_gpus else measured.forward_cpu_s
     return min(size for size, cost in costs.items() if cost <= min(costs.values()) * BATCH_GAIN)
 
@@ -142,9 +138,9 @@ def _costs(measured: Measurement, batch_size: int, job: Job) -> _Costs:
 
 
 def _choose_actors(costs: _Costs, images_per_s: float, job: Job) -> int:
-    """Return how many actors `images_per_s` takes.
+    """Return how many actors `images_per_s` takes, on GPUs no more than fit.
 
-    On CPUs one a core, unless they wait long for their rows to be written; on GPUs as many as fit.
+    On CPUs it is one per core, unless they wait long for their rows to be written.
     """
     most, actor_s = job.placement.actors[1], costs.actor_s
     if not job.placement.num_gpus:
@@ -153,13 +149,6 @@ def _choose_actors(costs: _Costs, images_per_s: float, job: Job) -> int:
         actor_s = costs.cpu_s + waiting_s
         most = round(most * actor_s / costs.cpu_s)
     return max(1, min(math.ceil(images_per_s * actor_s * _SPARE), most))
-
-
-def _round(value: Any) -> Any:
-    """Round every number to four digits; no measurement has more."""
-    if isinstance(value, dict):
-        return {name: _round(x) for name, x in value.items()}
-    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def _largest(costs: dict[Stage, float]) -> Stage:

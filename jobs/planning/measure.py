@@ -95,7 +95,7 @@ def measure(job: Job, objects: pa.Table) -> Measurement:
         decoding = call("decode", max(1, count_cores() // workers))
         forward = _try_batch_sizes(call, job)
         writing = call("write", bool(job.spec.output))
-    broken = {uri: (kind, sentence) for _, some in decoding for uri, kind, sentence in some}
+    broken = {uri: (kind, why) for _, some in decoding for uri, kind, why in some}
     decode, write = (Cost.total(cost for cost, _ in some) for some in (decoding, writing))
     whole = Cost.total(forward.values())
     return Measurement(
@@ -106,7 +106,7 @@ def measure(job: Job, objects: pa.Table) -> Measurement:
         sampled=len(fetched),
         image_bytes=sum(len(x.data) for x in fetched if isinstance(x, Fetched)) / len(fetched),
         errors=dict(Counter(kind for kind, _ in broken.values())),
-        example=next((f"{uri}: {sentence}" for uri, (_, sentence) in broken.items()), None),
+        example=next((f"{uri}: {why}" for uri, (_, why) in broken.items()), None),
         fetch_per_s=fetch_per_s,
         fetch_cpu_s=fetching.cpu_s / fetching.images,
         decode_cpu_s=decode.cpu_s / decode.images,
@@ -120,15 +120,13 @@ def measure(job: Job, objects: pa.Table) -> Measurement:
 
 
 def _fetch(job: Job, objects: pa.Table) -> tuple[list[Fetched | FetchError], Cost, float]:
-    """Fetch the sample, or what of it can be had in a few seconds; and say how many a second."""
+    """Fetch the sample, or as much as a few seconds allow; return how many a second as well."""
     fetchers = count_cores() if job.placement.separate_decode else job.placement.actors[1]
     threads = min(FETCH_THREADS * fetchers, _MOST_THREADS)
     fetched: list[Fetched | FetchError] = []
     started, started_cpu, held = time.monotonic(), time.process_time(), 0
-    images = fetch_images(
-        Storage(), objects, threads=threads, image_column=job.inference.image_column
-    )
-    for _, outcome in images:
+    column = job.inference.image_column
+    for _, outcome in fetch_images(Storage(), objects, threads=threads, image_column=column):
         fetched.append(outcome)
         held += len(outcome.data) if isinstance(outcome, Fetched) else 0
         if held > _FETCH_BYTES or time.monotonic() - started > _FETCH_S:
@@ -144,10 +142,7 @@ def _fetch(job: Job, objects: pa.Table) -> tuple[list[Fetched | FetchError], Cos
 def _rehearsing(
     job: Job, objects: pa.Table, fetched: Sequence[Fetched | FetchError]
 ) -> Iterator[Call]:
-    """Start processes, share the sample out among them, and yield what has them all do something.
-
-    At the same time, as a job's actors do.
-    """
+    """Start processes, share the sample out, and yield what has them all do something at once."""
     count = _count_workers(job)
     pool = ThreadPoolExecutor(count, thread_name_prefix="rehearse")
 

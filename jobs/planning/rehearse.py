@@ -78,11 +78,10 @@ class Rehearsal:
         with ThreadPoolExecutor(threads) as pool:
             timed = list(pool.map(self._decode, range(len(self._fetched))))
         wall_s = time.monotonic() - started
-        images = [image for image, _ in timed]
-        self._use([x for x in images if x.pixels is not None] or self._images)
         cost = Cost(len(timed), sum(cpu_s for _, cpu_s in timed), wall_s)
+        self._use([image for image, _ in timed if image.pixels is not None] or self._images)
         uris = self._objects.column("uri").to_pylist()
-        rows = [image.row for image in images]
+        rows = [image.row for image, _ in timed]
         return cost, [(uris[x.index], x.error_kind, x.error or "") for x in rows if x.error_kind]
 
     def forward(self, batch_size: int) -> Cost:
@@ -90,15 +89,15 @@ class Rehearsal:
 
         As many threads do so as chunks are in hand.
         """
+        count = self._job.placement.chunks_in_hand
         crop_size = self._job.inference.model.crop_size
         batches: Callable[[], Batches] = partial(batch_images, self._next, batch_size, crop_size)
         if self._job.placement.separate_decode:  # an actor with a GPU gets its batches made
             made = list(itertools.islice(batches(), max(1, len(self._images) // batch_size)))
             batches = partial(itertools.cycle, made)
-        with ThreadPoolExecutor(self._job.placement.chunks_in_hand) as pool:
+        with ThreadPoolExecutor(count) as pool:
 
             def predict(until: float) -> list[tuple[list[Row], Predicted]]:
-                count = self._job.placement.chunks_in_hand
                 supplies = [self._supply(batches(), batch_size, until) for _ in range(count)]
                 return list(pool.map(self._predict, supplies))
 
@@ -145,7 +144,7 @@ class Rehearsal:
         return predict_images(self._classifier, batches, self._job.inference.top_k)
 
     def _supply(self, batches: Batches, batch_size: int, until: float) -> Batches:
-        """Yield of endless batches until the time has come."""
+        """Yield from endless batches until then."""
         most, count = self._most_rows // self._job.placement.chunks_in_hand, 0
         while not count or (time.monotonic() < until and count + batch_size <= most):
             yield next(batches)
