@@ -172,6 +172,7 @@ def _compare(
 ) -> Agreement:
     """Run both networks on every image, in turns, batch by batch."""
     agreement, skipped = Agreement(), 0
+    progress.resume(0, objects.num_rows)
     # In a process of its own, decoding cannot blur what the networks take here.
     images = read_isolated(objects, inference)
     for rows, pixels in batch_images(images, inference.batch_size, inference.model.crop_size):
@@ -182,14 +183,8 @@ def _compare(
         for row in failed[: max(0, _EXAMPLES - skipped)]:
             progress.note(f"skipped {objects.column('uri')[row.index].as_py()}: {row.error}")
         skipped += len(failed)
-        progress.advance(
-            Summary(
-                objects=len(rows),
-                errors=len(failed),
-                seconds=time.monotonic() - began,
-                total=objects.num_rows,
-            )
-        )
+        seconds = time.monotonic() - began
+        progress.advance(Summary(objects=len(rows), errors=len(failed), seconds=seconds))
     return agreement
 
 

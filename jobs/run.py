@@ -6,18 +6,9 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from jobs.commit import generation
 from jobs.commit.audit import run_here
 from jobs.commit.commit import commit_chunks, finished_chunks
-from jobs.commit.generation import (
-    begin,
-    check_output,
-    delete_folders,
-    delete_leftovers,
-    has_to_start_over,
-    is_done,
-    now,
-    start_over,
-)
 from jobs.commit.record import read_record, write_record
 from jobs.errors import StorageError
 from jobs.inputs.rows import limit_rows
@@ -63,8 +54,8 @@ def label(
         with running_ray(verbose=verbose) as resources:
             job = resolve_job(checked, resources)
             record = read_record(storage, job.layout)
-            if has_to_start_over(job, record, overwrite=overwrite):
-                record = start_over(job, storage)
+            if generation.has_to_start_over(job, record, overwrite=overwrite):
+                record = generation.start_over(job, storage)
             try:
                 return run_job(job, record, storage, progress, retry_errors=retry_errors)
             except StorageError as exc:
@@ -87,9 +78,9 @@ def dry_run(
             job = resolve_job(checked, resources)
         record = None if overwrite else read_record(storage, job.layout)
         if not overwrite:
-            check_output(job, record, storage)
+            generation.check_output(job, record, storage)
         tables = limit_rows(job.source.tables(storage), job.spec.limit)
-        if record is not None and is_done(record, job.layout, storage):
+        if record is not None and generation.is_done(record, job.layout, storage):
             job = job.of_generation(record["generation"])
             labelled = Labelled.load(job, storage, retry_errors=retry_errors)
             tables = find_changes(job, storage, labelled)
@@ -125,18 +116,18 @@ def run_job(
         ErrorRateError: too many images are broken.
         JobError: the storage failed for good; the same command continues.
     """
-    check_output(job, record, storage)
-    if record is None:
-        delete_folders(storage, *job.layout.of_a_run, job.layout.manifests)  # without a record
-        record = _run(job, begin(job, storage), None, storage, progress)
+    generation.check_output(job, record, storage)
+    if record is None:  # what lies there belongs to no job
+        generation.delete_folders(storage, *job.layout.of_a_run, job.layout.manifests)
+        record = _run(job, generation.begin(job, storage), None, storage, progress)
     else:
         job = job.of_generation(record["generation"])
         totals = Manifest(storage, job.layout.manifest).totals()
-        if not is_done(record, job.layout, storage):
+        if not generation.is_done(record, job.layout, storage):
             record = _run(job, record, totals, storage, progress)
         if totals or retry_errors:  # listed by an earlier run: there may be more by now
             record = _update(job, record, storage, progress, retry_errors=retry_errors)
-    delete_leftovers(storage, job.layout)
+    generation.delete_leftovers(storage, job.layout)
     return record
 
 
@@ -154,7 +145,7 @@ def _run(
     record = record | {
         **describe_settings(job),
         "state": "done",
-        "finished_at": now(),
+        "finished_at": generation.now(),
         "counts": {
             **asdict(counts),
             "error": counts.error,
@@ -185,17 +176,17 @@ def _update(
     progress.say("comparing with what was labelled before")
     labelled = Labelled.load(job, storage, retry_errors=retry_errors)
     job = job.of_generation(job.layout.generation + 1)
-    delete_folders(storage, *job.layout.of_a_run, job.layout.manifest)
+    generation.delete_folders(storage, *job.layout.of_a_run, job.layout.manifest)
     changes = find_changes(job, storage, labelled)
     manifest = Manifest(storage, job.layout.manifest)
     count = sum(x.objects.num_rows for x in record_tables(changes, job, manifest))
     write_removed(job.layout, storage, labelled.removed)
     progress.note(f"{labelled.new:,} objects are new, {labelled.replaced:,} to be labelled again")
     if count:
-        begun = begin(job, storage, counts=record["counts"])
+        begun = generation.begin(job, storage, counts=record["counts"])
         record = _run(job, begun, manifest.totals(), storage, progress)
     else:
-        delete_folders(storage, job.layout.manifest)
+        generation.delete_folders(storage, job.layout.manifest)
         progress.note("nothing is left to do")
     removed = len(labelled.removed)
     if removed:

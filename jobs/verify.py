@@ -67,9 +67,11 @@ def verify(output: str, *, sample: int) -> Verified:
     layout = Layout.of(output)
     record = read_record(storage, layout)
     if record is None:
-        raise SpecError(f"{layout.root} is no predictions dataset: it has no _labelmill/job.json")
+        raise SpecError(
+            f"{layout.root} is not a predictions dataset: it has no _labelmill/job.json"
+        )
     if not is_done(record, layout, storage):
-        raise JobError(f"the job of {layout.root} is not done; the command that began it continues")
+        raise JobError(f"the job of {layout.root} is not done; run its command again to finish it")
     layout = replace(layout, generation=record["generation"])
     counts = balance(layout, storage, run_here)
     for name in ("listed", "ok", "errors"):

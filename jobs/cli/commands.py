@@ -27,10 +27,10 @@ def cli() -> None:
 @click.argument("input", metavar="INPUT", required=False)
 @click.argument("output", metavar="OUTPUT", required=False)
 @add_options(JOB_OPTIONS)
-@click.option("--max-error-rate", type=float, help="More errors mean exit 3.  [default: 0.01]")
+@click.option("--max-error-rate", type=float, help="Above it, exit with 3.  [default: 0.01]")
 @click.option("--overwrite", is_flag=True, help="Delete an earlier job's rows and start over.")
 @click.option("--retry-errors", is_flag=True, help="Label again what has an error row.")
-@click.option("--dry-run", is_flag=True, help="Check everything and say what would be done.")
+@click.option("--dry-run", is_flag=True, help="Check everything, and say what would be done.")
 @as_json
 @click.option("-v", "--verbose", is_flag=True, help="Show what Ray and its workers write.")
 def label(config: Path | None, dry_run: bool, as_json: bool, **options: Any) -> int:
@@ -97,14 +97,13 @@ def verify(output: str, sample: int, as_json: bool) -> int:
 
     Reads every row's uri, and labels a random sample of the objects again. Writes nothing.
 
-    Exit codes: 0 all is right, 1 it is not, 2 OUTPUT is no dataset of labelmill's.
+    Exit codes: 0 all is right, 1 it is not, 2 OUTPUT is not a labelmill dataset.
     """
     from jobs.verify import verify as run_verify  # noqa: PLC0415
 
     found = run_verify(output, sample=sample)
-    click.echo(
-        json.dumps({"state": "verified", **asdict(found)}) if as_json else describe_verified(found)
-    )
+    record = {"state": "verified", **asdict(found)}
+    click.echo(json.dumps(record) if as_json else describe_verified(found))
     return 0
 
 
@@ -118,7 +117,7 @@ def models() -> None:
 @click.option(
     "--precision", type=click.Choice(["bf16", "fp16"]), help="[default: bf16 on CPUs, fp16 on GPUs]"
 )
-@click.option("--images", "input", metavar="INPUT", required=True, help="As label's INPUT.")
+@click.option("--images", "input", metavar="INPUT", required=True, help="Like label's INPUT.")
 @click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="Images.")
 @add_options(MODEL_OPTIONS)
 @as_json
@@ -142,7 +141,7 @@ def check(limit: int, as_json: bool, **options: Any) -> int:
 
 @cli.command()
 def demo() -> int:
-    """Label sample photos in an S3 server of its own; nothing to configure."""
+    """Label sample photos on a local S3 server; nothing to configure."""
     from jobs.demo.run import run_demo  # noqa: PLC0415
     from jobs.job.model import weights_available  # noqa: PLC0415
 
@@ -153,7 +152,7 @@ def run() -> None:
     """Run the command line and exit with DESIGN's exit codes.
 
     Raises:
-        KeyboardInterrupt: it was interrupted.
+        KeyboardInterrupt: somebody interrupted it.
     """
     try:
         sys.exit(cli.main(standalone_mode=False))

@@ -42,13 +42,11 @@ def _estimated(record: dict[str, Any]) -> list[tuple[str, str]]:
 
     forecast, rows = record["plan"], record["rows"]
     measured, count, size = forecast["measured"], record["objects"], to_size(record["bytes"])
+    sampled = _count(measured["sampled"], "object")
     lines = [
         ("input", f"{record['spec']['input']} ({_count(count, 'object')}, {size})"),
         ("model", f"{rows['model']}, {record['runtime']} {rows['precision']}"),
-        (
-            "measured",
-            f"{_count(measured['sampled'], 'object')} in {measured['took_s']:.0f} s, here",
-        ),
+        ("measured", f"{sampled} in {measured['took_s']:.0f} s, here"),
         *((f"  {x}", _stage(x, rate, record)) for x, rate in forecast["rates"].items()),
         ("the job", f"{_rate(forecast['images_per_s'])}   bound by {forecast['bound']}"),
         ("time", f"about {to_duration(record['seconds'])}"),
@@ -134,7 +132,6 @@ def _cores(cpu_s: float, measured: dict[str, Any]) -> str:
 
 
 def _notes(record: dict[str, Any]) -> list[str]:
-    """Say what the forecast does not show."""
     measured, notes = record["plan"]["measured"], []
     if errors := sum(measured["errors"].values()):
         notes.append(
@@ -146,7 +143,7 @@ def _notes(record: dict[str, Any]) -> list[str]:
     ):
         notes.append(
             f"other programs were busy: measuring got {measured['had_cores']:.1f} cores; the "
-            "forecast is for when a job has all of them"
+            "forecast is for a job that has all of them"
         )
     return notes
 

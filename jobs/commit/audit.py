@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, groupby, islice
+from posixpath import basename
 from typing import Any, TypeVar
 
 import numpy as np
@@ -42,7 +43,7 @@ class Counts:
 
 
 def run_here(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """Be a `Mapper` without a cluster."""
+    """Call `function` on each item: a `Mapper` without a cluster."""
     return list(map(function, items))
 
 
@@ -52,8 +53,8 @@ def balance(layout: Layout, storage: Storage, run_parallel: Mapper) -> Counts:
     Raises:
         JobError: a uri has no row, more than one, or one that nobody asked for; it names some.
     """
-    files = sorted(data_files(layout, storage), key=_part_name)
-    parts = run_parallel(read_account, [tuple(pair) for _, pair in groupby(files, _part_name)])
+    files = sorted(data_files(layout, storage), key=basename)
+    parts = run_parallel(read_account, [tuple(pair) for _, pair in groupby(files, basename)])
     errors = sum((errors for _, errors in parts), Counter[str]())
     rows = join(uris for uris, _ in parts)
     parts.clear()
@@ -107,7 +108,3 @@ def _find_uris(wanted: Digests, layout: Layout, storage: Storage) -> Iterator[st
             if is_wanted and uri not in found:
                 found.add(uri)
                 yield uri
-
-
-def _part_name(uri: str) -> str:
-    return uri.rpartition("/")[2]

@@ -18,7 +18,7 @@ from jobs.commit.audit import Counts, Mapper, balance
 from jobs.dataset.layout import Layout
 from jobs.dataset.parquet import BufferedParquetWriter, data_files, read_groups
 from jobs.dataset.schema import ERROR_COLUMNS
-from jobs.digests import Digests, digest_uris, find, join
+from jobs.digests import digest_uris, find, join
 from jobs.errors import JobError
 from jobs.listing.manifest import Manifest
 from jobs.storage import Storage
@@ -115,12 +115,12 @@ def drop_replaced(layout_and_files: tuple[Layout, tuple[str, ...]]) -> None:
     manifest = Manifest(storage, layout.manifest)
     again = np.sort(join(digest_uris(x) for x in manifest.tables(("uri",))))
     for uri in files:
-        kept = [_without(again, table) for table in read_groups(storage, uri, ("uri",))]
-        if all(mask.true_count == len(mask) for mask in kept):
+        kept = [~find(digest_uris(x), again)[1] for x in read_groups(storage, uri, ("uri",))]
+        if all(mask.all() for mask in kept):
             continue
         with BufferedParquetWriter(storage, uri) as rest:
             for table, mask in zip(read_groups(storage, uri), kept, strict=True):
-                rest.add(table.filter(mask))
+                rest.add(table.filter(pa.array(mask)))
 
 
 def delete_stale_files(storage: Storage, layout: Layout, part_count: int) -> None:
@@ -149,7 +149,3 @@ def _read_chunks(storage: Storage, part: Part) -> Iterator[pa.Table]:
                 "objects; delete it and run the same command again"
             )
         yield table
-
-
-def _without(uris: Digests, table: pa.Table) -> pa.BooleanArray:
-    return pa.array(~find(digest_uris(table), uris)[1])

@@ -21,8 +21,7 @@ def check_output(job: Job, record: dict[str, Any] | None, storage: Storage) -> N
     if record is not None:
         check_same_job(job, record)
         return
-    for outcome in ("ok", "error"):
-        folder = job.layout.outcome(outcome)
+    for folder in map(job.layout.outcome, ("ok", "error")):
         if next(iter(storage.list(folder)), None) is not None:
             raise SpecError(f"{folder} holds files of another program; choose another OUTPUT")
 

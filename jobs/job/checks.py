@@ -90,7 +90,6 @@ def _check_readable(spec: JobSpec, source: Source, storage: Storage) -> int:
         storage, page.slice(0, _TRIED_OBJECTS), threads=1, image_column=spec.image_column
     )
     results = [result for _, result in fetched]
-    denied = [x for x in results if isinstance(x, FetchError) and x.kind == "access_denied"]
-    if len(denied) == len(results):
-        raise SpecError(f"the input can be listed but not read: {denied[0]}")
+    if all(isinstance(x, FetchError) and x.kind == "access_denied" for x in results):
+        raise SpecError(f"the input can be listed but not read: {results[0]}")
     return int(page.num_rows)

@@ -18,14 +18,25 @@ from jobs.errors import JobError, SpecError
 from jobs.resources import Resources, count_cores
 
 _ANSWER_TIMEOUT_S = 10
-# What nobody needs from a Ray of our own: no dashboard or Prometheus asks it, no cluster grows.
-# On two cores its processes would take 1 ms of CPU time from each image.
-_IDLE_LESS = {
+_OWN_RAY = {
+    # Nobody restarts a Ray of our own; by default it waits 60 s.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
+    # By default it starts workers before the driver may go on, and waits for ever if one of them
+    # dies while it starts.
+    "RAY_prestart_worker_first_driver": "0",
+    # Nobody needs the rest: no dashboard or Prometheus asks it, no cluster grows. On two cores its
+    # processes would take 1 ms of CPU time from each image.
     "AUTOSCALER_UPDATE_INTERVAL_S": "60",
     "REPORTER_UPDATE_INTERVAL_MS": "60000",
     "RAY_enable_metrics_collection": "0",
     "RAY_task_events_report_interval_ms": "0",  # 0: not at all
     "RAY_event_stats": "0",
+}
+_QUIET_RAY = {
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    # Nobody reads logs, for which Ray would look ten times a second.
+    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
+    "LOG_NAME_UPDATE_INTERVAL_S": "3600",
 }
 _SUDDEN_END = (
     "labelmill: this process or its Ray was killed, perhaps because memory ran out; "
@@ -139,19 +150,12 @@ def _silenced_stderr() -> Iterator[None]:
 def _configure(verbose: bool) -> None:
     """Set what Ray reads from the environment when it starts."""
     # Workers at the driver's own niceness: beside anything else they would starve at nice 15.
-    os.environ.setdefault("RAY_worker_niceness", "0")
+    settings = {"RAY_worker_niceness": "0"}
     if "RAY_ADDRESS" not in os.environ:
-        # Nobody restarts a Ray of our own; by default it waits 60 s.
-        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "5")
-        # By default it starts workers before the driver may go on, and waits for ever if one of
-        # them dies while it starts.
-        os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
-        for name, value in _IDLE_LESS.items():
-            os.environ.setdefault(name, value)
+        settings |= _OWN_RAY
     if not verbose:
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        # Nobody reads logs, for which Ray would look ten times a second.
-        os.environ.setdefault("RAY_LOG_MONITOR_MANY_FILES_THRESHOLD", "0")
-        os.environ.setdefault("LOG_NAME_UPDATE_INTERVAL_S", "3600")
+        settings |= _QUIET_RAY
         for name in ("ray", "ray.data"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)

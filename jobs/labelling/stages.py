@@ -36,18 +36,14 @@ Batch = tuple[list[Row], Pixels]  # rows, and uint8 [N, 3, crop, crop] of those 
 class Worker:
     """Who runs a stage; one that died and was started again has the same `id`."""
 
-    id: str
-    restarted: bool
-
-
-def _nobody() -> Worker:
-    return Worker("none", restarted=False)
+    id: str = "none"
+    restarted: bool = False
 
 
 class ChunkLabeller:
     """Label whole chunks in one process: for CPUs, where nothing is gained by moving pixels."""
 
-    def __init__(self, job: Job, this_worker: Callable[[], Worker] = _nobody) -> None:
+    def __init__(self, job: Job, this_worker: Callable[[], Worker] = Worker) -> None:
         # What decoding imports takes more than a second: meanwhile the input is listed.
         threading.Thread(target=warm_up, args=(job.inference.model,), daemon=True).start()
         self._job = job
@@ -88,7 +84,7 @@ def _decode(columns: Columns, job: Job) -> tuple[DecodedChunk, Pixels]:
 class ChunkPredictor:
     """Predict and write chunks that `decode_chunk` has decoded; threads may share it."""
 
-    def __init__(self, job: Job, this_worker: Callable[[], Worker] = _nobody) -> None:
+    def __init__(self, job: Job, this_worker: Callable[[], Worker] = Worker) -> None:
         self._job = job
         self._worker = this_worker()
         self._classifier = or_error(_load, job, self._worker)

@@ -23,13 +23,13 @@ from model_repo.inception_v3.options import count_shares
 # Takes a method of `Rehearsal` and its arguments; returns each worker's answer.
 Call = Callable[..., list[Any]]
 
-# A larger batch has to be faster by this to be worth its memory.
+# A larger batch has to be faster by this factor to be worth its memory.
 BATCH_GAIN = 1.03
 
 _MOST_THREADS = 512  # more than one process can keep busy: it is then known to be the limit
 _FETCH_S = 10.0
 _FETCH_BYTES = 256 * 1024 * 1024
-_CLIENT_BOUND = 0.7  # of a core, that one process spends on fetching when it can no more
+_CLIENT_BOUND = 0.7  # of a core: one process that fetches can use no more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,11 +95,12 @@ class Rehearsal:
         if self._job.placement.separate_decode:  # an actor with a GPU gets its batches made
             made = list(itertools.islice(batches(), max(1, len(self._images) // batch_size)))
             batches = partial(itertools.cycle, made)
+        predict_supply = partial(predict_images, self._classifier, top_k=self._job.inference.top_k)
         with ThreadPoolExecutor(count) as pool:
 
             def predict(until: float) -> list[tuple[list[Row], Predicted]]:
                 supplies = [self._supply(batches(), batch_size, until) for _ in range(count)]
-                return list(pool.map(self._predict, supplies))
+                return list(pool.map(predict_supply, supplies))
 
             predict(0)  # to warm up
             started, started_cpu = time.monotonic(), time.process_time()
@@ -139,9 +140,6 @@ class Rehearsal:
     def _use(self, images: list[Image]) -> None:
         self._images = images
         self._next = itertools.cycle(images)
-
-    def _predict(self, batches: Batches) -> tuple[list[Row], Predicted]:
-        return predict_images(self._classifier, batches, self._job.inference.top_k)
 
     def _supply(self, batches: Batches, batch_size: int, until: float) -> Batches:
         """Yield from endless batches until then."""
