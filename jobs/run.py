@@ -101,15 +101,7 @@ def run_job(
 ) -> dict[str, Any]:
     """Run a job, or what is left of it, or what has changed since, to its end.
 
-    Args:
-        job: of any generation.
-        record: the output's own, if it has one.
-        storage: where input and output lie.
-        progress: shows every step.
-        retry_errors: label again what has an error row.
-
-    Returns:
-        The new record.
+    `record` is the output's, if it has one; the new one is returned.
 
     Raises:
         SpecError: the output belongs to another job.

@@ -53,11 +53,7 @@ class Verified:
 
 
 def verify(output: str, *, sample: int) -> Verified:
-    """Check the accounts of a dataset, and label some of its objects again.
-
-    Args:
-        output: the folder or prefix of a job that is done.
-        sample: how many rows to label again.
+    """Check the accounts of a dataset, and label a `sample` of its objects again.
 
     Raises:
         SpecError: there is no dataset, or its model cannot be found here.

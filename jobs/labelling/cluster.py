@@ -48,9 +48,6 @@ _SUDDEN_END = (
 def running_ray(*, verbose: bool) -> Iterator[Resources]:
     """Join the cluster that this process belongs to, or start Ray on this machine.
 
-    Args:
-        verbose: let Ray and its workers write to the terminal.
-
     Raises:
         SpecError: nobody answers at RAY_ADDRESS.
         JobError: Ray did not start.

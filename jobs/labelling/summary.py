@@ -45,13 +45,9 @@ class Summary:
 def check_error_rate(done: Summary, limit: float, *, good_before: int = 0) -> None:
     """Stop a job that goes wrong; what the storage or a lost worker did does not count.
 
-    Args:
-        done: what this run has done so far.
-        limit: `--max-error-rate`.
-        good_before: images that earlier generations labelled.
-
     Raises:
-        ErrorRateError: too many of the images so far are broken.
+        ErrorRateError: too many images are broken, of those `done` in this run and those that
+            earlier generations labelled.
     """
     images = good_before + done.objects
     if images >= _FEWEST_IMAGES and done.faults > limit * images:
