@@ -6,7 +6,7 @@ from jobs.cli.exits import EXIT_INTERRUPTED, fail
 
 
 def main() -> None:
-    """Run the command line. Who interrupts it while it is still being loaded is told so as well."""
+    """Run the command line. An interruption is one sentence, even while modules still load."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         from jobs.cli.commands import run  # noqa: PLC0415

@@ -4,12 +4,12 @@ list → draw some → fetch → decode → both networks → compare
 """
 
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from jobs.errors import JobError, SpecError
@@ -21,7 +21,7 @@ from jobs.job.model import find_model, load_classifier, model_source
 from jobs.job.resolve import resolve_inference
 from jobs.job.spec import JobSpec
 from jobs.labelling.child_reader import read_isolated
-from jobs.labelling.decode import Image
+from jobs.labelling.stages import batch_images
 from jobs.labelling.summary import Summary
 from jobs.progress import JobProgress
 from jobs.resources import count_cores
@@ -29,14 +29,13 @@ from jobs.storage import Storage
 from model_repo.inception_v3 import Classifier, ModelError, RuntimeOptions
 from model_repo.inception_v3.agreement import Agreement, compare
 from model_repo.inception_v3.classifier import device_name, is_native
-from model_repo.inception_v3.options import Device
 from model_repo.inception_v3.spec import Pixels, Precision
 
 THRESHOLD = 0.995  # of the images must keep their label
 MIN_IMAGES = 200  # with fewer, a single image is more than the threshold allows
 
 # The precision to compare with fp32. On GPUs bf16 is no faster than fp16, and further from fp32.
-_LOWER: dict[Device, Precision] = {"cpu": "bf16", "cuda": "fp16"}
+_LOWER: dict[str, Precision] = {"cpu": "bf16", "cuda": "fp16"}
 _EXAMPLES = 3
 
 
@@ -48,7 +47,7 @@ class Checked:
         precision, runtime, device: what was compared, in the words of `RuntimeOptions`.
         hardware: the processor's name.
         model: `name:version`.
-        images: that were compared; `skipped` could not be decoded or read.
+        images: how many were compared; `skipped` could not be read or decoded.
         top1_kept, top5_overlap, largest_change: as in `Agreement`.
         cpu_ms, fp32_cpu_ms: CPU time of the forward pass, ms per image.
         images_per_s, fp32_images_per_s: of the forward pass alone.
@@ -79,7 +78,7 @@ class Checked:
 
     @property
     def passed(self) -> bool:
-        """Whether the lower precision keeps enough labels of enough images."""
+        """Say whether the lower precision keeps enough labels of enough images."""
         return self.shortfall is None
 
     @property
@@ -89,21 +88,15 @@ class Checked:
 
     def to_json(self) -> dict[str, Any]:
         """Return the comparison as JSON, with the option to use."""
-        return {
-            "state": "checked",
-            "passed": self.passed,
-            "threshold": THRESHOLD,
-            **asdict(self),
-            "recommended": self.recommended,
-        }
+        verdict = {"state": "checked", "passed": self.passed, "threshold": THRESHOLD}
+        return {**verdict, **asdict(self), "recommended": self.recommended}
 
 
 def check_precision(spec: JobSpec, *, limit: int) -> Checked:
     """Compare `spec.precision` with fp32 on images of `spec.input`.
 
     Args:
-        spec: input, model, runtime and the lower precision (None: the one that suits the device);
-            it needs no output.
+        spec: needs no output; without a precision, the one that suits the device is compared.
         limit: images to draw, spread evenly over the listing.
 
     Raises:
@@ -115,13 +108,14 @@ def check_precision(spec: JobSpec, *, limit: int) -> Checked:
         progress.say("checking")
         source = open_source(spec.input, storage, image_column=spec.image_column)
         full, lower = _resolve(spec, storage)
-        samples = deque(draw_sample(source.tables(storage), limit), maxlen=1)
-        objects = samples[0].rows if samples else OBJECT_SCHEMA.empty_table()
+        objects = OBJECT_SCHEMA.empty_table()
+        for sample in draw_sample(source.tables(storage), limit):
+            objects = sample.rows
         networks = [_Timed(_load(x, storage)) for x in (full, lower)]
         agreement = _compare(objects, full, networks, progress)
     if not agreement.images:
         raise JobError(f"none of {objects.num_rows:,} objects of {spec.input} could be used")
-    return _conclude(lower, agreement, objects.num_rows, networks)
+    return _conclude(lower, agreement, objects.num_rows, *networks)
 
 
 @dataclass(slots=True)
@@ -134,7 +128,7 @@ class _Timed:
     cpu_s: float = 0.0
     sizes: set[int] = field(default_factory=set)
 
-    def logits(self, pixels: Pixels) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def logits(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Return logits, float32 [N, classes], of uint8 [N, 3, crop, crop]."""
         if len(pixels) not in self.sizes:  # the first pass of a size compiles; it does not count
             self.classifier.predict(pixels)
@@ -148,28 +142,19 @@ class _Timed:
 
 
 def _resolve(spec: JobSpec, storage: Storage) -> tuple[InferenceSpec, InferenceSpec]:
-    """Return how the network runs on all cores, in fp32 and in the other precision.
-
-    Raises:
-        SpecError: it cannot be done here.
-    """
+    """Return how the network runs in fp32, and in the other precision."""
     with as_spec_errors():
-        device = RuntimeOptions(runtime=spec.runtime).resolve().device
+        on_gpu = RuntimeOptions(runtime=spec.runtime).resolve().device == "cuda"
         model, weights = find_model(model_source(spec), storage)
     full, lower = (
-        resolve_inference(
-            spec.model_copy(update={"precision": precision}),
-            model,
-            weights,
-            on_gpu=device == "cuda",
-        )
-        for precision in ("fp32", spec.precision or _LOWER[device])
+        resolve_inference(spec.model_copy(update={"precision": x}), model, weights, on_gpu=on_gpu)
+        for x in ("fp32", spec.precision or _LOWER["cuda" if on_gpu else "cpu"])
     )
     if not is_native(lower.options):
         raise SpecError(
             f"this machine's CPU does not compute in {lower.options.precision} (that takes "
             "avx512_bf16 or amx), so there is nothing to gain here, and a check would say nothing "
-            "of others; run it on a machine that does"
+            "about others; run it on a machine that does"
         )
     return full, lower
 
@@ -183,51 +168,29 @@ def _load(inference: InferenceSpec, storage: Storage) -> Classifier:
 
 
 def _compare(
-    objects: pa.Table, inference: InferenceSpec, networks: list[_Timed], progress: JobProgress
+    objects: pa.Table, inference: InferenceSpec, networks: Iterable[_Timed], progress: JobProgress
 ) -> Agreement:
-    """Run both networks on every image, batch by batch in turn."""
+    """Run both networks on every image, in turns, batch by batch."""
     agreement, skipped = Agreement(), 0
+    progress.resume(0, objects.num_rows)
     # In a process of its own, decoding cannot blur what the networks take here.
-    for images in _batches(read_isolated(objects, inference), inference.batch_size):
+    images = read_isolated(objects, inference)
+    for rows, pixels in batch_images(images, inference.batch_size, inference.model.crop_size):
         began = time.monotonic()
-        pixels = [image.pixels for image in images if image.pixels is not None]
-        if pixels:
-            first, second = (network.logits(np.stack(pixels)) for network in networks)
-            agreement += compare(first, second)
-        failed = [image.row for image in images if image.pixels is None]
+        if len(pixels):
+            agreement += compare(*(network.logits(pixels) for network in networks))
+        failed = [row for row in rows if row.error_kind]
         for row in failed[: max(0, _EXAMPLES - skipped)]:
             progress.note(f"skipped {objects.column('uri')[row.index].as_py()}: {row.error}")
         skipped += len(failed)
         seconds = time.monotonic() - began
-        progress.advance(
-            Summary(
-                objects=len(images),
-                errors=len(failed),
-                seconds=seconds,
-                total=objects.num_rows,
-            )
-        )
+        progress.advance(Summary(objects=len(rows), errors=len(failed), seconds=seconds))
     return agreement
 
 
-def _batches(images: Iterable[Image], size: int) -> Iterator[list[Image]]:
-    """Cut into lists that have `size` images with pixels, but for the last."""
-    batch: list[Image] = []
-    usable = 0
-    for image in images:
-        batch.append(image)
-        usable += image.pixels is not None
-        if usable == size:
-            yield batch
-            batch, usable = [], 0
-    if batch:
-        yield batch
-
-
 def _conclude(
-    lower: InferenceSpec, agreement: Agreement, drawn: int, networks: list[_Timed]
+    lower: InferenceSpec, agreement: Agreement, drawn: int, full: _Timed, other: _Timed
 ) -> Checked:
-    full, other = networks
     return Checked(
         precision=lower.options.precision,
         runtime=lower.options.runtime,

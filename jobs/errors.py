@@ -1,12 +1,12 @@
 """What can go wrong in a job, and how the command then exits.
 
 JobError (exit 1)
-├── SpecError (exit 2)     what was asked for cannot be: a wrong option, a missing input
-├── ErrorRateError (exit 3) too many of the images are broken
-├── StorageError           the storage itself failed after every retry: it throttles, is not
-│                          reached, does not take the credentials. Never an error row
-└── FetchError             one object could not be read although the storage works; an image's
-                           becomes an error row
+├── SpecError (exit 2)       what was asked for cannot be done: a wrong option, a missing input
+├── ErrorRateError (exit 3)  too many of the images are broken
+├── StorageError             the storage itself failed after every retry: it throttles, cannot be
+│                            reached, refuses the credentials. Never an error row
+└── FetchError               one object cannot be read although the storage works; where it was an
+                             image, it becomes an error row
 """
 
 from typing import Literal
@@ -37,11 +37,7 @@ class StorageError(JobError):
 
 
 class FetchError(JobError):
-    """One object could not be read though others can. Where it was an image, the job goes on.
-
-    Attributes:
-        kind: what goes into the row's `error_kind`.
-    """
+    """One object cannot be read though others can; `kind` goes into its row's `error_kind`."""
 
     def __init__(self, kind: FetchErrorKind, message: str) -> None:
         super().__init__(message)

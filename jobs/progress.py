@@ -1,18 +1,12 @@
 """Progress on stderr: a bar on a terminal, a line every few seconds elsewhere."""
 
+import math
 import time
-from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-)
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 
 from jobs.labelling.summary import Summary
 
@@ -28,39 +22,33 @@ class JobProgress:
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
-        self._total: int | None = None
-        self._start_from(0)
+        self._start_from(0, None)
         self._last_line = time.monotonic()
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
-            _Figures(self),
+            TextColumn(
+                "{task.fields[figures]}",
+                table_column=Column(no_wrap=True, overflow="ellipsis"),
+            ),
             console=self._console,
             refresh_per_second=2,
             transient=True,
+            disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("", total=None)
+        self._task = self._bar.add_task("", total=None, figures="")
 
-    def _start_from(self, done: int) -> None:
-        self._base = self._done = done
-        self._errors = 0
-        self._seconds = {"waiting": 0.0, "model": 0.0, "write": 0.0}
-        self._cpu_s = 0.0
+    def _start_from(self, done: int, total: int | None) -> None:
+        self._base = done
+        self._sum = Summary(total=total)  # of this run
         self._began_at = self._advanced_at = 0.0
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
-            self._bar.start()
+        self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._console.is_terminal:
-            self._bar.stop()
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
 
     def say(self, step: str) -> None:
         """Name what is being done now."""
@@ -74,34 +62,33 @@ class JobProgress:
 
     def resume(self, done: int, total: int) -> None:
         """Start from what an earlier run has done."""
-        self._start_from(done)
-        self._total = total
+        self._start_from(done, total)
         if done:
             self.note(f"{done:,} of {total:,} images were done before; continuing")
 
     def advance(self, summary: Summary) -> None:
         """Count the objects of a chunk that is done."""
-        self._advanced_at = time.monotonic()
+        self._advanced_at = now = time.monotonic()
         if not self._began_at:
-            self._began_at = self._advanced_at - summary.seconds - summary.ahead_s
+            self._began_at = now - summary.seconds - summary.ahead_s
             self._bar.update(self._task, description="labelling")
-        self._done += summary.objects
-        self._seconds["waiting"] += summary.seconds - summary.model_s - summary.write_s
-        self._seconds["model"] += summary.model_s
-        self._seconds["write"] += summary.write_s
-        self._cpu_s += summary.cpu_s
-        self._errors += summary.errors
-        self._total = summary.total or self._total
-        self._bar.update(self._task, completed=self._done, total=self._total)
-        if not self._console.is_terminal:
-            self._line()
+        self._sum += summary
+        figures = self.figures()
+        self._bar.update(self._task, completed=self._done, total=self._sum.total, figures=figures)
+        if not self._console.is_terminal and now - self._last_line >= _LINE_INTERVAL_S:
+            self._last_line = now
+            self.note(figures)
+
+    @property
+    def _done(self) -> int:
+        return self._base + self._sum.objects
 
     @property
     def images_per_s(self) -> float | None:
         """Return the rate of this run, or None before its first chunk is done."""
-        if self._done == self._base:
+        if not self._sum.objects:
             return None
-        return (self._done - self._base) / max(self._advanced_at - self._began_at, 1e-6)
+        return self._sum.objects / max(self._advanced_at - self._began_at, 1e-6)
 
     @property
     def actual(self) -> dict[str, Any]:
@@ -109,50 +96,43 @@ class JobProgress:
 
         They wait for images that are not fetched or decoded yet.
         """
-        done, total = self._done - self._base, sum(self._seconds.values())
+        spent = self._sum
+        waiting = spent.seconds - spent.model_s - spent.write_s
+        seconds = {"waiting": waiting, "model": spent.model_s, "write": spent.write_s}
         return {
             "images_per_s": self.images_per_s,
-            "cpu_s_per_image": round(self._cpu_s / done, 6) if done else None,
-            "shares": {name: round(x / (total or 1), 3) for name, x in self._seconds.items()},
+            "cpu_s_per_image": round(spent.cpu_s / spent.objects, 6) if spent.objects else None,
+            "shares": {name: round(x / (spent.seconds or 1), 3) for name, x in seconds.items()},
         }
 
     @property
     def is_complete(self) -> bool:
         """Whether all that was listed is done."""
-        return self._done == self._total
+        return self._done == self._sum.total
 
     def figures(self) -> str:
         """Return images done, images/s, errors and time left."""
-        of_total = f" of {self._total:,}" if self._total else ""
-        parts = [f"{self._done:,}{of_total} images"]
-        rate = self.images_per_s
+        rate, total, errors = self.images_per_s, self._sum.total, self._sum.errors
+        parts = [f"{self._done:,}{f' of {total:,}' if total else ''} images"]
         if rate:
             parts.append(f"{rate:.1f} images/s")
-        parts.append(f"{self._errors:,} errors")
-        if rate and self._total:
-            parts.append(f"{_duration((self._total - self._done) / rate)} left")
+        parts.append(f"{errors:,} error{'' if errors == 1 else 's'}")
+        if rate and total:
+            parts.append(f"{to_duration((total - self._done) / rate)} left")
         return " · ".join(parts)
 
-    def _line(self) -> None:
-        now = time.monotonic()
-        if now - self._last_line >= _LINE_INTERVAL_S:
-            self._last_line = now
-            self.note(self.figures())
+
+def to_duration(seconds: float) -> str:
+    """Round a time as far as a forecast is right: '40 s', '12 min', '3 h 20 min', '5 days 3 h'."""
+    if seconds < 90:
+        return f"{math.ceil(seconds / 5) * 5} s"
+    minutes, hours = round(seconds / 60), round(seconds / 3600)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 10 * 60:
+        return _joined(*divmod(round(minutes / 5) * 5, 60), "h", "min")
+    return f"{hours} h" if hours < 48 else _joined(*divmod(hours, 24), "days", "h")
 
 
-class _Figures(ProgressColumn):
-    def __init__(self, progress: JobProgress) -> None:
-        super().__init__()
-        self._progress = progress
-
-    def render(self, task: Task) -> Text:
-        figures = self._progress.figures() if task.completed else ""
-        return Text(figures, no_wrap=True, overflow="ellipsis")
-
-
-def _duration(seconds: float) -> str:
-    minutes, left = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {left:02d} s" if minutes else f"{left} s"
+def _joined(large: int, small: int, large_unit: str, small_unit: str) -> str:
+    return f"{large} {large_unit}" + (f" {small} {small_unit}" if small else "")

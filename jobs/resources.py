@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-# A container's CPU time and the period that it is for: of cgroups version 2, then of version 1.
+# A container's CPU time per period, and the period: of cgroups version 2, then of version 1.
 _QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
 _CGROUP = Path("/sys/fs/cgroup")
 

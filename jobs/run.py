@@ -1,25 +1,14 @@
 """One job from beginning to end: check → resolve → list and label → commit."""
 
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.commit import generation
 from jobs.commit.audit import run_here
 from jobs.commit.commit import commit_chunks, finished_chunks
-from jobs.commit.generation import (
-    begin,
-    check_output,
-    delete_folders,
-    delete_leftovers,
-    has_to_start_over,
-    is_done,
-    now,
-    start_over,
-)
 from jobs.commit.record import read_record, write_record
 from jobs.errors import StorageError
 from jobs.inputs.rows import limit_rows
@@ -30,7 +19,7 @@ from jobs.job.resolve import resolve_job
 from jobs.job.spec import JobSpec
 from jobs.labelling.cluster import running_ray
 from jobs.labelling.pipeline import build_dataset, run_dataset, run_parallel
-from jobs.labelling.summary import ErrorRate, is_over
+from jobs.labelling.summary import Summary, check_error_rate
 from jobs.listing.changes import Labelled, find_changes, write_removed
 from jobs.listing.manifest import Manifest, Totals
 from jobs.listing.stream import record_tables
@@ -41,31 +30,19 @@ from jobs.storage import Storage
 _FEW_OBJECTS = 2000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """How a job is run; what is labelled, and how, is the spec's.
+def label(
+    spec: JobSpec, *, overwrite: bool = False, retry_errors: bool = False, verbose: bool = False
+) -> dict[str, Any]:
+    """Run the job that `spec` asks for, or what is left of it, to its end.
 
-    Attributes:
+    Args:
+        spec: what is labelled, and how.
         overwrite: delete what an earlier job wrote to this output first.
         retry_errors: label again what has an error row.
         verbose: let Ray and its workers write to the terminal.
-    """
 
-    overwrite: bool = False
-    retry_errors: bool = False
-    verbose: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """How a job ended; `record` is what job.json says."""
-
-    record: dict[str, Any]
-    over_error_rate: bool
-
-
-def label(spec: JobSpec, options: RunOptions) -> Result:
-    """Run the job that `spec` asks for, or what is left of it, to its end.
+    Returns:
+        What job.json says.
 
     Raises:
         JobError: it cannot be done, or failed; the message says why.
@@ -74,19 +51,21 @@ def label(spec: JobSpec, options: RunOptions) -> Result:
     with JobProgress() as progress:
         progress.say("checking")
         checked = check_job(spec, storage)
-        with running_ray(verbose=options.verbose) as resources:
+        with running_ray(verbose=verbose) as resources:
             job = resolve_job(checked, resources)
             record = read_record(storage, job.layout)
-            if has_to_start_over(job, record, overwrite=options.overwrite):
-                record = start_over(job, storage)
+            if generation.has_to_start_over(job, record, overwrite=overwrite):
+                record = generation.start_over(job, storage)
             try:
-                return run_job(job, record, storage, progress, retry_errors=options.retry_errors)
+                return run_job(job, record, storage, progress, retry_errors=retry_errors)
             except StorageError as exc:
                 message = f"{exc}; what is done is kept, and the same command continues"
                 raise StorageError(message) from exc
 
 
-def dry_run(spec: JobSpec, options: RunOptions) -> Result:
+def dry_run(
+    spec: JobSpec, *, overwrite: bool = False, retry_errors: bool = False, verbose: bool = False
+) -> dict[str, Any]:
     """Check everything, write nothing, and say what `label` would do with the same arguments.
 
     Raises:
@@ -95,20 +74,21 @@ def dry_run(spec: JobSpec, options: RunOptions) -> Result:
     storage = Storage()
     with JobProgress():
         checked = check_job(spec, storage)
-        with running_ray(verbose=options.verbose) as resources:
+        with running_ray(verbose=verbose) as resources:
             job = resolve_job(checked, resources)
-        record = None
-        if not options.overwrite:
-            record = read_record(storage, job.layout)
-            check_output(job, record, storage)
+        record = None if overwrite else read_record(storage, job.layout)
+        if not overwrite:
+            generation.check_output(job, record, storage)
         tables = limit_rows(job.source.tables(storage), job.spec.limit)
-        if record is not None and is_done(record, job.layout, storage):
+        if record is not None and generation.is_done(record, job.layout, storage):
             job = job.of_generation(record["generation"])
-            labelled = Labelled.load(job, storage, retry_errors=options.retry_errors)
+            labelled = Labelled.load(job, storage, retry_errors=retry_errors)
             tables = find_changes(job, storage, labelled)
-        objects, size = _measure(tables)
-    planned = {**describe_job(job), "state": "planned", "objects": objects, "bytes": size}
-    return Result(planned, over_error_rate=False)
+        objects = size = 0
+        for table in tables:
+            objects += table.num_rows
+            size += pc.sum(table.column("size")).as_py() or 0  # as far as the listing tells
+    return {**describe_job(job), "state": "planned", "objects": objects, "bytes": size}
 
 
 def run_job(
@@ -118,34 +98,29 @@ def run_job(
     progress: JobProgress,
     *,
     retry_errors: bool = False,
-) -> Result:
+) -> dict[str, Any]:
     """Run a job, or what is left of it, or what has changed since, to its end.
 
-    Args:
-        job: of any generation.
-        record: the output's own, if it has one.
-        storage: where input and output lie.
-        progress: is told of every step.
-        retry_errors: label again what has an error row.
+    `record` is the output's, if it has one; the new one is returned.
 
     Raises:
         SpecError: the output belongs to another job.
         ErrorRateError: too many images are broken.
         JobError: the storage failed for good; the same command continues.
     """
-    check_output(job, record, storage)
-    if record is None:
-        delete_folders(storage, *job.layout.of_a_run, job.layout.manifests)  # without a record
-        record = _run(job, begin(job, storage), None, storage, progress)
+    generation.check_output(job, record, storage)
+    if record is None:  # what lies there belongs to no job
+        generation.delete_folders(storage, *job.layout.of_a_run, job.layout.manifests)
+        record = _run(job, generation.begin(job, storage), None, storage, progress)
     else:
         job = job.of_generation(record["generation"])
         totals = Manifest(storage, job.layout.manifest).totals()
-        if not is_done(record, job.layout, storage):
+        if not generation.is_done(record, job.layout, storage):
             record = _run(job, record, totals, storage, progress)
         if totals or retry_errors:  # listed by an earlier run: there may be more by now
             record = _update(job, record, storage, progress, retry_errors=retry_errors)
-    delete_leftovers(storage, job.layout)
-    return Result(record, over_error_rate=is_over(record["counts"], job.spec.max_error_rate))
+    generation.delete_leftovers(storage, job.layout)
+    return record
 
 
 def _run(
@@ -162,7 +137,7 @@ def _run(
     record = record | {
         **describe_settings(job),
         "state": "done",
-        "finished_at": now(),
+        "finished_at": generation.now(),
         "counts": {
             **asdict(counts),
             "error": counts.error,
@@ -193,17 +168,17 @@ def _update(
     progress.say("comparing with what was labelled before")
     labelled = Labelled.load(job, storage, retry_errors=retry_errors)
     job = job.of_generation(job.layout.generation + 1)
-    delete_folders(storage, *job.layout.of_a_run, job.layout.manifest)
+    generation.delete_folders(storage, *job.layout.of_a_run, job.layout.manifest)
     changes = find_changes(job, storage, labelled)
     manifest = Manifest(storage, job.layout.manifest)
     count = sum(x.objects.num_rows for x in record_tables(changes, job, manifest))
     write_removed(job.layout, storage, labelled.removed)
     progress.note(f"{labelled.new:,} objects are new, {labelled.replaced:,} to be labelled again")
     if count:
-        begun = begin(job, storage, counts=record["counts"])
+        begun = generation.begin(job, storage, counts=record["counts"])
         record = _run(job, begun, manifest.totals(), storage, progress)
     else:
-        delete_folders(storage, job.layout.manifest)
+        generation.delete_folders(storage, job.layout.manifest)
         progress.note("nothing is left to do")
     removed = len(labelled.removed)
     if removed:
@@ -217,11 +192,7 @@ def _update(
 def _label(
     job: Job, record: dict[str, Any], totals: Totals | None, storage: Storage, progress: JobProgress
 ) -> None:
-    """Write the rows of every chunk that has none.
-
-    Raises:
-        ErrorRateError: too many images are broken, and there are more to come.
-    """
+    """Write the rows of every chunk that has none, unless too many images are broken."""
     progress.say("starting workers")
     done = frozenset(finished_chunks(storage, job.layout))
     if totals is not None:
@@ -234,18 +205,9 @@ def _label(
         actors = (min(smallest, len(left)), largest)
         job = replace(job, placement=replace(job.placement, actors=actors))
     good_before = record.get("counts", {}).get("ok", 0)  # rows of earlier generations
-    rate = ErrorRate(job.spec.max_error_rate, images=good_before)
+    so_far = Summary()
     for summary in run_dataset(build_dataset(job, done)):
         progress.advance(summary)
-        rate.add(summary)
+        so_far += summary
         if not progress.is_complete:
-            rate.check()
-
-
-def _measure(tables: Iterable[pa.Table]) -> tuple[int, int]:
-    """Count objects, and their bytes as far as the listing tells."""
-    objects = size = 0
-    for table in tables:
-        objects += table.num_rows
-        size += pc.sum(table.column("size")).as_py() or 0
-    return objects, size
+            check_error_rate(so_far, job.spec.max_error_rate, good_before=good_before)

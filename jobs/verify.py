@@ -42,10 +42,8 @@ class Verified:
     """What was found to be right.
 
     Attributes:
-        output: the dataset.
-        counts: its accounts.
-        same: sampled rows that came out the same again.
-        changed: sampled rows whose object has changed or gone since, or cannot be compared.
+        same: how many sampled rows came out the same again.
+        changed: how many have an object that has changed or gone since, or cannot be compared.
     """
 
     output: str
@@ -55,43 +53,33 @@ class Verified:
 
 
 def verify(output: str, *, sample: int) -> Verified:
-    """Check the accounts of a dataset, and label some of its objects again.
-
-    Args:
-        output: the folder or prefix of a job that is done.
-        sample: how many rows to label again.
+    """Check the accounts of a dataset, and label a `sample` of its objects again.
 
     Raises:
         SpecError: there is no dataset, or its model cannot be found here.
-        JobError: the job is not done, the accounts do not balance, or a row came out otherwise.
+        JobError: the job is not done, the accounts do not balance, or a row comes out differently.
     """
     storage = Storage()
     layout = Layout.of(output)
     record = read_record(storage, layout)
     if record is None:
-        raise SpecError(f"{layout.root} is no predictions dataset: it has no _labelmill/job.json")
+        raise SpecError(
+            f"{layout.root} is not a predictions dataset: it has no _labelmill/job.json"
+        )
     if not is_done(record, layout, storage):
-        raise JobError(f"the job of {layout.root} is not done; the command that began it continues")
+        raise JobError(f"the job of {layout.root} is not done; run its command again to finish it")
     layout = replace(layout, generation=record["generation"])
     counts = balance(layout, storage, run_here)
-    _check_record(record["counts"], counts, layout)
+    for name in ("listed", "ok", "errors"):
+        recorded, found = record["counts"][name], getattr(counts, name)
+        if recorded != found:
+            raise JobError(
+                f"{layout.job} says {name} {recorded}, but the files hold {found}; they were "
+                "changed after the job was done"
+            )
     rows = {row["uri"]: row for row in _pick_rows(layout, storage, sample)}
     same, changed = _label_again(rows, record, layout, storage) if rows else (0, 0)
     return Verified(layout.root, counts, same, changed)
-
-
-def _check_record(recorded: dict[str, Any], found: Counts, layout: Layout) -> None:
-    """Compare what job.json says with what was counted.
-
-    Raises:
-        JobError: they differ.
-    """
-    for name in ("listed", "ok", "errors"):
-        if recorded[name] != getattr(found, name):
-            raise JobError(
-                f"{layout.job} says {name} {recorded[name]}, but the files hold "
-                f"{getattr(found, name)}; they were changed after the job was done"
-            )
 
 
 def _pick_rows(layout: Layout, storage: Storage, count: int) -> Iterator[dict[str, Any]]:
@@ -112,15 +100,11 @@ def _pick_rows(layout: Layout, storage: Storage, count: int) -> Iterator[dict[st
 def _label_again(
     rows: dict[str, dict[str, Any]], record: dict[str, Any], layout: Layout, storage: Storage
 ) -> tuple[int, int]:
-    """Label the rows' objects again and compare; return how many are the same, and changed.
-
-    Raises:
-        JobError: some came out otherwise though their bytes are the same.
-    """
+    """Label the rows' objects again and compare; return how many are the same, and changed."""
     inference, tolerance = _recorded_inference(record, storage)
     classifier = load_classifier(inference, storage)
     objects = _find_objects(rows, layout, storage)
-    same, changed, different = 0, 0, []
+    same, changed, different = 0, 0, list[str]()
     for uri, row, prediction in _predict_again(objects, classifier, inference):
         before = rows[uri]
         if before["etag"] != row.etag or row.error_kind not in (None, *IMAGE_FAULTS):
@@ -131,7 +115,7 @@ def _label_again(
             same += 1
     if different:
         raise JobError(
-            f"{len(different)} of {len(rows)} rows of {layout.root} come out otherwise when "
+            f"{len(different)} of {len(rows)} rows of {layout.root} come out differently when "
             f"labelled again: {'; '.join(different[:_EXAMPLES])}"
         )
     return same, changed
@@ -140,7 +124,7 @@ def _label_again(
 def _predict_again(
     objects: pa.Table, classifier: Classifier, inference: InferenceSpec
 ) -> Iterator[tuple[str, Row, Prediction | None]]:
-    """Yield uri, row and prediction of each object; read in a child, as one may crash it."""
+    """Yield uri, row and prediction of each object; a child reads them, as one may crash it."""
     for start in range(0, objects.num_rows, _AT_ONCE):
         some = objects.slice(start, _AT_ONCE)
         images = read_isolated(some, inference)
@@ -156,9 +140,6 @@ def _recorded_inference(record: dict[str, Any], storage: Storage) -> tuple[Infer
     """Return how a recorded job predicts, for this process, and the tolerance of its scores.
 
     What a GPU has labelled is labelled again on the CPU, in full precision.
-
-    Raises:
-        SpecError: the model is another one by now, or cannot be found.
     """
     recorded = record["rows"]
     on_gpu = bool(record["num_gpus"])

@@ -1,4 +1,4 @@
-"""The command line. A command parses, calls one function and prints what came of it.
+"""The command line. A command parses, calls one function and prints the result.
 
 What takes seconds to import (torch, Ray) is imported by the command that needs it.
 """
@@ -27,10 +27,10 @@ def cli() -> None:
 @click.argument("input", metavar="INPUT", required=False)
 @click.argument("output", metavar="OUTPUT", required=False)
 @add_options(JOB_OPTIONS)
-@click.option("--max-error-rate", type=float, help="More errors mean exit 3.  [default: 0.01]")
+@click.option("--max-error-rate", type=float, help="Above it, exit with 3.  [default: 0.01]")
 @click.option("--overwrite", is_flag=True, help="Delete an earlier job's rows and start over.")
 @click.option("--retry-errors", is_flag=True, help="Label again what has an error row.")
-@click.option("--dry-run", is_flag=True, help="Check everything and say what would be done.")
+@click.option("--dry-run", is_flag=True, help="Check everything, and say what would be done.")
 @as_json
 @click.option("-v", "--verbose", is_flag=True, help="Show what Ray and its workers write.")
 def label(config: Path | None, dry_run: bool, as_json: bool, **options: Any) -> int:
@@ -43,19 +43,18 @@ def label(config: Path | None, dry_run: bool, as_json: bool, **options: Any) -> 
     Exit codes: 0 done, 1 failed, 2 wrong option or input, 3 done but over the error rate,
     130 interrupted.
     """
+    from jobs import run  # noqa: PLC0415
     from jobs.job.spec import load_job_spec  # noqa: PLC0415
-    from jobs.run import RunOptions  # noqa: PLC0415
-    from jobs.run import dry_run as run_dry  # noqa: PLC0415
-    from jobs.run import label as run_label  # noqa: PLC0415
+    from jobs.labelling.summary import is_over  # noqa: PLC0415
 
-    run_options = RunOptions(**{name: options.pop(name) for name in RunOptions.__slots__})
+    how = {name: options.pop(name) for name in ("overwrite", "retry_errors", "verbose")}
     spec = load_job_spec(options, config)
-    result = (run_dry if dry_run else run_label)(spec, run_options)
-    click.echo(json.dumps(result.record) if as_json else describe(result.record))
-    if not result.over_error_rate:
+    record = (run.dry_run if dry_run else run.label)(spec, **how)
+    click.echo(json.dumps(record) if as_json else describe(record))
+    if dry_run or not is_over(record["counts"], spec.max_error_rate):
         return 0
     reason = f"more broken images than --max-error-rate {spec.max_error_rate} allows"
-    if not result.record["counts"]["ok"]:
+    if not record["counts"]["ok"]:
         reason = "no image could be labelled"
     click.echo(f"labelmill: {reason}", err=True)
     return EXIT_OVER_ERROR_RATE
@@ -98,14 +97,13 @@ def verify(output: str, sample: int, as_json: bool) -> int:
 
     Reads every row's uri, and labels a random sample of the objects again. Writes nothing.
 
-    Exit codes: 0 all is right, 1 it is not, 2 OUTPUT is no dataset of labelmill's.
+    Exit codes: 0 all is right, 1 it is not, 2 OUTPUT is not a labelmill dataset.
     """
     from jobs.verify import verify as run_verify  # noqa: PLC0415
 
     found = run_verify(output, sample=sample)
-    click.echo(
-        json.dumps({"state": "verified", **asdict(found)}) if as_json else describe_verified(found)
-    )
+    record = {"state": "verified", **asdict(found)}
+    click.echo(json.dumps(record) if as_json else describe_verified(found))
     return 0
 
 
@@ -119,7 +117,7 @@ def models() -> None:
 @click.option(
     "--precision", type=click.Choice(["bf16", "fp16"]), help="[default: bf16 on CPUs, fp16 on GPUs]"
 )
-@click.option("--images", "input", metavar="INPUT", required=True, help="As label's INPUT.")
+@click.option("--images", "input", metavar="INPUT", required=True, help="Like label's INPUT.")
 @click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="Images.")
 @add_options(MODEL_OPTIONS)
 @as_json
@@ -143,7 +141,7 @@ def check(limit: int, as_json: bool, **options: Any) -> int:
 
 @cli.command()
 def demo() -> int:
-    """Label sample photos in an S3 server of its own; nothing to configure."""
+    """Label sample photos on a local S3 server; nothing to configure."""
     from jobs.demo.run import run_demo  # noqa: PLC0415
     from jobs.job.model import weights_available  # noqa: PLC0415
 
@@ -154,15 +152,13 @@ def run() -> None:
     """Run the command line and exit with DESIGN's exit codes.
 
     Raises:
-        KeyboardInterrupt: it was interrupted.
+        KeyboardInterrupt: somebody interrupted it.
     """
     try:
         sys.exit(cli.main(standalone_mode=False))
     except click.ClickException as exc:
         fail(exc.format_message(), exc.exit_code)
-    except JobError as exc:
-        fail(str(exc), exc.exit_code)
-    except OSError as exc:  # a full disk, say
-        fail(str(exc), JobError.exit_code)
+    except (JobError, OSError) as exc:  # a full disk, say
+        fail(str(exc), getattr(exc, "exit_code", JobError.exit_code))
     except click.Abort:
         raise KeyboardInterrupt from None

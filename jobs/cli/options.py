@@ -8,22 +8,18 @@ import click
 
 Command = TypeVar("Command")
 
-# What names a model, for every command that has one.
-_MODEL_REPOSITORY = click.option(
-    "--model-repository", metavar="DIR", help="Folder of models, local or s3://."
+# For every command that has a model.
+MODEL_OPTIONS = (
+    click.option("--model-repository", metavar="DIR", help="Folder of models, local or s3://."),
+    click.option(
+        "--weights",
+        metavar="PATH",
+        help="Checkpoint (.safetensors or .pt) to use, or 'untrained' for a trial.",
+    ),
+    click.option("--labels", metavar="PATH", help="Class names for --weights, one per line."),
+    click.option("--runtime", help="auto, torch or openvino.  [default: openvino on CPUs]"),
+    click.option("--image-column", metavar="NAME", help="Parquet column that holds the images."),
 )
-_WEIGHTS = click.option(
-    "--weights",
-    metavar="PATH",
-    help="Checkpoint (.safetensors or .pt) to use, or 'untrained' for a trial.",
-)
-_LABELS = click.option("--labels", metavar="PATH", help="Class names for --weights, one per line.")
-_RUNTIME = click.option("--runtime", help="auto, torch or openvino.  [default: openvino on CPUs]")
-_IMAGE_COLUMN = click.option(
-    "--image-column", metavar="NAME", help="Parquet column that holds the images."
-)
-
-MODEL_OPTIONS = (_MODEL_REPOSITORY, _WEIGHTS, _LABELS, _RUNTIME, _IMAGE_COLUMN)
 
 JOB_OPTIONS = (
     click.option(
@@ -38,15 +34,15 @@ JOB_OPTIONS = (
     click.option(
         "--batch-size",
         metavar="N",
-        help="Images of a forward pass.  [default: the model's; GPUs: 128 or more]",
+        help="Images per forward pass.  [default: the model's; GPUs: 128 or more]",
     ),
     click.option(
-        "--num-gpus", type=float, help="GPU per actor, at most 1.  [default: 1 where there are any]"
+        "--num-gpus", type=float, help="GPUs per actor, at most 1.  [default: 1 if there is one]"
     ),
     click.option(
         "--actors", metavar="MIN[:MAX]", help="Size of the actor pool.  [default: up to the cores]"
     ),
-    click.option("--limit", type=int, help="The first N objects only."),
+    click.option("--limit", type=int, help="Only the first N objects."),
     click.option("--max-pixels", type=int, help="Larger images are errors.  [default: 100000000]"),
     click.option("--config", type=click.Path(path_type=Path), help="Options from a YAML file."),
 )

@@ -1,6 +1,7 @@
 """Results, as people read them."""
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,35 +15,38 @@ _BUSY = 0.85  # of the cores; others had the rest while they were measured
 def describe(record: dict[str, Any]) -> str:
     """Say in a few lines what was done, or what would be."""
     if record["state"] == "planned":
-        return "\n".join(f"{name:12}{value}" for name, value in _planned(record).items())
+        return _aligned(12, _planned(record).items())
     if record["state"] == "estimated":
-        return _describe_estimate(record)
+        return _aligned(11, _estimated(record))
     counts = record["counts"]
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts["errors"].items())
-    plural = "" if counts["error"] == 1 else "s"
-    errors = f", {counts['error']:,} error{plural} ({kinds})" if kinds else ", no errors"
+    errors = f", {_count(counts['error'], 'error')} ({kinds})" if kinds else ", no errors"
     of_listed = f"{counts['ok']:,} of {counts['listed']:,} images labelled"
     removed = f", {counts['removed']:,} no longer in the input" if counts["removed"] else ""
-    return f"{of_listed}{errors}{removed}{_pace(record)}: {record['spec']['output']}"
+    rate = record.get("actual", {}).get("images_per_s")
+    pace = f", {rate:.1f} images/s" if rate else ""
+    return f"{of_listed}{errors}{removed}{pace}: {record['spec']['output']}"
 
 
 def describe_verified(found: "Verified") -> str:
     """Say in two lines what is right."""
     counts = found.counts
-    rows = f"{counts.ok:,} rows ok + {counts.error:,} errors"
-    accounts = f"{counts.listed:,} objects listed = {rows}, every uri once: {found.output}"
+    rows = f"{counts.ok:,} rows ok + {_count(counts.error, 'error')}"
+    accounts = f"{_count(counts.listed, 'object')} listed = {rows}, every uri once: {found.output}"
     changed = f", {found.changed:,} have changed since or cannot be read" if found.changed else ""
     return f"{accounts}\n{found.same:,} rows labelled again are the same{changed}"
 
 
-def _describe_estimate(record: dict[str, Any]) -> str:
-    """Say in a few aligned lines what `jobs.planning.estimate.estimate` returned."""
+def _estimated(record: dict[str, Any]) -> list[tuple[str, str]]:
+    from jobs.progress import to_duration  # noqa: PLC0415
+
     forecast, rows = record["plan"], record["rows"]
     measured, count, size = forecast["measured"], record["objects"], to_size(record["bytes"])
+    sampled = _count(measured["sampled"], "object")
     lines = [
-        ("input", f"{record['spec']['input']} ({_objects(count)}, {size})"),
+        ("input", f"{record['spec']['input']} ({_count(count, 'object')}, {size})"),
         ("model", f"{rows['model']}, {record['runtime']} {rows['precision']}"),
-        ("measured", f"{_objects(measured['sampled'])} in {measured['took_s']:.0f} s, here"),
+        ("measured", f"{sampled} in {measured['took_s']:.0f} s, here"),
         *((f"  {x}", _stage(x, rate, record)) for x, rate in forecast["rates"].items()),
         ("the job", f"{_rate(forecast['images_per_s'])}   bound by {forecast['bound']}"),
         ("time", f"about {to_duration(record['seconds'])}"),
@@ -50,16 +54,12 @@ def _describe_estimate(record: dict[str, Any]) -> str:
     if record["price"] is not None:
         lines.append(("price", to_amount(record["price"])))
     lines.append(("options", f"--batch-size {record['batch_size']} --actors {record['actors'][1]}"))
-    lines += [("note", note) for note in _notes(record)]
-    return "\n".join(f"{name:11}{value}" for name, value in lines)
+    return lines + [("note", note) for note in _notes(record)]
 
 
 def describe_check(checked: "Checked") -> str:
-    """Say in some lines how a lower precision did, and which one to use."""
-    fate = f"not passed: {checked.shortfall}" if checked.shortfall else "passed"
-    fp32 = f"{checked.fp32_images_per_s:.1f} images/s, {checked.fp32_cpu_ms:.1f} CPU-ms each"
-    lower = f"{checked.images_per_s:.1f} images/s, {checked.cpu_ms:.1f} CPU-ms each"
-    option = f"--precision {checked.recommended}"
+    """Say in a few lines how a lower precision did, and which one to use."""
+    speed = "{:.1f} images/s, {:.1f} CPU-ms each"
     parameter = f'key: "precision" value {{ string_value: "{checked.recommended}" }}'
     lines = {
         "model": f"{checked.model}, {checked.weights_sha256}",
@@ -68,32 +68,18 @@ def describe_check(checked: "Checked") -> str:
         "top-1 kept": to_percent(checked.top1_kept),
         "top-5 overlap": to_percent(checked.top5_overlap),
         "largest score change": f"{checked.largest_change:.4f}",
-        "fp32": fp32,
-        checked.precision: lower,
-        "result": fate,
-        "option": option,
+        "fp32": speed.format(checked.fp32_images_per_s, checked.fp32_cpu_ms),
+        checked.precision: speed.format(checked.images_per_s, checked.cpu_ms),
+        "result": f"not passed: {checked.shortfall}" if checked.shortfall else "passed",
+        "option": f"--precision {checked.recommended}",
         "config.pbtxt": f"parameters {{ {parameter} }}",
     }
-    return "\n".join(f"{name:22}{value}" for name, value in lines.items())
+    return _aligned(22, lines.items())
 
 
 def to_percent(share: float) -> str:
     """Write a share (0..1), rounded down: what falls short of a threshold must not look like it."""
     return f"{math.floor(share * 1000 + 1e-6) / 10:.1f} %"
-
-
-def to_duration(seconds: float) -> str:
-    """Round a time as far as a forecast is right: '40 s', '12 min', '3 h 20 min', '5 days 3 h'."""
-    if seconds < 90:
-        return f"{math.ceil(seconds / 5) * 5} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 10 * 60:
-        minutes = round(minutes / 5) * 5
-        return _joined(minutes // 60, "h", minutes % 60, "min")
-    hours = round(seconds / 3600)
-    return f"{hours} h" if hours < 48 else _joined(hours // 24, "days", hours % 24, "h")
 
 
 def to_amount(price: float) -> str:
@@ -109,12 +95,12 @@ def to_size(size: float) -> str:
     return f"{size:.0f} bytes" if not power else f"{size / 1000**power:.3g} {_UNITS[power]}"
 
 
-def _joined(large: int, large_unit: str, small: int, small_unit: str) -> str:
-    return f"{large} {large_unit}" + (f" {small} {small_unit}" if small else "")
+def _aligned(width: int, lines: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"{name:{width}}{value}" for name, value in lines)
 
 
-def _objects(count: int) -> str:
-    return f"{count:,} object{'' if count == 1 else 's'}"
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _rate(images_per_s: float) -> str:
@@ -124,29 +110,28 @@ def _rate(images_per_s: float) -> str:
 
 def _stage(stage: str, rate: float, record: dict[str, Any]) -> str:
     measured = record["plan"]["measured"]
-    if stage == "network":
-        return f"{_rate(rate)}   {to_size(rate * measured['image_bytes'])}/s"
-    if stage == "decode":
-        return f"{_rate(rate)}   {_cores(measured['decode_cpu_s'], record)}"
-    if stage == "write":
-        untried = "" if record["spec"]["output"] else ", without an OUTPUT to try"
-        return f"{_rate(rate)}   {to_size(measured['row_bytes'])} per row{untried}"
-    if record["num_gpus"]:
-        actors = record["actors"][1]
-        return f"{_rate(rate)}   {actors} actors, {record['num_gpus']:g} GPU each"
-    batch_size = record["batch_size"]
-    sizes = measured["forward_cpu_s"]
-    nearest = min(sizes, key=lambda size: abs(int(size) - batch_size))
-    return f"{_rate(rate)}   {_cores(sizes[nearest], record)}"
+    match stage:
+        case "network":
+            cost = f"{to_size(rate * measured['image_bytes'])}/s"
+        case "decode":
+            cost = _cores(measured["decode_cpu_s"], measured)
+        case "write":
+            untried = "" if record["spec"]["output"] else ", without an OUTPUT to try"
+            cost = f"{to_size(measured['row_bytes'])} per row{untried}"
+        case _ if record["num_gpus"]:
+            cost = f"{_count(record['actors'][1], 'actor')}, {record['num_gpus']:g} GPU each"
+        case _:
+            sizes = measured["forward_cpu_s"]
+            nearest = min(sizes, key=lambda size: abs(int(size) - record["batch_size"]))
+            cost = _cores(sizes[nearest], measured)
+    return f"{_rate(rate)}   {cost}"
 
 
-def _cores(cpu_s: float, record: dict[str, Any]) -> str:
-    cores = record["plan"]["measured"]["cores"]
-    return f"{cpu_s * 1000:.3g} CPU-ms per image, {cores} core{'' if cores == 1 else 's'}"
+def _cores(cpu_s: float, measured: dict[str, Any]) -> str:
+    return f"{cpu_s * 1000:.3g} CPU-ms per image, {_count(measured['cores'], 'core')}"
 
 
 def _notes(record: dict[str, Any]) -> list[str]:
-    """Say what the forecast does not show."""
     measured, notes = record["plan"]["measured"], []
     if errors := sum(measured["errors"].values()):
         notes.append(
@@ -158,14 +143,9 @@ def _notes(record: dict[str, Any]) -> list[str]:
     ):
         notes.append(
             f"other programs were busy: measuring got {measured['had_cores']:.1f} cores; the "
-            "forecast is for when a job has all of them"
+            "forecast is for a job that has all of them"
         )
     return notes
-
-
-def _pace(record: dict[str, Any]) -> str:
-    actual = record.get("actual", {}).get("images_per_s")
-    return f", {actual:.1f} images/s" if actual else ""
 
 
 def _planned(record: dict[str, Any]) -> dict[str, str]:

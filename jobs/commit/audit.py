@@ -1,13 +1,14 @@
 """The accounts of a predictions dataset: what was listed against the rows that are there.
 
-They are made of what lies in the output, never of what somebody counted on the way.
+They are made from what lies in the output, never from what somebody counted on the way.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, groupby, islice
-from typing import Protocol, TypeVar
+from posixpath import basename
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,15 +22,10 @@ from jobs.storage import Storage
 T = TypeVar("T")
 R = TypeVar("R")
 
+# Calls a function on each item, here or anywhere in a cluster; results keep their order.
+Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
+
 _EXAMPLES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class PartAccount:
-    """What one part of the dataset holds: digests of its uris, and its errors by kind."""
-
-    uris: Digests
-    errors: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,32 +42,21 @@ class Counts:
         return sum(self.errors.values())
 
 
-class Mapper(Protocol):
-    """Calls a function on each item, here or anywhere in a cluster; results keep their order."""
-
-    def __call__(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]: ...  # noqa: D102
-
-
 def run_here(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """Be a `Mapper` without a cluster."""
-    return [function(item) for item in items]
+    """Call `function` on each item: a `Mapper` without a cluster."""
+    return list(map(function, items))
 
 
 def balance(layout: Layout, storage: Storage, run_parallel: Mapper) -> Counts:
     """Count what the dataset holds, making sure that each listed uri has exactly one row.
 
-    Args:
-        layout: of the dataset.
-        storage: where it lies.
-        run_parallel: `run_here`, or `run_parallel` of the pipeline.
-
     Raises:
         JobError: a uri has no row, more than one, or one that nobody asked for; it names some.
     """
-    files = sorted(data_files(layout, storage), key=_part_name)
-    parts = run_parallel(read_account, [tuple(pair) for _, pair in groupby(files, _part_name)])
-    errors = sum((Counter(part.errors) for part in parts), Counter[str]())
-    rows = join(part.uris for part in parts)
+    files = sorted(data_files(layout, storage), key=basename)
+    parts = run_parallel(read_account, [tuple(pair) for _, pair in groupby(files, basename)])
+    errors = sum((errors for _, errors in parts), Counter[str]())
+    rows = join(uris for uris, _ in parts)
     parts.clear()
     rows.sort()
     listed = np.unique(join(digest(uris) for uris in listed_uris(layout, storage)))
@@ -82,31 +67,26 @@ def balance(layout: Layout, storage: Storage, run_parallel: Mapper) -> Counts:
     return Counts(len(listed), len(rows) - errors.total(), dict(errors.most_common()))
 
 
-def read_account(files: tuple[str, ...]) -> PartAccount:
-    """Read what `balance` needs from some files of the dataset."""
-    storage = Storage()
+def read_account(files: tuple[str, ...]) -> tuple[Digests, Counter[str]]:
+    """Return digests of the uris in some files of the dataset, and their errors by kind."""
     uris: list[Digests] = []
     errors = Counter[str]()
-    for file in files:
-        for table in read_groups(storage, file, ("uri", "error_kind")):
-            uris.append(digest_uris(table))
-            if "error_kind" in table.column_names:
-                errors.update(table.column("error_kind").to_pylist())
-    return PartAccount(join(uris), dict(errors))
+    for table in chain.from_iterable(
+        read_groups(Storage(), file, ("uri", "error_kind")) for file in files
+    ):
+        uris.append(digest_uris(table))
+        if "error_kind" in table.column_names:
+            errors.update(table.column("error_kind").to_pylist())
+    return join(uris), errors
 
 
 def listed_uris(layout: Layout, storage: Storage) -> Iterator[list[str]]:
-    """Stream what was listed, by any generation; what was listed again comes again."""
+    """Stream what any generation listed; what was listed twice comes twice."""
     for table in read_manifests(storage, layout, ("uri",)):
         yield table.column("uri").to_pylist()
 
 
 def _check(what: str, wrong: Digests, layout: Layout, storage: Storage) -> None:
-    """Fail if there is anything wrong, with some examples.
-
-    Raises:
-        JobError: there is.
-    """
     if not len(wrong):
         return
     examples = islice(_find_uris(np.unique(wrong), layout, storage), _EXAMPLES)
@@ -128,7 +108,3 @@ def _find_uris(wanted: Digests, layout: Layout, storage: Storage) -> Iterator[st
             if is_wanted and uri not in found:
                 found.add(uri)
                 yield uri
-
-
-def _part_name(uri: str) -> str:
-    return uri.rpartition("/")[2]

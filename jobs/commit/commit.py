@@ -7,6 +7,7 @@ killed can be run again to the same end.
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ from jobs.commit.audit import Counts, Mapper, balance
 from jobs.dataset.layout import Layout
 from jobs.dataset.parquet import BufferedParquetWriter, data_files, read_groups
 from jobs.dataset.schema import ERROR_COLUMNS
-from jobs.digests import Digests, digest_uris, find, join
+from jobs.digests import digest_uris, find, join
 from jobs.errors import JobError
 from jobs.listing.manifest import Manifest
 from jobs.storage import Storage
@@ -49,7 +50,7 @@ def commit_chunks(layout: Layout, storage: Storage, run_parallel: Mapper) -> Cou
     """Put the rows of this generation's chunks into the dataset, and check its accounts.
 
     Rows of earlier generations stay as they are, unless this one has labelled their object again.
-    Until the accounts have balanced there is no `_SUCCESS`.
+    Until the accounts balance, there is no `_SUCCESS`.
 
     Raises:
         JobError: a chunk has no rows, or the accounts do not balance.
@@ -94,13 +95,12 @@ def merge_part(part: Part) -> None:
     """Write the files of one part.
 
     Raises:
-        JobError: a chunk does not have a row for each of its objects.
+        JobError: a chunk is damaged, or does not have a row for each of its objects.
     """
-    storage = Storage()
-    uris = [part.layout.part(outcome, part.number) for outcome in ("ok", "error")]
+    storage, uri = Storage(), partial(part.layout.part, number=part.number)
     with (
-        BufferedParquetWriter(storage, uris[0]) as ok,
-        BufferedParquetWriter(storage, uris[1]) as error,
+        BufferedParquetWriter(storage, uri("ok")) as ok,
+        BufferedParquetWriter(storage, uri("error")) as error,
     ):
         for table in _read_chunks(storage, part):
             failed = pc.is_valid(table.column("error_kind"))
@@ -115,12 +115,12 @@ def drop_replaced(layout_and_files: tuple[Layout, tuple[str, ...]]) -> None:
     manifest = Manifest(storage, layout.manifest)
     again = np.sort(join(digest_uris(x) for x in manifest.tables(("uri",))))
     for uri in files:
-        kept = [_without(again, table) for table in read_groups(storage, uri, ("uri",))]
-        if all(mask.true_count == len(mask) for mask in kept):
+        kept = [~find(digest_uris(x), again)[1] for x in read_groups(storage, uri, ("uri",))]
+        if all(mask.all() for mask in kept):
             continue
         with BufferedParquetWriter(storage, uri) as rest:
             for table, mask in zip(read_groups(storage, uri), kept, strict=True):
-                rest.add(table.filter(mask))
+                rest.add(table.filter(pa.array(mask)))
 
 
 def delete_stale_files(storage: Storage, layout: Layout, part_count: int) -> None:
@@ -128,37 +128,24 @@ def delete_stale_files(storage: Storage, layout: Layout, part_count: int) -> Non
     for outcome in ("ok", "error"):
         current = {layout.part(outcome, number) for number in range(part_count)}
         written = [item.uri for item in storage.list(layout.outcome(outcome))]
-        storage.delete(
-            uri
-            for uri in written
-            if uri.endswith(".tmp") or (layout.is_later(uri) and uri not in current)
-        )
+        stale = (x for x in written if layout.is_later(x) and x not in current)
+        storage.delete({*stale, *(x for x in written if x.endswith(".tmp"))})
 
 
 def _read_chunks(storage: Storage, part: Part) -> Iterator[pa.Table]:
     for chunk_id, rows in part.chunks:
-        table = _read_chunk(storage, part.layout.chunk(chunk_id))
+        uri = part.layout.chunk(chunk_id)
+        data = io.BytesIO(storage.read(uri).data)
+        try:
+            table = pq.read_table(data, page_checksum_verification=True)
+        except (pa.ArrowException, OSError) as exc:
+            storage.delete([uri])
+            raise JobError(
+                f"{uri} was damaged; run the same command again to label it anew"
+            ) from exc
         if table.num_rows != rows:
             raise JobError(
                 f"chunk {chunk_id} of {part.layout.root} has {table.num_rows} rows for {rows} "
                 "objects; delete it and run the same command again"
             )
         yield table
-
-
-def _read_chunk(storage: Storage, uri: str) -> pa.Table:
-    """Read a finished chunk; one that is damaged is deleted, so that it is labelled again.
-
-    Raises:
-        JobError: it is damaged.
-    """
-    data = io.BytesIO(storage.read(uri).data)
-    try:
-        return pq.read_table(data, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as exc:
-        storage.delete([uri])
-        raise JobError(f"{uri} was damaged; run the same command again to label it anew") from exc
-
-
-def _without(uris: Digests, table: pa.Table) -> pa.BooleanArray:
-    return pa.array(~find(digest_uris(table), uris)[1])

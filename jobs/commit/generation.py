@@ -13,12 +13,7 @@ from jobs.storage import Storage
 
 
 def check_output(job: Job, record: dict[str, Any] | None, storage: Storage) -> None:
-    """Make sure that the output is this job's own, or new.
-
-    Args:
-        job: that wants to write there.
-        record: the output's own, if it has one.
-        storage: where it lies.
+    """Make sure that the output is this job's own, or new; `record` is the output's, if any.
 
     Raises:
         SpecError: it belongs to another job, or to another program.
@@ -26,8 +21,7 @@ def check_output(job: Job, record: dict[str, Any] | None, storage: Storage) -> N
     if record is not None:
         check_same_job(job, record)
         return
-    for outcome in ("ok", "error"):
-        folder = job.layout.outcome(outcome)
+    for folder in map(job.layout.outcome, ("ok", "error")):
         if next(iter(storage.list(folder)), None) is not None:
             raise SpecError(f"{folder} holds files of another program; choose another OUTPUT")
 
@@ -49,7 +43,7 @@ def start_over(job: Job, storage: Storage) -> dict[str, Any]:
         The new job's record.
 
     Raises:
-        StorageError: something could not be deleted; the same command goes on with it.
+        StorageError: something could not be deleted; the same command continues.
     """
     begin(job, storage, state="deleting")
     delete_folders(storage, *job.layout.everything)
@@ -81,7 +75,7 @@ def delete_folders(storage: Storage, *folders: str) -> None:
 
 
 def delete_leftovers(storage: Storage, layout: Layout) -> None:
-    """Delete what a run needs no more, and what killed writers left beside the record."""
+    """Delete what only a run needs, and what killed writers left beside the record."""
     delete_folders(storage, *layout.of_a_run)
     hidden = storage.list(layout.ours, starts_with=".")
     storage.delete([item.uri for item in hidden if item.uri.endswith(".tmp")])

@@ -68,6 +68,14 @@ class Predicted:
     features: dict[str, list[npt.NDArray[np.float32]]] = field(default_factory=dict)
     seconds: float = 0.0
 
+    def add(self, more: "Predicted") -> None:
+        """Add what was said of further images."""
+        self.predictions += more.predictions
+        self.embeddings += more.embeddings
+        for layer, maps in more.features.items():
+            self.features.setdefault(layer, []).extend(maps)
+        self.seconds += more.seconds
+
     def first(self, count: int) -> "Predicted":
         """Return the output for the first `count` images."""
         return Predicted(

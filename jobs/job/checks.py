@@ -21,13 +21,10 @@ _TRIED_OBJECTS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """A spec whose input, output and model are there.
+    """A spec, with absolute paths, whose input, output and model are there.
 
     Attributes:
-        spec: with absolute paths.
-        source: what is listed.
-        first_rows: rows of the listing's first page.
-        model, weights: what the spec names.
+        first_rows: how many rows the listing's first page has.
     """
 
     spec: JobSpec
@@ -40,15 +37,13 @@ class Checked:
 def check_job(spec: JobSpec, storage: Storage) -> Checked:
     """Check everything that needs no cluster; nothing stays written.
 
-    Where nothing is to be written, there is no output.
-
     Raises:
         SpecError: what was asked for cannot be done.
         JobError: the storage fails.
     """
     spec = with_absolute_paths(spec)
     layout = Layout.of(spec.output)
-    if spec.output:
+    if spec.output:  # a plan may do without
         _check_apart(spec.input, layout)
     source = open_source(spec.input, storage, image_column=spec.image_column)
     first_rows = _check_readable(spec, source, storage)
@@ -63,19 +58,13 @@ def check_job(spec: JobSpec, storage: Storage) -> Checked:
 def with_absolute_paths(spec: JobSpec) -> JobSpec:
     """Make local paths mean the same in every process, whatever its current folder."""
     source = model_source(spec)
-    return spec.model_copy(
-        update={
-            "input": to_uri(spec.input),
-            "model_repository": source.model_repository,
-            "weights": source.weights,
-            "labels": source.labels,
-        }
-    )
+    paths = {name: getattr(source, name) for name in ("model_repository", "weights", "labels")}
+    return spec.model_copy(update={"input": to_uri(spec.input), **paths})
 
 
 @contextmanager
 def as_spec_errors() -> Iterator[None]:
-    """Let a model that cannot be found, or an option that it cannot have, be the spec's fault."""
+    """Blame the spec for a model that cannot be found, or an option that it cannot have."""
     try:
         yield
     except (ModelError, FetchError) as exc:
@@ -83,7 +72,7 @@ def as_spec_errors() -> Iterator[None]:
 
 
 def _check_apart(input_uri: str, layout: Layout) -> None:
-    """The output may not lie in the input, or its own files would be labelled."""
+    """Refuse an output inside the input: its own files would be labelled."""
     folder = input_uri.rstrip("/")
     inside = layout.root == folder or layout.root.startswith(folder + "/")
     if inside or (has_glob(input_uri) and matches_glob(layout.job, input_uri)):
@@ -101,7 +90,6 @@ def _check_readable(spec: JobSpec, source: Source, storage: Storage) -> int:
         storage, page.slice(0, _TRIED_OBJECTS), threads=1, image_column=spec.image_column
     )
     results = [result for _, result in fetched]
-    denied = [x for x in results if isinstance(x, FetchError) and x.kind == "access_denied"]
-    if len(denied) == len(results):
-        raise SpecError(f"the input can be listed but not read: {denied[0]}")
+    if all(isinstance(x, FetchError) and x.kind == "access_denied" for x in results):
+        raise SpecError(f"the input can be listed but not read: {results[0]}")
     return int(page.num_rows)

@@ -9,7 +9,7 @@ from jobs.job.spec import ROW_OPTIONS
 
 
 def what_decides_rows(job: Job) -> dict[str, Any]:
-    """Return what another value of makes another job."""
+    """Return everything that makes another job where it is different."""
     options = job.spec.model_dump(mode="json", include=set(ROW_OPTIONS))
     predictions = what_decides_predictions(job.inference)
     precision = predictions.pop("precision")
@@ -22,7 +22,7 @@ def what_decides_rows(job: Job) -> dict[str, Any]:
 
 
 def what_decides_predictions(inference: InferenceSpec) -> dict[str, Any]:
-    """Return what another value of gives the same images other labels or scores."""
+    """Return everything that gives the same images other labels or scores where it is different."""
     return {
         "model": f"{inference.model.name}:{inference.model.version}",
         "weights_sha256": inference.weights_sha256,
@@ -32,7 +32,7 @@ def what_decides_predictions(inference: InferenceSpec) -> dict[str, Any]:
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Say what of `now` was otherwise before."""
+    """Say what in `now` was different before."""
     return [
         f"{name.replace('_', '-')} was {before.get(name)!r} and is now {now[name]!r}"
         for name in now
@@ -46,11 +46,7 @@ def is_same_job(job: Job, record: dict[str, Any]) -> bool:
 
 
 def check_same_job(job: Job, record: dict[str, Any]) -> None:
-    """Make sure that `job` would give the rows that the recorded job gives.
-
-    Raises:
-        SpecError: it would not; the message says what differs.
-    """
+    """Raise a SpecError, which says what differs, unless `is_same_job`."""
     if found := differences(record["rows"], what_decides_rows(job)):
         raise SpecError(
             f"output {job.layout.root} belongs to another job: {'; '.join(found)}; choose "

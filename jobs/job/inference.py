@@ -17,9 +17,7 @@ class InferenceSpec:
         source: where the model and its weights lie; paths are absolute.
         weights_sha256: of the weights that every worker must load.
         options: how the network runs; nothing is left at `auto`.
-        batch_size: images of one forward pass.
-        top_k: labels per image.
-        max_pixels: of an image; larger ones are errors.
+        max_pixels: larger images are errors.
         image_column: the Parquet column that holds the images; None takes the only binary one.
     """
 
@@ -34,10 +32,9 @@ class InferenceSpec:
 
     @property
     def origin(self) -> Origin:
-        """Return what every row says of its maker."""
-        return Origin(
-            self.model.name, self.model.version, self.weights_sha256, self.options.precision
-        )
+        """Return what every row says about what made it."""
+        model, precision = self.model, self.options.precision
+        return Origin(model.name, model.version, self.weights_sha256, precision)
 
     @property
     def row_bytes(self) -> int:

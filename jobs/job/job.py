@@ -21,9 +21,9 @@ class Placement:
 
     Attributes:
         resources: what all of its actors and tasks share.
-        actors: smallest and largest number of actors.
-        num_cpus, num_gpus: that each actor takes.
-        separate_decode: decode in tasks of their own rather than in the actors.
+        actors: smallest and largest number of them.
+        num_cpus, num_gpus: what each actor takes.
+        separate_decode: decode in separate tasks, not in the actors.
     """
 
     resources: Resources
@@ -34,9 +34,9 @@ class Placement:
 
     @property
     def chunks_in_hand(self) -> int:
-        """Return how many chunks an actor has in hand.
+        """Return how many chunks an actor works on at a time.
 
-        With a GPU several: while one is computed, the rows of others are written and the next is
+        Several with a GPU: while one is computed, the rows of others are written and the next is
         copied to the device. If the actor dies, Ray repeats them all, and writing is atomic.
         """
         return 4 if self.separate_decode else 1
@@ -44,22 +44,14 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One job.
-
-    Attributes:
-        spec: what the user asked for.
-        source: what is listed.
-        layout: where the output goes.
-        inference: how images become predictions.
-        placement: where that runs.
-        run_id: tells one run of the command from the next.
-    """
+    """What the user asked for, what is listed, how it is labelled and where the rows go."""
 
     spec: JobSpec
     source: Source
     layout: Layout
     inference: InferenceSpec
     placement: Placement
+    # Tells one run of the command from the next.
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property

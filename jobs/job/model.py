@@ -43,10 +43,6 @@ def find_model(source: ModelSource, storage: Storage) -> tuple[Model, Weights]:
 def load_classifier(inference: InferenceSpec, storage: Storage) -> Classifier:
     """Load the model, making sure that it is the one the job was started with.
 
-    Args:
-        inference: the job's.
-        storage: where the model may lie.
-
     Raises:
         WeightsError: this machine has another model or other weights under the same name.
         ModelError: as `find_model` and `Classifier.load`.

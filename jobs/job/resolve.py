@@ -23,11 +23,10 @@ def resolve_job(checked: Checked, resources: Resources) -> Job:
     """
     spec = checked.spec
     placement = _place(spec, resources, checked.first_rows)
-    inference = resolve_inference(
-        spec, checked.model, checked.weights, on_gpu=placement.num_gpus > 0
-    )
+    model, weights, on_gpu = checked.model, checked.weights, placement.num_gpus > 0
+    inference = resolve_inference(spec, model, weights, on_gpu=on_gpu)
     with as_spec_errors():
-        prepare(checked.model, checked.weights, inference.options)
+        prepare(model, weights, inference.options)
     return Job(
         spec=spec,
         source=checked.source,

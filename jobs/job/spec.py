@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from jobs.errors import SpecError
+from model_repo.inception_v3.errors import describe_problem
 from model_repo.inception_v3.options import RuntimeName
 from model_repo.inception_v3.spec import FEATURE_SHAPES, Precision
 
@@ -33,7 +34,7 @@ _MEASURED_BY = {
 class JobSpec(BaseModel):
     """One job as the user asked for it; `None` means that labelmill chooses.
 
-    Without an output a job can only be forecast.
+    Without an output, a job can only be planned.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,12 +61,10 @@ class JobSpec(BaseModel):
     @classmethod
     def _split_emit(cls, value: Any) -> Any:
         names = value.split(",") if isinstance(value, str) else value
+        known = ("classification", "embedding", *_FEATURE_OUTPUTS)
         for name in names if isinstance(names, list | tuple) else [names]:
-            if name not in ("classification", "embedding") and name not in _FEATURE_OUTPUTS:
-                raise ValueError(
-                    f"cannot emit {name!r}; there are classification, embedding, "
-                    f"{', '.join(_FEATURE_OUTPUTS)}"
-                )
+            if name not in known:
+                raise ValueError(f"cannot emit {name!r}; there are {', '.join(known)}")
         return tuple(dict.fromkeys(names))
 
     @field_validator("actors", mode="before")
@@ -98,18 +97,14 @@ class JobSpec(BaseModel):
     @classmethod
     def of_record(cls, values: dict[str, Any]) -> "JobSpec":
         """Read the spec of a job.json; earlier releases wrote `auto` where nothing was chosen."""
-        chosen = {
-            name: x for name, x in values.items() if not (x == "auto" and name in _MEASURED_BY)
-        }
-        return cls.model_validate(chosen)
+        unset = {name for name in _MEASURED_BY if values.get(name) == "auto"}
+        return cls.model_validate(values | dict.fromkeys(unset))
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Return the network's outputs that are wanted beside the logits."""
-        wanted = ("embedding",) if "embedding" in self.emit else ()
-        return wanted + tuple(
-            _FEATURE_OUTPUTS[name] for name in self.emit if name in _FEATURE_OUTPUTS
-        )
+        embedding = ("embedding",) if "embedding" in self.emit else ()
+        return embedding + tuple(_FEATURE_OUTPUTS[x] for x in self.emit if x in _FEATURE_OUTPUTS)
 
     @property
     def actor_range(self) -> tuple[int, int] | None:
@@ -131,7 +126,7 @@ def load_job_spec(
     Args:
         options: keys of `JobSpec`; `None` where the command line says nothing.
         config_path: a YAML file with the same keys.
-        usage: of the command; what it names must be there.
+        usage: how the command is called; the arguments that it names must be there.
 
     Raises:
         SpecError: the file cannot be read, or a value is not what it must be.
@@ -144,7 +139,7 @@ def load_job_spec(
     try:
         return JobSpec.model_validate(values)
     except ValidationError as exc:
-        problems = [_describe(problem["loc"], problem["msg"]) for problem in exc.errors()]
+        problems = (describe_problem(f"--{x['loc'][0]}".replace("_", "-"), x) for x in exc.errors())
         raise SpecError("; ".join(problems)) from exc
 
 
@@ -157,9 +152,3 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise SpecError(f"job file {path} must hold keys and values, such as 'top_k: 5'")
     return {key.replace("-", "_"): value for key, value in values.items() if value != ""}
-
-
-def _describe(location: tuple[int | str, ...], message: str) -> str:
-    name = str(location[0]) if location else "job"
-    text = message.removeprefix("Value error, ")
-    return f"--{name.replace('_', '-')}: {text[0].lower()}{text[1:]}"

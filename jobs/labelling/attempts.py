@@ -1,7 +1,7 @@
 """Attempts, counted in the output: a worker that dies cannot tell anybody else.
 
-A mark holds how often something was begun in one run and has not ended since. It lies in the
-storage, because the next attempt may be on another node, or of another run.
+A mark says how often something was begun in one run and has not ended since. It lies in the
+storage, because the next attempt may be on another node, or belong to another run.
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,13 @@ from jobs.storage import Storage
 
 MAX_ATTEMPTS = 10
 
-_LISTING = "listing"
-
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """The attempts of one run at the chunks, the model and the listing of one output."""
+    """The attempts of one run at the chunks, the model and the listing of one output.
+
+    What begins an attempt raises a JobError where none ever ends.
+    """
 
     layout: Layout
     run_id: str
@@ -25,47 +26,32 @@ class Attempts:
     def begin_chunk(self, chunk_id: str) -> bool:
         """Count an attempt at a chunk; say whether an earlier one did not end.
 
-        That one may have been killed by an image, or with its node: read with care, blame nobody.
-
-        Raises:
-            JobError: no attempt ever ends.
+        An image may have killed that one, or its node died: read with care, blame nobody.
         """
         found = f"chunk {chunk_id} was begun {MAX_ATTEMPTS} times and its worker died each time"
         return self._begin(chunk_id, found)
 
     def begin_loading(self, worker_id: str) -> None:
-        """Count an attempt of a worker to load the model.
-
-        Raises:
-            JobError: none ever ends.
-        """
-        found = f"a worker died {MAX_ATTEMPTS} times as it loaded the model"
-        self._begin(_of_worker(worker_id), found)
+        """Count a worker's attempt to load the model."""
+        self._begin(worker_id, f"a worker died {MAX_ATTEMPTS} times as it loaded the model")
 
     def begin_listing(self) -> None:
-        """Count an attempt to list the input.
+        """Count an attempt to list the input."""
+        self._begin("listing", f"the worker that lists the input died {MAX_ATTEMPTS} times")
 
-        Raises:
-            JobError: the worker that lists dies again and again.
-        """
-        self._begin(_LISTING, f"the worker that lists the input died {MAX_ATTEMPTS} times")
-
-    def end_chunk(self, chunk_id: str) -> None:
-        """Forget the attempts at a chunk that has its rows."""
-        self._end(chunk_id)
-
-    def end_loading(self, worker_id: str) -> None:
-        """Forget the attempts of a worker that has the model."""
-        self._end(_of_worker(worker_id))
-
-    def end_listing(self) -> None:
-        """Forget the attempts to list an input that is listed."""
-        self._end(_LISTING)
+    def end(self, name: str) -> None:
+        """Forget the attempts at a chunk, those of a worker to load, or those at the `listing`."""
+        Storage().delete([self.layout.attempt(name)])
 
     def _begin(self, name: str, found: str) -> bool:
         storage, mark = Storage(), self.layout.attempt(name)
-        last = _read_if_there(storage, mark)
-        # Another run's are not counted: the cause may have gone.
+        try:
+            last = storage.read(mark).data.decode()
+        except FetchError as exc:
+            if exc.kind != "not_found":
+                raise
+            last = ""
+        # Another run's attempts are not counted: the cause may have gone.
         begun = int(last.partition(" ")[2]) if last.startswith(self.run_id) else 0
         if begun >= MAX_ATTEMPTS:
             raise JobError(
@@ -74,19 +60,3 @@ class Attempts:
             )
         storage.write(mark, f"{self.run_id} {begun + 1}".encode())
         return last != ""
-
-    def _end(self, name: str) -> None:
-        Storage().delete([self.layout.attempt(name)])
-
-
-def _of_worker(worker_id: str) -> str:
-    return f"worker-{worker_id}"
-
-
-def _read_if_there(storage: Storage, uri: str) -> str:
-    try:
-        return storage.read(uri).data.decode()
-    except FetchError as exc:
-        if exc.kind == "not_found":
-            return ""
-        raise

@@ -1,7 +1,7 @@
-"""Reading images in a child process, so that one that kills it costs its own row alone.
+"""Reading images in a child process, so that one that kills it costs only its own row.
 
-For chunks whose earlier attempt did not end. Slower than `read_images` by the start of a process,
-and from where one has died, since then images are read one at a time to find the killer.
+For chunks whose earlier attempt did not end. Slower than `read_images` by the start of a process;
+once one has died, images are read one at a time to find the killer.
 """
 
 import ctypes
@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from typing import Any
 
 import pyarrow as pa
@@ -35,7 +34,7 @@ class ChildDeathError(Exception):
 
 
 def read_isolated(objects: pa.Table, inference: InferenceSpec) -> Iterator[Image]:
-    """Do what `read_images` does; an image that kills its process is an error row, too.
+    """Do what `read_images` does; an image that kills its process becomes an error row, too.
 
     Raises:
         JobError: no child can be started, or what `read_images` raises.
@@ -51,7 +50,7 @@ def read_isolated(objects: pa.Table, inference: InferenceSpec) -> Iterator[Image
                     position, deaths, suspects = position + 1, 0, max(suspects - 1, 0)
             except ChildDeathError as exc:
                 child.close()
-                # Of many that were read ahead it is not known which one did it.
+                # Where many were read ahead, nobody knows which one did it.
                 deaths += 1 if suspects else 0
                 suspects = _SUSPECTS
                 if deaths == MAX_DEATHS:
@@ -65,31 +64,14 @@ def read_isolated(objects: pa.Table, inference: InferenceSpec) -> Iterator[Image
 class _Child:
     """A process that reads images of one chunk when it is asked to."""
 
-    def __init__(self, process: SpawnProcess, connection: Connection) -> None:
-        self._process = process
-        self._connection = connection
-
-    @classmethod
-    def start(cls, objects: pa.Table, inference: InferenceSpec) -> "_Child":
-        """Start a process and wait until it can decode.
-
-        Raises:
-            ChildDeathError: it died before that.
-        """
+    def __init__(self, objects: pa.Table, inference: InferenceSpec) -> None:
         context = get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(
             target=_serve, args=(theirs, objects, inference, os.getpid()), daemon=True
         )
-        process.start()
+        self._process.start()
         theirs.close()
-        child = cls(process, ours)
-        try:
-            child._receive()
-        except ChildDeathError:
-            child.close()
-            raise
-        return child
 
     def read(self, start: int, count: int) -> Iterator[Image]:
         """Read `count` objects from the `start`-th on.
@@ -97,10 +79,10 @@ class _Child:
         Raises:
             ChildDeathError: the child died.
         """
-        with suppress(OSError):  # what there is to say of it, the answer says
+        with suppress(OSError):  # if it has died, `receive` says so
             self._connection.send((start, count))
         for _ in range(count):
-            yield self._receive()
+            yield self.receive()
 
     def close(self) -> None:
         """End the child, whatever it does."""
@@ -108,22 +90,32 @@ class _Child:
         self._process.join()
         self._connection.close()
 
-    def _receive(self) -> Any:
+    def receive(self) -> Any:
+        """Return its next answer.
+
+        Raises:
+            ChildDeathError: the child died.
+        """
         try:
             answer = self._connection.recv()
         except (EOFError, OSError) as exc:
             self._process.join()
-            raise ChildDeathError(_cause_of_death(self._process.exitcode or 0)) from exc
-        if isinstance(answer, JobError):  # not an image's trouble
+            code = self._process.exitcode or 0
+            cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            raise ChildDeathError(cause) from exc
+        if isinstance(answer, JobError):  # no image is to blame
             raise answer
         return answer
 
 
 def _start_child(objects: pa.Table, inference: InferenceSpec) -> _Child:
     for _ in range(MAX_DEATHS):
+        child = _Child(objects, inference)
         try:
-            return _Child.start(objects, inference)
+            child.receive()  # it can decode
+            return child
         except ChildDeathError as exc:
+            child.close()
             cause = str(exc)
     raise JobError(
         f"a process to decode in died {MAX_DEATHS} times as it started ({cause}); where memory is "
@@ -136,7 +128,7 @@ def _serve(
 ) -> None:
     """Answer requests of `_Child` for as long as the parent lives."""
     die_with(parent_id)
-    warm_up(inference.model)  # what this loads and breaks is no image's fault
+    warm_up(inference.model)  # where this fails, no image is to blame
     connection.send(None)
     while True:
         start, count = connection.recv()
@@ -146,21 +138,17 @@ def _serve(
                 connection.send(Image(row, image.pixels))
         except JobError as exc:
             connection.send(exc)
-        except Exception as exc:  # what this machine lacks, or a mistake of ours; no death
+        except Exception as exc:  # something that this machine lacks, or a bug of ours; no death
             connection.send(JobError(f"cannot decode: {type(exc).__name__}: {exc}"))
 
 
 def die_with(parent_id: int) -> None:
     """Have this process end when its parent does, and not before."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's affair
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent deals with it
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent_id:  # it has died before that was set
         os._exit(1)
-
-
-def _cause_of_death(exit_code: int) -> str:
-    return signal.Signals(-exit_code).name if exit_code < 0 else f"exit code {exit_code}"
 
 
 def _crashed(index: int, objects: pa.Table, cause: str) -> Image:
@@ -168,6 +156,6 @@ def _crashed(index: int, objects: pa.Table, cause: str) -> Image:
     if cause == "SIGKILL":
         message += ", most likely out of memory; use fewer --actors or a lower --max-pixels"
     else:
-        message += "; the image crashes the decoder: save it anew with another program"
+        message += "; the image crashes the decoder: save it again with another program"
     etag = objects.column("etag")[index].as_py()
     return Image(Row(index=index, etag=etag, error_kind="crashed", error=message), None)

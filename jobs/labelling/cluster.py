@@ -18,17 +18,28 @@ from jobs.errors import JobError, SpecError
 from jobs.resources import Resources, count_cores
 
 _ANSWER_TIMEOUT_S = 10
-# What a Ray of our own does for nobody, as no dashboard or Prometheus asks it and no cluster grows.
-# On two cores its processes would take 1 ms of CPU time from each image.
-_IDLE_LESS = {
+_OWN_RAY = {
+    # Nobody restarts a Ray of our own; by default it waits 60 s.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
+    # By default it starts workers before the driver may go on, and waits for ever if one of them
+    # dies while it starts.
+    "RAY_prestart_worker_first_driver": "0",
+    # Nobody needs the rest: no dashboard or Prometheus asks it, no cluster grows. On two cores its
+    # processes would take 1 ms of CPU time from each image.
     "AUTOSCALER_UPDATE_INTERVAL_S": "60",
     "REPORTER_UPDATE_INTERVAL_MS": "60000",
     "RAY_enable_metrics_collection": "0",
     "RAY_task_events_report_interval_ms": "0",  # 0: not at all
     "RAY_event_stats": "0",
 }
+_QUIET_RAY = {
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    # Nobody reads logs, for which Ray would look ten times a second.
+    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
+    "LOG_NAME_UPDATE_INTERVAL_S": "3600",
+}
 _SUDDEN_END = (
-    "labelmill: this process or its Ray was killed, perhaps for want of memory; "
+    "labelmill: this process or its Ray was killed, perhaps because memory ran out; "
     "the same command continues"
 )
 
@@ -37,24 +48,17 @@ _SUDDEN_END = (
 def running_ray(*, verbose: bool) -> Iterator[Resources]:
     """Join the cluster that this process belongs to, or start Ray on this machine.
 
-    Args:
-        verbose: let Ray and its workers write to the terminal.
-
     Raises:
         SpecError: nobody answers at RAY_ADDRESS.
         JobError: Ray did not start.
     """
     _configure(verbose)
-    options: dict[str, Any] = {
-        "log_to_driver": verbose,
-        "logging_level": logging.INFO if verbose else logging.ERROR,
-    }
     # Ray puts the current folder on its workers' path, where a folder of the user's that is called
     # "jobs" would hide ours; so it is started from a folder that has none.
     quietly = contextlib.nullcontext() if verbose else _silenced_stderr()
     with _last_words():
         with _kept_sigterm(), contextlib.chdir(sys.prefix), quietly:
-            _start(options)
+            _start(verbose)
         with _raylets_off_stdout(verbose):
             try:
                 total = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -65,11 +69,7 @@ def running_ray(*, verbose: bool) -> Iterator[Resources]:
 
 
 def _check_reachable(address: str) -> None:
-    """Say soon what Ray would say after minutes.
-
-    Raises:
-        SpecError: nobody answers there.
-    """
+    """Say at once what Ray would only say after minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdecimal():
         return
@@ -82,19 +82,18 @@ def _check_reachable(address: str) -> None:
         ) from exc
 
 
-def _start(options: dict[str, Any]) -> None:
-    # Not "auto": that would join whatever Ray happens to run on this machine.
+def _start(verbose: bool) -> None:
     address = os.environ.get("RAY_ADDRESS")
+    options: dict[str, Any] = {"address": address}
+    if address:
+        _check_reachable(address)
+    else:
+        # Not "auto": that would join whatever Ray happens to run on this machine. And Ray itself
+        # does not ask how many cores this process was given.
+        options = {"address": "local", "num_cpus": count_cores(), "include_dashboard": False}
+    level = logging.INFO if verbose else logging.ERROR
     try:
-        if address:
-            _check_reachable(address)
-            ray.init(address=address, **options)
-        else:
-            # Ray itself does not ask how many cores this process was given.
-            cores = count_cores()
-            ray.init(address="local", num_cpus=cores, include_dashboard=False, **options)
-    except JobError:
-        raise
+        ray.init(log_to_driver=verbose, logging_level=level, **options)
     except SystemExit as exc:  # what Ray makes of a SIGTERM while it starts
         raise KeyboardInterrupt from exc
     except Exception as exc:  # some of what Ray raises here has no class of its own
@@ -104,7 +103,7 @@ def _start(options: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _last_words() -> Iterator[None]:
-    """Have a sentence said if this process is ended at once, as Ray does when its raylet dies."""
+    """Say a sentence if this process is ended at once, as Ray does when its raylet dies."""
     with subprocess.Popen(
         ["/bin/sh", "-c", f"read -r _ || echo {shlex.quote(_SUDDEN_END)} >&2"],
         stdin=subprocess.PIPE,
@@ -118,10 +117,8 @@ def _last_words() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _raylets_off_stdout(verbose: bool) -> Iterator[None]:
-    """Keep what Ray prints of its nodes and workers off stdout, which is for results."""
-    with contextlib.ExitStack() as stack:
-        place = sys.stderr if verbose else stack.enter_context(open(os.devnull, "w"))
-        stack.enter_context(contextlib.redirect_stdout(place))
+    """Keep what Ray prints about its nodes and workers off stdout, which is for results."""
+    with open(os.devnull, "w") as null, contextlib.redirect_stdout(sys.stderr if verbose else null):
         yield
 
 
@@ -150,19 +147,12 @@ def _silenced_stderr() -> Iterator[None]:
 def _configure(verbose: bool) -> None:
     """Set what Ray reads from the environment when it starts."""
     # Workers at the driver's own niceness: beside anything else they would starve at nice 15.
-    os.environ.setdefault("RAY_worker_niceness", "0")
+    settings = {"RAY_worker_niceness": "0"}
     if "RAY_ADDRESS" not in os.environ:
-        # Nobody restarts a Ray of our own; by default it waits 60 s.
-        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "5")
-        # By default it has workers started before the driver may go on, and waits for ever if one
-        # of them dies while it starts.
-        os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
-        for name, value in _IDLE_LESS.items():
-            os.environ.setdefault(name, value)
+        settings |= _OWN_RAY
     if not verbose:
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        # Nobody reads logs, for which Ray would look ten times a second.
-        os.environ.setdefault("RAY_LOG_MONITOR_MANY_FILES_THRESHOLD", "0")
-        os.environ.setdefault("LOG_NAME_UPDATE_INTERVAL_S", "3600")
+        settings |= _QUIET_RAY
         for name in ("ray", "ray.data"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)

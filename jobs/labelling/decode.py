@@ -27,9 +27,9 @@ class Image:
 
 
 def read_images(objects: pa.Table, inference: InferenceSpec) -> Iterator[Image]:
-    """Fetch and decode every object, in order; what fails is an error row.
+    """Fetch and decode every object, in order; what fails becomes an error row.
 
-    A thread decodes ahead of the consumer, so that decoding goes on beside the forward pass.
+    A thread decodes ahead of the consumer, beside the forward pass.
 
     Raises:
         StorageError: the storage itself fails.
@@ -46,7 +46,7 @@ def read_images(objects: pa.Table, inference: InferenceSpec) -> Iterator[Image]:
 def decode_object(
     index: int, fetched: Fetched | FetchError, listed_etag: str | None, inference: InferenceSpec
 ) -> Image:
-    """Decode one object; what cannot be is an error row."""
+    """Decode one object; what cannot be decoded becomes an error row."""
     if isinstance(fetched, FetchError):
         return _failed(index, listed_etag, fetched)
     try:

@@ -3,7 +3,8 @@
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar, cast
+from functools import partial
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import ray
@@ -16,15 +17,15 @@ from jobs.errors import JobError
 from jobs.job.job import Job
 from jobs.labelling.attempts import Attempts
 from jobs.labelling.stages import ChunkLabeller, ChunkPredictor, Worker, decode_chunk
-from jobs.labelling.summary import OUR_ERRORS, Failure, Summary
-from jobs.labelling.tasks import ChunkTask, pack, unpack
+from jobs.labelling.summary import Summary
+from jobs.labelling.tasks import OUR_ERRORS, ChunkTask, or_error, pack, to_job_error, unpack
 from jobs.listing.stream import list_chunks
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Of a task that decodes. Ray Data notices the end of one, and starts the next, some 0.15 s later,
-# and a task may wait for the network: with three for two cores, these are busy meanwhile.
+# Of a task that decodes. Ray Data notices its end, and starts the next one, some 0.15 s later, and
+# a task may wait for the network: three of them keep two cores busy.
 _DECODE_CPUS = 0.66
 
 
@@ -42,52 +43,45 @@ class ChunkSource(Datasource):
 
     def get_read_tasks(self, *_: Any, **__: Any) -> list[ReadTask]:
         """Return one task; a listing has an order."""
-        job, done = self._job, self._done
-
-        def read() -> Iterator[pa.Table]:
-            for value in _list(job, done):
-                yield pa.table(pack(value))
-
         metadata = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
-        return [ReadTask(read, metadata)]
+        return [ReadTask(partial(_list, self._job, self._done), metadata)]
 
 
-def _list(job: Job, done: frozenset[str]) -> Iterator[ChunkTask | Failure]:
+def _list(job: Job, done: frozenset[str]) -> Iterator[pa.Table]:
     attempts = Attempts(job.layout, job.run_id)
     try:
         attempts.begin_listing()
         for chunk, total in list_chunks(job, done):
-            yield ChunkTask(chunk.id, chunk.objects, total)
-        attempts.end_listing()
+            yield pa.table(pack(ChunkTask(chunk.id, chunk.objects, total)))
+        attempts.end("listing")
     except OUR_ERRORS as exc:
-        yield Failure.of(exc)
+        yield pa.table(pack(to_job_error(exc)))
 
 
 def build_dataset(job: Job, done: frozenset[str]) -> Dataset:
     """Compose the stages. Lazy: nothing runs until it is iterated.
 
-    Args:
-        job: what to label.
-        done: ids of chunks that have their rows already.
+    Chunks whose ids are in `done` have their rows already.
     """
+    place = job.placement
     context = DataContext.get_current()
     context.enable_progress_bars = False
     # One row per block: a row is a whole chunk here, and each must travel as soon as it is there.
     context.target_max_block_size = 1
     # Setting memory aside for each stage, 20 times a second, takes half of the driver's CPU time.
     # Pixels need it, and so does a listing that may have to wait for a cluster's actors.
-    is_small = not job.placement.separate_decode and "RAY_ADDRESS" not in os.environ
+    is_small = not place.separate_decode and "RAY_ADDRESS" not in os.environ
     context.op_resource_reservation_enabled = not is_small
     # No CPU: the listing waits for the storage, and must not take a core from the actors.
     chunks = ray.data.read_datasource(ChunkSource(job, done), num_cpus=0, override_num_blocks=1)
     actors: dict[str, Any] = {
         "fn_constructor_kwargs": {"job": job, "this_worker": _this_actor},
         "batch_size": 1,
-        "num_cpus": job.placement.num_cpus,
-        "num_gpus": job.placement.num_gpus or None,
+        "num_cpus": place.num_cpus,
+        "num_gpus": place.num_gpus or None,
     }
-    smallest, largest = job.placement.actors
-    if not job.placement.separate_decode:
+    smallest, largest = place.actors
+    if not place.separate_decode:
         pool = ActorPoolStrategy(min_size=smallest, max_size=largest)
         return chunks.map_batches(ChunkLabeller, compute=pool, **actors)
     pixels = chunks.map_batches(
@@ -96,7 +90,7 @@ def build_dataset(job: Job, done: frozenset[str]) -> Dataset:
     pool = ActorPoolStrategy(
         min_size=smallest,
         max_size=largest,
-        max_concurrent_calls_per_actor=job.placement.chunks_in_hand,
+        max_concurrent_calls_per_actor=place.chunks_in_hand,
         enable_true_multi_threading=True,
     )
     return pixels.map_batches(ChunkPredictor, compute=pool, zero_copy_batch=True, **actors)
@@ -113,8 +107,8 @@ def run_dataset(dataset: Dataset) -> Iterator[Summary]:
         options: dict[str, Any] = {"batch_format": "pyarrow", "prefetch_batches": 0}
         tables: Iterable[pa.Table] = dataset.iter_batches(batch_size=None, **options)
         for table in tables:
-            for row in table.to_pylist():
-                yield unpack({name: [value] for name, value in row.items()}, Summary)
+            for row in table.to_batches(max_chunksize=1):
+                yield unpack(row.to_pydict(), Summary)
     except RayError as exc:
         raise _worker_failed(exc) from exc
 
@@ -122,35 +116,25 @@ def run_dataset(dataset: Dataset) -> Iterator[Summary]:
 def run_parallel(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """Call `function` on each item, anywhere in the cluster; results keep the items' order.
 
-    Args:
-        function: takes one CPU.
-        items: what it is called on.
+    Each call takes one CPU.
 
     Raises:
         JobError: a call failed.
     """
-
-    def call(item: T) -> R | Failure:
-        try:
-            return function(item)
-        except OUR_ERRORS as exc:
-            return Failure.of(exc)
-
-    remote = ray.remote(num_cpus=1)(call)
+    remote = ray.remote(num_cpus=1)(or_error)
     try:
-        results: list[R | Failure] = ray.get([remote.remote(item) for item in items])
+        results = ray.get([remote.remote(function, item) for item in items])
     except RayError as exc:
         raise _worker_failed(exc) from exc
     for result in results:
-        if isinstance(result, Failure):
-            raise result.to_error()
-    return cast("list[R]", results)
+        if isinstance(result, JobError):
+            raise result
+    return list(results)
 
 
 def _this_actor() -> Worker:
     context = ray.get_runtime_context()
-    with warnings.catch_warnings():  # Ray's own, about something else that this calls
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):  # Ray's own, about something else it calls
         restarted = bool(context.was_current_actor_reconstructed)
     return Worker(str(context.get_actor_id()), restarted)
 

@@ -9,58 +9,52 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
 
 import numpy as np
 
 from jobs.dataset.schema import IMAGE_FAULTS, Predicted, Row, encode_rows
-from jobs.errors import StorageError
+from jobs.errors import JobError, StorageError
 from jobs.inputs.globs import literal_folder
 from jobs.job.job import Job
 from jobs.job.model import load_classifier
 from jobs.labelling.attempts import Attempts
 from jobs.labelling.child_reader import read_isolated
 from jobs.labelling.decode import Image, read_images
-from jobs.labelling.summary import OUR_ERRORS, Failure, Summary
-from jobs.labelling.tasks import ChunkTask, Columns, DecodedChunk, pack, unpack
+from jobs.labelling.summary import Summary
+from jobs.labelling.tasks import ChunkTask, Columns, DecodedChunk, or_error, pack, unpack
 from jobs.storage import Storage, is_s3, local_path
 from model_repo.inception_v3 import Classifier, postprocess
 from model_repo.inception_v3.preprocess import warm_up
 from model_repo.inception_v3.spec import Pixels
 
-T = TypeVar("T")
 Batch = tuple[list[Row], Pixels]  # rows, and uint8 [N, 3, crop, crop] of those that have pixels
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """Who runs a stage; `id` stays the same when one that died is started again."""
+    """Who runs a stage; one that died and was started again has the same `id`."""
 
-    id: str
-    restarted: bool
-
-
-def _nobody() -> Worker:
-    return Worker("none", restarted=False)
+    id: str = "none"
+    restarted: bool = False
 
 
 class ChunkLabeller:
     """Label whole chunks in one process: for CPUs, where nothing is gained by moving pixels."""
 
-    def __init__(self, job: Job, this_worker: Callable[[], Worker] = _nobody) -> None:
+    def __init__(self, job: Job, this_worker: Callable[[], Worker] = Worker) -> None:
         # What decoding imports takes more than a second: meanwhile the input is listed.
         threading.Thread(target=warm_up, args=(job.inference.model,), daemon=True).start()
         self._job = job
-        self._classifier = _load(job, this_worker())
+        self._classifier = or_error(_load, job, this_worker())
 
     def __call__(self, columns: Columns) -> Columns:
         """Take a `ChunkTask`, write its rows, and return its `Summary`."""
-        return pack(_or_failure(lambda: self._label(unpack(columns, ChunkTask))))
+        return pack(or_error(self._label, columns))
 
-    def _label(self, task: ChunkTask) -> Summary:
-        inference = self._job.inference
+    def _label(self, columns: Columns) -> Summary:
+        task, inference = unpack(columns, ChunkTask), self._job.inference
         size = min(inference.batch_size, task.objects.num_rows)
         batches = batch_images(read_chunk(task, self._job), size, inference.model.crop_size)
         return _label_batches(task, batches, _loaded(self._classifier), self._job)
@@ -72,16 +66,16 @@ def decode_chunk(columns: Columns, job: Job) -> Columns:
     Returns:
         A `DecodedChunk`, with pixels that the next call may write over.
     """
-    crop_size = job.inference.model.crop_size
-    try:
-        return pack(*_decode(unpack(columns, ChunkTask), job, crop_size))
-    except OUR_ERRORS as exc:
-        return pack(Failure.of(exc), np.empty((0, 3, crop_size, crop_size), np.uint8))
+    decoded = or_error(_decode, columns, job)
+    if isinstance(decoded, JobError):
+        return pack(decoded, _empty_pixels(0, job.inference.model.crop_size))
+    return pack(*decoded)
 
 
-def _decode(task: ChunkTask, job: Job, crop_size: int) -> tuple[DecodedChunk, Pixels]:
+def _decode(columns: Columns, job: Job) -> tuple[DecodedChunk, Pixels]:
     started, started_cpu = time.monotonic(), time.process_time()
-    memory = _chunk_memory(task.objects.num_rows, crop_size)
+    task = unpack(columns, ChunkTask)
+    memory = _chunk_memory(task.objects.num_rows, job.inference.model.crop_size)
     rows, pixels = _take_images(read_chunk(task, job), memory)
     seconds, cpu_s = time.monotonic() - started, time.process_time() - started_cpu
     return DecodedChunk(task, rows, seconds, cpu_s, decoded_at=time.time()), pixels
@@ -90,20 +84,17 @@ def _decode(task: ChunkTask, job: Job, crop_size: int) -> tuple[DecodedChunk, Pi
 class ChunkPredictor:
     """Predict and write chunks that `decode_chunk` has decoded; threads may share it."""
 
-    def __init__(self, job: Job, this_worker: Callable[[], Worker] = _nobody) -> None:
+    def __init__(self, job: Job, this_worker: Callable[[], Worker] = Worker) -> None:
         self._job = job
         self._worker = this_worker()
-        self._classifier = _load(job, self._worker)
+        self._classifier = or_error(_load, job, self._worker)
 
     def __call__(self, columns: Columns) -> Columns:
         """Take a `DecodedChunk`, write its rows, and return its `Summary`."""
+        return pack(or_error(self._label, columns))
 
-        def label() -> Summary:
-            return self._label(unpack(columns, DecodedChunk), columns["pixels"][0])
-
-        return pack(_or_failure(label))
-
-    def _label(self, chunk: DecodedChunk, pixels: Pixels) -> Summary:
+    def _label(self, columns: Columns) -> Summary:
+        chunk, pixels = unpack(columns, DecodedChunk), columns["pixels"][0]
         ahead_s = max(0.0, time.time() - chunk.decoded_at)
         if self._worker.restarted:  # perhaps it died of this chunk, and Ray repeats this step alone
             _attempts(self._job).begin_chunk(chunk.task.id)
@@ -112,12 +103,7 @@ class ChunkPredictor:
         views = [pixels[start : start + size] for start in range(0, len(pixels), size)]
         batches = [(chunk.rows, pixels[:0]), *(([], view) for view in views)]
         summary = _label_batches(chunk.task, batches, _loaded(self._classifier), self._job)
-        return replace(
-            summary,
-            seconds=summary.seconds + chunk.seconds,
-            cpu_s=summary.cpu_s + chunk.cpu_s,
-            ahead_s=ahead_s,
-        )
+        return summary + Summary(seconds=chunk.seconds, cpu_s=chunk.cpu_s, ahead_s=ahead_s)
 
 
 def read_chunk(task: ChunkTask, job: Job) -> Iterator[Image]:
@@ -129,14 +115,14 @@ def read_chunk(task: ChunkTask, job: Job) -> Iterator[Image]:
 
 
 def batch_images(images: Iterable[Image], size: int, crop_size: int) -> Iterator[Batch]:
-    """Collect images until `size` of them have pixels, the last as they come.
+    """Collect images until `size` of them have pixels; the last batch may be smaller.
 
     Yields:
         Rows, and uint8 [N, 3, crop, crop] of those that have pixels, N ≤ `size`.
     """
     images = iter(images)
     while True:
-        rows, pixels = _take_images(images, np.empty((size, 3, crop_size, crop_size), np.uint8))
+        rows, pixels = _take_images(images, _empty_pixels(size, crop_size))
         if not rows:
             return
         yield rows, pixels
@@ -151,7 +137,7 @@ def predict_images(
     for some, pixels in batches:
         rows += some
         if len(pixels):
-            _predict(classifier, pixels, top_k, predicted)
+            predicted.add(_predict(classifier, pixels, top_k))
     return rows, predicted
 
 
@@ -166,7 +152,7 @@ def _label_batches(
     predicted_at = time.monotonic()
     data = encode_rows(job.schema, task.objects, rows, predicted, job.inference.origin)
     Storage().write(job.layout.chunk(task.id), data)
-    _attempts(job).end_chunk(task.id)
+    _attempts(job).end(task.id)
     ended = time.monotonic()
     return Summary(
         objects=len(rows),
@@ -180,28 +166,17 @@ def _label_batches(
     )
 
 
-def _or_failure(work: Callable[[], T]) -> T | Failure:
-    """Return what went wrong as data: Ray loses the class of an exception on its way."""
-    try:
-        return work()
-    except OUR_ERRORS as exc:
-        return Failure.of(exc)
+def _load(job: Job, worker: Worker) -> Classifier:
+    attempts = _attempts(job)
+    attempts.begin_loading(worker.id)
+    classifier = load_classifier(job.inference, Storage())
+    attempts.end(worker.id)
+    return classifier
 
 
-def _load(job: Job, worker: Worker) -> Classifier | Failure:
-    def load() -> Classifier:
-        attempts = _attempts(job)
-        attempts.begin_loading(worker.id)
-        classifier = load_classifier(job.inference, Storage())
-        attempts.end_loading(worker.id)
-        return classifier
-
-    return _or_failure(load)
-
-
-def _loaded(classifier: Classifier | Failure) -> Classifier:
-    if isinstance(classifier, Failure):
-        raise classifier.to_error()
+def _loaded(classifier: Classifier | JobError) -> Classifier:
+    if isinstance(classifier, JobError):
+        raise classifier
     return classifier
 
 
@@ -210,11 +185,7 @@ def _attempts(job: Job) -> Attempts:
 
 
 def _check_input_is_here(input_uri: str) -> None:
-    """Tell a node without the file system from objects that are gone.
-
-    Raises:
-        StorageError: the input does not exist here.
-    """
+    """Raise a StorageError on a node without the file system: its objects are not gone."""
     root = literal_folder(input_uri)
     if not is_s3(root) and not os.path.lexists(local_path(root)):
         raise StorageError(
@@ -242,15 +213,17 @@ def _chunk_memory(size: int, crop_size: int) -> Pixels:
     New memory is zeroed by the kernel, which takes 5 % of what decoding takes. Ray has copied a
     chunk into its object store before the next one is decoded here.
     """
+    return _empty_pixels(size, crop_size)
+
+
+def _empty_pixels(size: int, crop_size: int) -> Pixels:
     return np.empty((size, 3, crop_size, crop_size), np.uint8)
 
 
-def _predict(classifier: Classifier, pixels: Pixels, top_k: int, predicted: Predicted) -> None:
+def _predict(classifier: Classifier, pixels: Pixels, top_k: int) -> Predicted:
     started = time.monotonic()
     outputs = classifier.predict(pixels)
-    predicted.predictions += postprocess(outputs.logits, classifier.spec.labels, top_k)
-    if outputs.embedding is not None:
-        predicted.embeddings.append(outputs.embedding)
-    for layer, maps in outputs.features.items():
-        predicted.features.setdefault(layer, []).append(maps)
-    predicted.seconds += time.monotonic() - started
+    predictions = postprocess(outputs.logits, classifier.spec.labels, top_k)
+    embeddings = [] if outputs.embedding is None else [outputs.embedding]
+    features = {layer: [maps] for layer, maps in outputs.features.items()}
+    return Predicted(predictions, embeddings, features, time.monotonic() - started)

@@ -1,53 +1,29 @@
 """What became of chunks: a summary of each, and whether too many images are broken."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from jobs.dataset.schema import IMAGE_FAULTS
-from jobs.errors import ErrorRateError, JobError, SpecError, StorageError
-from model_repo.inception_v3 import ModelError
+from jobs.errors import ErrorRateError
 
 # A job is not stopped for what its first few images are like.
 _FEWEST_IMAGES = 1000
 
-# What a worker may raise for the user to read; a stage returns it as a `Failure`.
-OUR_ERRORS = (JobError, ModelError)
-_KINDS: dict[str, type[JobError]] = {"spec": SpecError, "storage": StorageError, "job": JobError}
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a worker cannot go on, as data; `kind` is `spec`, `storage` or `job`."""
-
-    kind: str
-    message: str
-
-    @classmethod
-    def of(cls, exc: Exception) -> "Failure":
-        """Describe one of `OUR_ERRORS`."""
-        kinds = (kind for kind, error in _KINDS.items() if isinstance(exc, error))
-        return cls(next(kinds, "job"), str(exc))
-
-    def to_error(self) -> JobError:
-        """Return what the driver raises."""
-        return _KINDS[self.kind](self.message)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What became of one chunk.
+    """What became of one chunk, or of several added up.
 
     Attributes:
-        objects: of the chunk.
-        errors: how many of them could not be labelled.
+        objects, errors: how many there were, and how many of them could not be labelled.
         faults: for how many of those the image itself is to blame.
-        seconds: that workers took for it.
+        seconds: how long workers took.
         total: objects in the whole listing, once that is known.
-        model_s, write_s: of the seconds, for predicting and for writing; in the others images were
+        model_s, write_s: of the seconds, for predicting and for writing; in the others, images were
             fetched and decoded.
-        cpu_s: of all processes that worked on it.
-        ahead_s: that it lay decoded before it was labelled.
+        cpu_s: CPU seconds of all processes that worked on it.
+        ahead_s: how long it lay decoded before it was labelled.
     """
 
     objects: int = 0
@@ -60,46 +36,32 @@ class Summary:
     cpu_s: float = 0.0
     ahead_s: float = 0.0
 
+    def __add__(self, other: "Summary") -> "Summary":
+        names = [field.name for field in fields(self) if field.name != "total"]
+        sums = {name: getattr(self, name) + getattr(other, name) for name in names}
+        return Summary(total=other.total or self.total, **sums)
 
-@dataclass(slots=True)
-class ErrorRate:
-    """Counts the images that are broken; what storage or a lost worker did does not count.
 
-    Attributes:
-        limit: `--max-error-rate`.
-        images: so far, the good ones of earlier generations included.
-        faults: how many of this run's are broken.
+def check_error_rate(done: Summary, limit: float, *, good_before: int = 0) -> None:
+    """Stop a job that goes wrong; what the storage or a lost worker did does not count.
+
+    Raises:
+        ErrorRateError: too many images are broken, of those `done` in this run and those that
+            earlier generations labelled.
     """
-
-    limit: float
-    images: int = 0
-    faults: int = 0
-
-    def add(self, summary: Summary) -> None:
-        """Count a chunk."""
-        self.images += summary.objects
-        self.faults += summary.faults
-
-    def check(self) -> None:
-        """Stop a job that goes wrong.
-
-        Raises:
-            ErrorRateError: of the images so far too many are broken.
-        """
-        if self.images >= _FEWEST_IMAGES and self.faults > self.limit * self.images:
-            raise ErrorRateError(
-                f"stopped: {self.faults:,} of {self.images:,} images so far are broken or too "
-                f"large, more than --max-error-rate {self.limit:g} allows; what is done is kept, "
-                "and the same command with a higher rate continues"
-            )
+    images = good_before + done.objects
+    if images >= _FEWEST_IMAGES and done.faults > limit * images:
+        raise ErrorRateError(
+            f"stopped: {done.faults:,} of {images:,} images so far are broken or too large, more "
+            f"than --max-error-rate {limit:g} allows; what is done is kept, and the same command "
+            "with a higher rate continues"
+        )
 
 
 def is_over(counts: Mapping[str, Any], limit: float) -> bool:
-    """Say whether a whole dataset has too many broken images, or nothing but errors.
+    """Say whether a dataset with the `counts` of a job's record has too many broken images.
 
-    Args:
-        counts: as the job's record has them.
-        limit: `--max-error-rate`.
+    One with nothing but errors has, whatever the limit.
     """
     faults = sum(counts["errors"].get(kind, 0) for kind in IMAGE_FAULTS)
     return bool(faults > limit * counts["listed"] or not counts["ok"])

@@ -1,21 +1,26 @@
 """What travels between the stages: one row of Ray's dataset is one chunk.
 
-A stage unpacks its row in its first line, and packs what it returns. Who has failed returns a
-`Failure`, which unpacking raises again.
+A stage unpacks its row in its first line, and packs what it returns. One that fails returns the
+error, which unpacking raises: Ray loses the class of an exception on its way.
 """
 
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from jobs.dataset.schema import Row
-from jobs.labelling.summary import Failure
+from jobs.errors import JobError
+from model_repo.inception_v3 import ModelError
 from model_repo.inception_v3.spec import Pixels
 
 T = TypeVar("T")
 Columns = dict[str, Any]  # of a dataset with one row: name → a sequence of one value
+
+# What a worker may raise for the user to read.
+OUR_ERRORS = (JobError, ModelError)
 
 _VALUE = "value"
 
@@ -25,8 +30,7 @@ class ChunkTask:
     """A chunk to label.
 
     Attributes:
-        id: of the chunk.
-        objects: rows in `OBJECT_SCHEMA`, and what is carried.
+        objects: rows in `OBJECT_SCHEMA`, and carried columns.
         total: objects in the whole listing, once that is known.
     """
 
@@ -48,10 +52,9 @@ class DecodedChunk:
     """A chunk whose images are decoded; their pixels travel beside it.
 
     Attributes:
-        task: the chunk.
-        rows: of its objects.
-        seconds, cpu_s: that fetching and decoding took.
-        decoded_at: when that was done, by a clock that other processes and nodes have as well.
+        rows: one for each object of `task`.
+        seconds, cpu_s: what fetching and decoding took.
+        decoded_at: when they ended, by a clock that other processes and nodes share.
     """
 
     task: ChunkTask
@@ -71,14 +74,27 @@ def unpack(columns: Columns, kind: type[T]) -> T:
     """Undo `pack`.
 
     Raises:
-        JobError: the row is a `Failure`.
+        JobError: what was packed is one.
     """
     value = pickle.loads(columns[_VALUE][0])
-    if isinstance(value, Failure):
-        raise value.to_error()
+    if isinstance(value, JobError):
+        raise value
     if not isinstance(value, kind):
         raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
     return value
+
+
+def or_error(work: Callable[..., T], *arguments: Any) -> T | JobError:
+    """Call `work`; return the error where it raises one that is for the user to read."""
+    try:
+        return work(*arguments)
+    except OUR_ERRORS as exc:
+        return to_job_error(exc)
+
+
+def to_job_error(error: Exception) -> JobError:
+    """Return what the driver raises for one of `OUR_ERRORS`."""
+    return error if isinstance(error, JobError) else JobError(str(error))
 
 
 def _unpack_task(chunk_id: str, packed: bytes, total: int | None) -> ChunkTask:

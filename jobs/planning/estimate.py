@@ -33,7 +33,8 @@ def estimate(spec: JobSpec, price_per_hour: float | None = None) -> dict[str, An
     storage = Storage()
     with JobProgress() as progress:
         progress.say("checking")
-        resources = Resources(count_cores(), 0 if _on_cpus(spec) else count_gpus())
+        on_cpus = spec.runtime == "openvino" or spec.num_gpus == 0
+        resources = Resources(count_cores(), 0 if on_cpus else count_gpus())
         job = resolve_job(check_job(spec, storage), resources)
         sample = _draw(job, storage, progress)
         progress.say(f"measuring with {sample.rows.num_rows:,} of {sample.objects:,} objects")
@@ -41,12 +42,7 @@ def estimate(spec: JobSpec, price_per_hour: float | None = None) -> dict[str, An
     return _describe(job, sample, make_forecast(measured, job), price_per_hour)
 
 
-def _on_cpus(spec: JobSpec) -> bool:
-    return spec.runtime == "openvino" or spec.num_gpus == 0
-
-
 def _draw(job: Job, storage: Storage, progress: JobProgress) -> Sample:
-    """List the whole input and draw a sample of it."""
     progress.say("listing")
     told = time.monotonic()
     tables = limit_rows(job.source.tables(storage), job.spec.limit)

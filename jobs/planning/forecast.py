@@ -1,5 +1,6 @@
 """From what one image costs to how long a job takes, and with which settings: arithmetic alone."""
 
+import json
 import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -23,12 +24,10 @@ class Forecast:
 
     Attributes:
         measured: what this follows from.
-        batch_size: of the forward pass.
         actors: the largest number that gains anything.
-        rates: images/s that each stage could do if it had the machine for itself.
-        images_per_s: of the job.
-        cpu_s_per_image: of the job, on all cores together.
-        bound: the stage that costs most of what there is least of.
+        rates: images/s of each stage, if it had the machine to itself.
+        images_per_s, cpu_s_per_image: of the job, on all cores together.
+        bound: the stage that costs most of what is scarcest.
     """
 
     measured: Measurement
@@ -44,9 +43,9 @@ class Forecast:
         return STARTUP_S + self.measured.load_s + objects / self.images_per_s
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        rounded: dict[str, Any] = _round(asdict(self))
-        return rounded
+        """Return it as JSON, every number with four digits: no measurement has more."""
+        text = json.dumps(asdict(self))
+        return dict(json.loads(text, parse_float=lambda x: float(f"{float(x):.4g}")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,39 +54,29 @@ class _Costs:
 
     Attributes:
         cores: stage → CPU seconds.
-        handing_over: CPU seconds between the stages.
+        cpu_s: CPU seconds of all stages, and between them.
         actor: stage → seconds of an actor.
         in_hand: chunks of an actor; while it computes one, the rows of others are written.
     """
 
     cores: dict[Stage, float]
-    handing_over: float
+    cpu_s: float
     actor: dict[Stage, float]
     in_hand: int
-
-    @property
-    def cpu_s(self) -> float:
-        """Return the CPU seconds of them all."""
-        return sum(self.cores.values()) + self.handing_over
 
     @property
     def actor_s(self) -> float:
         """Return the seconds between two objects of one actor."""
         return max(self.actor["model"], sum(self.actor.values()) / self.in_hand)
 
-    @property
-    def actor_bound(self) -> Stage:
-        """Return the stage that decides those."""
-        return "model" if self.actor_s == self.actor["model"] else _largest(self.actor)
-
 
 def make_forecast(measured: Measurement, job: Job) -> Forecast:
-    """Say how fast `job` will be on its resources, and choose what its spec leaves to be chosen.
+    """Say how fast `job` will be on its resources, and choose what its spec leaves open.
 
-    Everything overlaps, so a job is as fast as the least of: what the network gives, what the cores
-    can do of all that needs them, and what the actors can.
+    Everything overlaps, so a job is as fast as the slowest of the network, the cores with all that
+    needs them, and the actors.
     """
-    batch_size = choose_batch_size(measured, job)
+    batch_size = job.spec.batch_size or _choose_batch_size(measured, job)
     costs = _costs(measured, batch_size, job)
     cpus = job.placement.resources.cpus
     network = measured.fetch_per_s * max(1.0, cpus / measured.cores)
@@ -95,12 +84,11 @@ def make_forecast(measured: Measurement, job: Job) -> Forecast:
     actors = job.placement.actors[1]
     if job.spec.actors is None:
         actors = _choose_actors(costs, min(network, of_cores), job)
-    of_actors = actors / costs.actor_s
-    writers = actors * costs.in_hand
+    of_model = costs.actor_s == costs.actor["model"]
     bounds: list[tuple[float, Stage]] = [
         (network, "network"),
         (of_cores, _largest(costs.cores)),
-        (of_actors, costs.actor_bound),
+        (actors / costs.actor_s, "model" if of_model else _largest(costs.actor)),
     ]
     images_per_s, bound = min(bounds)
     return Forecast(
@@ -111,7 +99,9 @@ def make_forecast(measured: Measurement, job: Job) -> Forecast:
             "network": network,
             "decode": cpus / costs.cores["decode"],
             "model": min(cpus / costs.cores["model"], actors / costs.actor["model"]),
-            "write": min(cpus / costs.cores["write"], writers / costs.actor["write"]),
+            "write": min(
+                cpus / costs.cores["write"], actors * costs.in_hand / costs.actor["write"]
+            ),
         },
         images_per_s=images_per_s,
         cpu_s_per_image=costs.cpu_s,
@@ -119,10 +109,8 @@ def make_forecast(measured: Measurement, job: Job) -> Forecast:
     )
 
 
-def choose_batch_size(measured: Measurement, job: Job) -> int:
-    """Return the batch size that was asked for, or the smallest that is nearly the fastest."""
-    if job.spec.batch_size is not None:
-        return job.spec.batch_size
+def _choose_batch_size(measured: Measurement, job: Job) -> int:
+    """Return the smallest that is nearly the fastest."""
     costs = measured.forward_s if job.placement.num_gpus else measured.forward_cpu_s
     return min(size for size, cost in costs.items() if cost <= min(costs.values()) * BATCH_GAIN)
 
@@ -134,23 +122,25 @@ def _costs(measured: Measurement, batch_size: int, job: Job) -> _Costs:
     # On CPUs an actor has a core for itself; what it waits for when others have it is no cost.
     forward_s = measured.forward_s[size] * good if job.placement.num_gpus else forward_cpu_s
     write_s = max(measured.write_s, measured.write_cpu_s)
+    cores: dict[Stage, float] = {
+        "network": measured.fetch_cpu_s,
+        "decode": measured.decode_cpu_s,
+        "model": forward_cpu_s,
+        "write": measured.write_cpu_s,
+    }
+    handing_over = _HAND_OVER_CPU_S if job.placement.separate_decode else 0.0
     return _Costs(
-        cores={
-            "network": measured.fetch_cpu_s,
-            "decode": measured.decode_cpu_s,
-            "model": forward_cpu_s,
-            "write": measured.write_cpu_s,
-        },
-        handing_over=_HAND_OVER_CPU_S if job.placement.separate_decode else 0.0,
+        cores=cores,
+        cpu_s=sum(cores.values()) + handing_over,
         actor={"model": forward_s, "write": write_s},
         in_hand=job.placement.chunks_in_hand,
     )
 
 
 def _choose_actors(costs: _Costs, images_per_s: float, job: Job) -> int:
-    """Return how many actors `images_per_s` takes.
+    """Return how many actors `images_per_s` takes, on GPUs no more than fit.
 
-    On CPUs one a core, unless they wait long for their rows to be written; on GPUs as many as fit.
+    On CPUs it is one per core, unless they wait long for their rows to be written.
     """
     most, actor_s = job.placement.actors[1], costs.actor_s
     if not job.placement.num_gpus:
@@ -161,12 +151,5 @@ def _choose_actors(costs: _Costs, images_per_s: float, job: Job) -> int:
     return max(1, min(math.ceil(images_per_s * actor_s * _SPARE), most))
 
 
-def _round(value: Any) -> Any:
-    """Round every number to four digits; no measurement has more."""
-    if isinstance(value, dict):
-        return {name: _round(x) for name, x in value.items()}
-    return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
 def _largest(costs: dict[Stage, float]) -> Stage:
-    return max(costs, key=lambda stage: costs[stage])
+    return max(costs, key=costs.__getitem__)

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -20,13 +20,16 @@ from jobs.storage import Fetched, Storage
 from model_repo.inception_v3 import ModelError
 from model_repo.inception_v3.options import count_shares
 
-# A larger batch has to be faster by this to be worth its memory.
+# Takes a method of `Rehearsal` and its arguments; returns each worker's answer.
+Call = Callable[..., list[Any]]
+
+# A larger batch has to be faster by this factor to be worth its memory.
 BATCH_GAIN = 1.03
 
 _MOST_THREADS = 512  # more than one process can keep busy: it is then known to be the limit
 _FETCH_S = 10.0
 _FETCH_BYTES = 256 * 1024 * 1024
-_CLIENT_BOUND = 0.7  # of a core, that one process spends on fetching when it can no more
+_CLIENT_BOUND = 0.7  # of a core: one process that fetches can use no more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,19 +37,15 @@ class Measurement:
     """What one image of a sample costs on one machine; `_cpu_s` are CPU seconds.
 
     Attributes:
-        at: when.
         took_s: how long measuring took.
-        cores: of the machine.
-        had_cores: of them, that the forward pass got; other programs had the rest.
+        cores, had_cores: of the machine; the forward pass had so many, other programs the rest.
         sampled: objects that were fetched.
-        image_bytes: of one of them.
         errors: kind → how many could not be labelled.
         example: one of those, and why.
         fetch_per_s: objects that this machine can fetch.
-        forward_cpu_s, forward_s: batch size → of a forward pass with all of the machine busy, per
-            image; by the clock it is an actor's.
-        row_bytes: of one row of a chunk.
-        write_s: of one row by the clock; of what a job writes before its commit.
+        forward_cpu_s, forward_s: batch size → cost per image with all of the machine busy; by the
+            clock it is an actor's.
+        row_bytes, write_s: of one row of a chunk; the commit is left out.
         load_s: of the model.
     """
 
@@ -90,23 +89,24 @@ def measure(job: Job, objects: pa.Table) -> Measurement:
     """
     at, started = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     fetched, fetching, fetch_per_s = _fetch(job, objects)
-    with _rehearsing(job, objects, fetched) as workers:
-        load_s = max(workers.call("load"))
-        decoding = workers.call("decode", max(1, count_cores() // len(workers)))
-        forward = _try_batch_sizes(workers, job)
-        writing = workers.call("write", bool(job.spec.output))
-    broken = {uri: (kind, sentence) for _, some in decoding for uri, kind, sentence in some}
-    decode, write = _sum(cost for cost, _ in decoding), _sum(cost for cost, _ in writing)
-    whole = _sum(forward.values())
+    workers = _count_workers(job)
+    with _rehearsing(job, objects, fetched) as call:
+        load_s = max(call("load"))
+        decoding = call("decode", max(1, count_cores() // workers))
+        forward = _try_batch_sizes(call, job)
+        writing = call("write", bool(job.spec.output))
+    broken = {uri: (kind, why) for _, some in decoding for uri, kind, why in some}
+    decode, write = (Cost.total(cost for cost, _ in some) for some in (decoding, writing))
+    whole = Cost.total(forward.values())
     return Measurement(
         at=at,
         took_s=round(time.monotonic() - started, 1),
         cores=count_cores(),
-        had_cores=whole.cpu_s / whole.wall_s * len(workers),
+        had_cores=whole.cpu_s / whole.wall_s * workers,
         sampled=len(fetched),
         image_bytes=sum(len(x.data) for x in fetched if isinstance(x, Fetched)) / len(fetched),
         errors=dict(Counter(kind for kind, _ in broken.values())),
-        example=next((f"{uri}: {sentence}" for uri, (_, sentence) in broken.items()), None),
+        example=next((f"{uri}: {why}" for uri, (_, why) in broken.items()), None),
         fetch_per_s=fetch_per_s,
         fetch_cpu_s=fetching.cpu_s / fetching.images,
         decode_cpu_s=decode.cpu_s / decode.images,
@@ -120,15 +120,13 @@ def measure(job: Job, objects: pa.Table) -> Measurement:
 
 
 def _fetch(job: Job, objects: pa.Table) -> tuple[list[Fetched | FetchError], Cost, float]:
-    """Fetch the sample, or what of it can be had in a few seconds; and say how many a second."""
+    """Fetch the sample, or as much as a few seconds allow; return how many a second as well."""
     fetchers = count_cores() if job.placement.separate_decode else job.placement.actors[1]
     threads = min(FETCH_THREADS * fetchers, _MOST_THREADS)
     fetched: list[Fetched | FetchError] = []
     started, started_cpu, held = time.monotonic(), time.process_time(), 0
-    images = fetch_images(
-        Storage(), objects, threads=threads, image_column=job.inference.image_column
-    )
-    for _, outcome in images:
+    column = job.inference.image_column
+    for _, outcome in fetch_images(Storage(), objects, threads=threads, image_column=column):
         fetched.append(outcome)
         held += len(outcome.data) if isinstance(outcome, Fetched) else 0
         if held > _FETCH_BYTES or time.monotonic() - started > _FETCH_S:
@@ -140,30 +138,11 @@ def _fetch(job: Job, objects: pa.Table) -> tuple[list[Fetched | FetchError], Cos
     return fetched, Cost(len(fetched), cpu_s, wall_s), per_s
 
 
-class _Workers:
-    """Processes that do the same at the same time, as a job's actors do."""
-
-    def __init__(self, rehearsals: Sequence[Any], pool: ThreadPoolExecutor) -> None:
-        self._rehearsals = rehearsals
-        self._pool = pool
-
-    def __len__(self) -> int:
-        return len(self._rehearsals)
-
-    def call(self, verb: str, *arguments: Any) -> list[Any]:
-        """Have each worker do it; return their answers."""
-        return list(self._pool.map(lambda x: getattr(x, verb)(*arguments), self._rehearsals))
-
-
 @contextmanager
 def _rehearsing(
     job: Job, objects: pa.Table, fetched: Sequence[Fetched | FetchError]
-) -> Iterator[_Workers]:
-    """Start processes and share the sample out among them.
-
-    Raises:
-        JobError: one died.
-    """
+) -> Iterator[Call]:
+    """Start processes, share the sample out, and yield what has them all do something at once."""
     count = _count_workers(job)
     pool = ThreadPoolExecutor(count, thread_name_prefix="rehearse")
 
@@ -174,12 +153,15 @@ def _rehearsing(
 
     try:
         with pool, ExitStack() as stack:
-            yield _Workers(list(pool.map(start, range(count))), pool)
+            rehearsals = list(pool.map(start, range(count)))
+            yield lambda verb, *arguments: list(
+                pool.map(lambda x: getattr(x, verb)(*arguments), rehearsals)
+            )
     except ModelError as exc:
         raise JobError(str(exc)) from exc
     except (EOFError, ConnectionError) as exc:
         raise JobError(
-            "a process that measured died, perhaps for want of memory; measure with fewer --actors"
+            "a process that measured died, perhaps because memory ran out; use fewer --actors"
         ) from exc
 
 
@@ -190,11 +172,11 @@ def _count_workers(job: Job) -> int:
     return min(job.placement.actors[1], count_cores())
 
 
-def _try_batch_sizes(workers: _Workers, job: Job) -> dict[int, Cost]:
+def _try_batch_sizes(call: Call, job: Job) -> dict[int, Cost]:
     """Measure the forward pass in larger and larger batches, for as long as they gain."""
     tried: dict[int, Cost] = {}
     for size in _batch_sizes(job):
-        tried[size] = _sum(workers.call("forward", size))
+        tried[size] = Cost.total(call("forward", size))
         # On CPUs, what others do on this machine is no reason to take another batch size.
         *before, last = (
             (cost.wall_s if job.placement.num_gpus else cost.cpu_s) / cost.images
@@ -210,10 +192,3 @@ def _batch_sizes(job: Job) -> list[int]:
         return [job.spec.batch_size]
     largest = job.inference.batch_size  # the model's, or what a GPU needs
     return sorted({1, *(size for size in (8, 16, 32, 64, 128, 256) if size < largest), largest})
-
-
-def _sum(costs: Iterable[Cost]) -> Cost:
-    every = list(costs)
-    return Cost(
-        sum(x.images for x in every), sum(x.cpu_s for x in every), sum(x.wall_s for x in every)
-    )

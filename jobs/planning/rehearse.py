@@ -6,13 +6,12 @@ Processes, as the job's actors are: in threads of one process OpenVINO runs one 
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.managers import BaseManager
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -37,13 +36,17 @@ Broken = tuple[str, str, str]  # uri, kind, sentence
 Batches = Iterator[tuple[list[Row], Pixels]]
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(NamedTuple):
     """What some images cost one process: CPU seconds, and seconds by the clock."""
 
     images: int
     cpu_s: float
     wall_s: float
+
+    @classmethod
+    def total(cls, costs: Iterable["Cost"]) -> "Cost":
+        """Add up what several processes took."""
+        return cls(*map(sum, zip(*costs, strict=True)))
 
 
 class Rehearsal:
@@ -60,6 +63,7 @@ class Rehearsal:
         self._use([Image(Row(index=0, etag=None), black)])  # where no image is a good one
         self._rows: list[Row] = []
         self._predicted = Predicted()
+        self._most_rows = max(1, _OUTPUT_BYTES // max(job.inference.row_bytes, _ROW_BYTES))
 
     def load(self) -> float:
         """Load the model; return the seconds it took. Everything else comes after."""
@@ -74,11 +78,10 @@ class Rehearsal:
         with ThreadPoolExecutor(threads) as pool:
             timed = list(pool.map(self._decode, range(len(self._fetched))))
         wall_s = time.monotonic() - started
-        images = [image for image, _ in timed]
-        self._use([x for x in images if x.pixels is not None] or self._images)
         cost = Cost(len(timed), sum(cpu_s for _, cpu_s in timed), wall_s)
+        self._use([image for image, _ in timed if image.pixels is not None] or self._images)
         uris = self._objects.column("uri").to_pylist()
-        rows = [image.row for image in images]
+        rows = [image.row for image, _ in timed]
         return cost, [(uris[x.index], x.error_kind, x.error or "") for x in rows if x.error_kind]
 
     def forward(self, batch_size: int) -> Cost:
@@ -86,41 +89,42 @@ class Rehearsal:
 
         As many threads do so as chunks are in hand.
         """
+        count = self._job.placement.chunks_in_hand
         crop_size = self._job.inference.model.crop_size
         batches: Callable[[], Batches] = partial(batch_images, self._next, batch_size, crop_size)
         if self._job.placement.separate_decode:  # an actor with a GPU gets its batches made
             made = list(itertools.islice(batches(), max(1, len(self._images) // batch_size)))
             batches = partial(itertools.cycle, made)
-        with ThreadPoolExecutor(self._job.placement.chunks_in_hand) as pool:
+        predict_supply = partial(predict_images, self._classifier, top_k=self._job.inference.top_k)
+        with ThreadPoolExecutor(count) as pool:
 
             def predict(until: float) -> list[tuple[list[Row], Predicted]]:
-                count = self._job.placement.chunks_in_hand
                 supplies = [self._supply(batches(), batch_size, until) for _ in range(count)]
-                return list(pool.map(self._predict, supplies))
+                return list(pool.map(predict_supply, supplies))
 
             predict(0)  # to warm up
             started, started_cpu = time.monotonic(), time.process_time()
             found = predict(started + _FORWARD_S)
             cpu_s, wall_s = time.process_time() - started_cpu, time.monotonic() - started
         for rows, predicted in found:
-            if not self._rows or len(self._rows) < self._most_rows:
-                self._keep(rows, predicted)
+            if len(self._rows) < self._most_rows:
+                self._rows += rows
+                self._predicted.add(predicted)
         return Cost(sum(len(rows) for rows, _ in found), cpu_s, wall_s)
 
     def write(self, to_output: bool) -> tuple[Cost, float]:
         """Write what was predicted, to nowhere or to the output; return cost and bytes per row."""
         nothing = self._encode([], Predicted())
-        # Of each image once: the same ones over and over compress better.
+        # Each image once: the same ones over and over compress better.
         count = min(len(self._images), len(self._rows))
-        first = self._predicted.first(count)
-        once = self._encode(self._rows[:count], first)
-        uri = f"{self._job.layout.probe}-{os.getpid()}" if to_output else None
+        once = self._encode(self._rows[:count], self._predicted.first(count))
+        uri = f"{self._job.layout.probe}-{os.getpid()}"
         started, started_cpu = time.monotonic(), time.process_time()
         data = self._encode(self._rows, self._predicted)
-        if uri:
+        if to_output:
             Storage().write(uri, data)
         cpu_s, wall_s = time.process_time() - started_cpu, time.monotonic() - started
-        if uri:
+        if to_output:
             Storage().delete([uri])
         return Cost(len(self._rows), cpu_s, wall_s), (len(once) - len(nothing)) / count
 
@@ -137,22 +141,8 @@ class Rehearsal:
         self._images = images
         self._next = itertools.cycle(images)
 
-    def _predict(self, batches: Batches) -> tuple[list[Row], Predicted]:
-        return predict_images(self._classifier, batches, self._job.inference.top_k)
-
-    @property
-    def _most_rows(self) -> int:
-        return _OUTPUT_BYTES // max(self._job.inference.row_bytes, _ROW_BYTES)
-
-    def _keep(self, rows: list[Row], predicted: Predicted) -> None:
-        self._rows += rows
-        self._predicted.predictions += predicted.predictions
-        self._predicted.embeddings += predicted.embeddings
-        for layer, maps in predicted.features.items():
-            self._predicted.features.setdefault(layer, []).extend(maps)
-
     def _supply(self, batches: Batches, batch_size: int, until: float) -> Batches:
-        """Yield of endless batches until the time has come."""
+        """Yield from endless batches until then."""
         most, count = self._most_rows // self._job.placement.chunks_in_hand, 0
         while not count or (time.monotonic() < until and count + batch_size <= most):
             yield next(batches)
@@ -167,7 +157,7 @@ class RehearsalProcess(BaseManager):
     def __init__(self) -> None:
         super().__init__(ctx=get_context("spawn"))
 
-    def __enter__(self) -> "RehearsalProcess":
+    def __enter__(self) -> Self:
         self.start(_begin, (os.getpid(),))
         return self
 

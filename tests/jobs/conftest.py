@@ -97,6 +97,6 @@ def run_job_here(
         with JobProgress() as progress:
             storage = Storage()
             record = read_record(storage, job.layout)
-            return run_job(job, record, storage, progress, **options).record
+            return run_job(job, record, storage, progress, **options)
 
     return run

@@ -1,7 +1,7 @@
 import pytest
 
 from jobs.labelling.summary import Summary
-from jobs.progress import JobProgress
+from jobs.progress import JobProgress, to_duration
 
 
 def chunk(objects: int, errors: int = 0, seconds: float = 1.0, total: int | None = None) -> Summary:
@@ -13,7 +13,8 @@ def test_figures_grow_with_what_is_known():
         assert progress.images_per_s is None
         progress.advance(chunk(32, errors=1, seconds=2.0))
         assert "32 images" in progress.figures()
-        assert "1 errors" in progress.figures()
+        assert "· 1 error" in progress.figures()
+        assert "1 errors" not in progress.figures()
         assert "left" not in progress.figures()
 
         progress.advance(chunk(32, total=1000))
@@ -78,3 +79,21 @@ def test_without_a_terminal_there_are_plain_lines(capsys):
     assert lines[0] == "checking"
     assert lines[1].startswith("32 of 64 images · ")
     assert "\x1b" not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (11.2, "15 s"),
+        (89, "90 s"),
+        (95, "2 min"),
+        (59 * 60, "59 min"),
+        (3599, "1 h"),
+        (3 * 3600 + 21 * 60, "3 h 20 min"),
+        (13 * 3600 + 1300, "13 h"),
+        (123 * 3600, "5 days 3 h"),
+        (48 * 3600, "2 days"),
+    ],
+)
+def test_a_time_is_no_more_exact_than_a_forecast(seconds, expected):
+    assert to_duration(seconds) == expected

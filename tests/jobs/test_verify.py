@@ -71,7 +71,9 @@ def test_a_wrong_label_is_found(out):
     labels = pq.read_table(part(out))["labels"][0].as_py()
     change(part(out), "labels", [{**labels[1], "score": labels[0]["score"] + 0.01}, labels[0]])
 
-    with pytest.raises(JobError, match=r"1 of 8 rows of .* come out otherwise when labelled again"):
+    with pytest.raises(
+        JobError, match=r"1 of 8 rows of .* come out differently when labelled again"
+    ):
         verify(str(out), sample=8)
 
 
@@ -156,12 +158,12 @@ def test_an_image_that_crashes_the_decoder_crashes_no_verification(
 def test_a_job_that_is_not_done_is_not_verified(out):
     (out / "_SUCCESS").unlink()
 
-    with pytest.raises(JobError, match="is not done; the command that began it continues"):
+    with pytest.raises(JobError, match="is not done; run its command again to finish it"):
         verify(str(out), sample=0)
 
 
 def test_what_is_no_dataset_is_refused(tmp_path):
-    with pytest.raises(SpecError, match="is no predictions dataset"):
+    with pytest.raises(SpecError, match="is not a predictions dataset"):
         verify(str(tmp_path), sample=0)
 
 

@@ -1,24 +1,6 @@
 import pytest
 
-from jobs.cli.text import to_amount, to_duration, to_size
-
-
-@pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [
-        (11.2, "15 s"),
-        (89, "90 s"),
-        (95, "2 min"),
-        (59 * 60, "59 min"),
-        (3599, "1 h"),
-        (3 * 3600 + 21 * 60, "3 h 20 min"),
-        (13 * 3600 + 1300, "13 h"),
-        (123 * 3600, "5 days 3 h"),
-        (48 * 3600, "2 days"),
-    ],
-)
-def test_a_time_is_no_more_exact_than_a_forecast(seconds, expected):
-    assert to_duration(seconds) == expected
+from jobs.cli.text import to_amount, to_size
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_a_row_that_nobody_asked_for_is_named(dataset):
 def test_a_part_s_errors_are_counted_by_kind(dataset):
     _, ok, error = dataset
 
-    account = read_account((str(ok), str(error)))
+    uris, errors = read_account((str(ok), str(error)))
 
-    assert len(account.uris) == 8
-    assert account.errors == {"unreadable": 3, "too_large": 1}
+    assert len(uris) == 8
+    assert errors == {"unreadable": 3, "too_large": 1}

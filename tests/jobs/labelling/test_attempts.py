@@ -28,9 +28,9 @@ def test_care_is_due_once_an_attempt_did_not_end(attempts):
 
 def test_an_attempt_that_ended_leaves_nothing(attempts):
     attempts.begin_chunk("one")
-    attempts.end_chunk("one")
+    attempts.end("one")
     attempts.begin_loading("actor")
-    attempts.end_loading("actor")
+    attempts.end("actor")
 
     assert marks(attempts) == []
     assert not attempts.begin_chunk("one")

@@ -1,7 +1,7 @@
 import pytest
 
 from jobs.errors import ErrorRateError
-from jobs.labelling.summary import ErrorRate, Summary, is_over
+from jobs.labelling.summary import Summary, check_error_rate, is_over
 
 
 def chunk(objects: int, faults: int, errors: int | None = None) -> Summary:
@@ -11,31 +11,24 @@ def chunk(objects: int, faults: int, errors: int | None = None) -> Summary:
 
 
 def test_a_few_broken_images_at_the_start_stop_nothing():
-    rate = ErrorRate(0.01)
-    rate.add(chunk(999, 999))
-    rate.check()
+    check_error_rate(chunk(999, 999), 0.01)
 
 
 def test_too_many_broken_images_stop_the_job():
-    rate = ErrorRate(0.01)
-    rate.add(chunk(900, 5))
-    rate.check()
-    rate.add(chunk(600, 11))
+    done = chunk(900, 5)
+    check_error_rate(done, 0.01)
+    done += chunk(600, 11)
 
     with pytest.raises(ErrorRateError, match=r"16 of 1,500 .* --max-error-rate 0.01"):
-        rate.check()
+        check_error_rate(done, 0.01)
 
 
 def test_what_failed_before_and_is_tried_again_is_measured_against_the_whole_dataset():
-    rate = ErrorRate(0.01, images=1_000_000)
-    rate.add(chunk(2000, 2000))
-    rate.check()
+    check_error_rate(chunk(2000, 2000), 0.01, good_before=1_000_000)
 
 
 def test_what_the_storage_did_is_no_fault_of_the_images():
-    rate = ErrorRate(0.01)
-    rate.add(chunk(2000, 0, errors=2000))
-    rate.check()
+    check_error_rate(chunk(2000, 0, errors=2000), 0.01)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@ import pytest
 
 from jobs.errors import JobError, SpecError, StorageError
 from jobs.inputs.rows import objects_table
-from jobs.labelling.summary import Failure, Summary
-from jobs.labelling.tasks import ChunkTask, pack, unpack
+from jobs.labelling.summary import Summary
+from jobs.labelling.tasks import ChunkTask, or_error, pack, unpack
 from jobs.storage.objects import DeniedError
 from model_repo.inception_v3 import WeightsError
 
@@ -23,12 +23,15 @@ def test_packed_tasks_come_back_as_they_were():
     [
         (SpecError("s"), SpecError),
         (StorageError("s"), StorageError),
-        (DeniedError("s"), StorageError),
+        (DeniedError("s"), DeniedError),
         (WeightsError("s"), JobError),
     ],
 )
-def test_a_failure_is_raised_where_it_is_unpacked(error, kind):
+def test_an_error_is_raised_where_it_is_unpacked(error, kind):
+    def fail() -> None:
+        raise error
+
     with pytest.raises(JobError, match=r"^s$") as caught:
-        unpack(pack(Failure.of(error)), Summary)
+        unpack(pack(or_error(fail)), Summary)
 
     assert type(caught.value) is kind
