@@ -50,8 +50,7 @@ class RuntimeOptions:
     def resolve(self, configured: Precision | None = None) -> "RuntimeOptions":
         """Replace each `auto`; only `device` depends on the machine.
 
-        Args:
-            configured: the precision in the model's config.pbtxt, if there is one.
+        `configured` is the precision in the model's config.pbtxt, if there is one.
 
         Raises:
             ModelError: the device does not support the runtime or the precision.

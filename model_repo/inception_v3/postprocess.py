@@ -40,15 +40,9 @@ def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 def postprocess(
     logits: npt.NDArray[np.float32], labels: Sequence[str], top_k: int = 5
 ) -> list[Prediction]:
-    """Name the best classes of each image.
+    """Name the `top_k` best classes for each row of `logits`, float32 [N, classes], in order.
 
-    Args:
-        logits: float32 [N, classes].
-        labels: class names; equal scores keep their order.
-        top_k: how many classes to keep, at most.
-
-    Returns:
-        One prediction per row of `logits`, in order.
+    Classes with equal scores keep the order of `labels`.
 
     Raises:
         InputError: `logits` does not have one column per label.

@@ -49,22 +49,9 @@ FLAGS = (
 
 # What decoders raise on damaged input; UserWarning if the program turns warnings into errors.
 _DECODER_ERRORS = (
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    AssertionError,
-    SyntaxError,
-    EOFError,
-    BufferError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-    UserWarning,
+    *(OSError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError),
+    *(SyntaxError, EOFError, BufferError, RuntimeError, MemoryError, UserWarning),
+    *(struct.error, zlib.error, Image.DecompressionBombError),
 )
 
 # At import, because both settings are global and no call could change them thread-safely.
@@ -135,7 +122,12 @@ def _check_size(width: int, height: int, max_pixels: int, *, of: str = "") -> No
         raise DecodeError("too_large", message)
 
 
-def _finish(array: Pixels, width: int, height: int, flags: set[str]) -> Decoded:
+def _finish(array: Pixels, size: tuple[int, int], orientation: int, flags: set[str]) -> Decoded:
+    """Turn the array upright; `size` is the original's width and height before that."""
+    if orientation != 1:
+        flags.add("exif_rotated")
+        array = turn_upright(array, orientation)
+    width, height = size[::-1] if orientation >= 5 else size
     short, long = sorted((width, height))
     if short < TINY_SIDE:
         flags.add("tiny")
@@ -167,11 +159,7 @@ def _decode_jpeg(data: bytes, max_pixels: int, min_side: int | None) -> Decoded:
     if cmyk:
         flags.add("cmyk")
         array = cmyk_to_rgb(array)
-    if orientation != 1:
-        flags.add("exif_rotated")
-        array = turn_upright(array, orientation)
-        width, height = (height, width) if orientation >= 5 else (width, height)
-    return _finish(array, width, height, flags)
+    return _finish(array, (width, height), orientation, flags)
 
 
 def _check_headers(data: bytes, kind: str, max_pixels: int) -> None:
@@ -211,10 +199,7 @@ def _decode_with_pillow(data: bytes, kind: str, max_pixels: int) -> Decoded:
             orientation = exif_orientation(image.info.get("exif", b""))
         if _has_more_frames(image):
             flags.add("animated")
-    if orientation != 1:
-        flags.add("exif_rotated")
-        array = turn_upright(array, orientation)
-    return _finish(array, array.shape[1], array.shape[0], flags)
+    return _finish(array, (array.shape[1], array.shape[0]), orientation, flags)
 
 
 def _free_early(image: WebPImageFile) -> None:

@@ -17,13 +17,10 @@ from model_repo.inception_v3.runtimes.network import Network
 from model_repo.inception_v3.spec import OUTPUT_NAMES, ModelSpec, Pixels
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-_OUT_OF_MEMORY = (
-    "out of memory",
-    "ALLOC_FAILED",
-)  # torch's and CUDA's wording, then their libraries'
+_OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED")  # torch's and CUDA's words, their libraries'
 
 
-def build_torch_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOptions) -> Runtime:
+def build_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOptions) -> Runtime:
     """Load the network onto the device that `options` name.
 
     Raises:
@@ -97,17 +94,17 @@ def run_in_parts(run: Runtime, free_memory: Callable[[], None]) -> Runtime:
             if outputs is None:
                 free_memory()  # that may be enough
                 outputs = _run_if_it_fits(run, part)
-            if outputs is None:
-                if len(part) == 1:
-                    raise ModelError(
-                        "there is not enough free memory on the device for one image; stop what "
-                        "else runs on it, or share it among fewer actors (--num-gpus 1)"
-                    )
+            if outputs is not None:
+                parts.append(outputs)
+                start += len(part)
+            elif len(part) > 1:
                 with lock:  # another thread may have found the same
                     largest = min(largest or len(part), len(part) // 2)
-                continue
-            parts.append(outputs)
-            start += len(part)
+            else:
+                raise ModelError(
+                    "there is not enough free memory on the device for one image; stop what "
+                    "else runs on it, or share it among fewer actors (--num-gpus 1)"
+                )
         if len(parts) == 1:
             return parts[0]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
