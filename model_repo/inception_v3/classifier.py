@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from model_repo.inception_v3.errors import InputError
 from model_repo.inception_v3.options import Runtime, RuntimeOptions
 from model_repo.inception_v3.repository.config import Model
 from model_repo.inception_v3.repository.weights import Weights
-from model_repo.inception_v3.spec import ModelSpec, Pixels
+from model_repo.inception_v3.spec import Floats, ModelSpec, Pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +22,9 @@ class Outputs:
         features: layer → float32 [N, channels, height, width], for the requested layers.
     """
 
-    logits: npt.NDArray[np.float32]
-    embedding: npt.NDArray[np.float32] | None = None
-    features: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    logits: Floats
+    embedding: Floats | None = None
+    features: Mapping[str, Floats] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,12 +80,10 @@ def check_pixels(pixels: Pixels, spec: ModelSpec) -> None:
     Raises:
         InputError: they have another shape or dtype.
     """
-    shape = (3, spec.crop_size, spec.crop_size)
-    if pixels.dtype != np.uint8 or pixels.shape[1:] != shape or not len(pixels):
-        raise InputError(
-            f"pixels must be uint8 [N, {shape[0]}, {shape[1]}, {shape[2]}] with N of at least "
-            f"1, got {pixels.dtype} {list(pixels.shape)}"
-        )
+    side = spec.crop_size
+    if pixels.dtype != np.uint8 or pixels.shape[1:] != (3, side, side) or not len(pixels):
+        wanted = f"uint8 [N, 3, {side}, {side}] with N of at least 1"
+        raise InputError(f"pixels must be {wanted}, got {pixels.dtype} {list(pixels.shape)}")
 
 
 def prepare(model: Model, weights: Weights, options: RuntimeOptions) -> None:

@@ -18,6 +18,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from model_repo.inception_v3.decoding.headers import (
+    ORIENTATION,
     check_png_chunks,
     check_tiff_tags,
     exif_orientation,
@@ -33,7 +34,7 @@ MAX_PIXELS = 100_000_000
 TINY_SIDE = 64
 EXTREME_ASPECT = 4
 
-_BITS_PER_SAMPLE, _PHOTOMETRIC_INTERPRETATION, _ORIENTATION = 258, 262, 274  # TIFF tags
+_BITS_PER_SAMPLE, _PHOTOMETRIC_INTERPRETATION = 258, 262  # TIFF tags
 
 # The possible `flags` of a row, in this order.
 FLAGS = (
@@ -185,7 +186,7 @@ def _decode_with_pillow(data: bytes, kind: str, max_pixels: int) -> Decoded:
         elif isinstance(image, TiffImageFile):
             bits = max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
             white_is_zero = image.tag_v2.get(_PHOTOMETRIC_INTERPRETATION) == 0
-            if image.tag_v2.get(_ORIENTATION) in range(2, 9):
+            if image.tag_v2.get(ORIENTATION) in range(2, 9):
                 flags.add("exif_rotated")  # Pillow itself turns a TIFF when it loads it
         image.load()
         if image.mode == "CMYK":

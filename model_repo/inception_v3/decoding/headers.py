@@ -10,7 +10,7 @@ MAX_SCANS = 1_000  # a progressive JPEG has about ten; thousands only keep a dec
 
 MAX_PARTS = 200_000  # chunks of a PNG, strips of a TIFF: each takes 100 bytes of memory or more
 
-_ORIENTATION = 0x0112  # a TIFF's and EXIF's tag
+ORIENTATION = 274  # the tag of TIFF and EXIF
 _FIRST_PRIVATE_TAG = 1000  # of TIFF; decoders read those above only on request
 _TIFF_BYTES = (1, 2, 6, 7)
 _TIFF_INTEGERS = {3: "H", 4: "I", 16: "Q"}
@@ -83,7 +83,7 @@ def exif_orientation(exif: bytes) -> int:
         return 1
     try:
         entries = _tiff_entries(tiff, {4: "I"}, "H")  # a short, whatever type is stated
-        value = next((value for tag, *_, value in entries if tag == _ORIENTATION), 1)
+        value = next((value for tag, *_, value in entries if tag == ORIENTATION), 1)
     except struct.error:
         return 1  # the block ends early, but the picture itself may be sound
     return value if 1 <= value <= 8 else 1

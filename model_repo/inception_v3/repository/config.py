@@ -98,9 +98,8 @@ def read_labels(path: Path) -> tuple[str, ...]:
     try:
         labels = tuple(line.strip() for line in path.read_text("utf-8-sig").rstrip().split("\n"))
     except (OSError, UnicodeDecodeError) as exc:
-        raise RepositoryError(
-            f"cannot read labels file {path}: {exc}; it holds one class name per line"
-        ) from exc
+        problem = f"cannot read labels file {path}: {exc}"
+        raise RepositoryError(f"{problem}; it holds one class name per line") from exc
     if "" in labels:
         raise RepositoryError(f"line {labels.index('') + 1} of labels file {path} is empty")
     return labels
@@ -117,10 +116,8 @@ def _read_parameters(
     except ValueError as exc:
         raise RepositoryError(f"parameters of model {name!r} in config.pbtxt: {exc}") from exc
     if spec.architecture != "inception_v3":
-        raise RepositoryError(
-            f"model {name!r} has architecture {spec.architecture!r}; only 'inception_v3' is "
-            "supported"
-        )
+        found = f"model {name!r} has architecture {spec.architecture!r}"
+        raise RepositoryError(f"{found}; only 'inception_v3' is supported")
     return Model(spec, folder, precision)
 
 
@@ -131,11 +128,10 @@ def _parse(config: "model_config_pb2.ModelConfig", key: str) -> Any:
         raise ValueError(f"{key}: {exc}") from exc
 
 
-def _precision(text: str) -> Precision:
-    for precision in PRECISIONS:
-        if text.lower() == precision:
-            return precision
-    raise ValueError(f"{text!r} is not one of {', '.join(PRECISIONS)}")
+def _precision(text: str) -> str:
+    if text.lower() not in PRECISIONS:
+        raise ValueError(f"{text!r} is not one of {', '.join(PRECISIONS)}")
+    return text.lower()
 
 
 def _triple(text: str) -> tuple[float, float, float]:

@@ -133,10 +133,9 @@ def _is_file(uri: str, store: ObjectStore) -> bool:
 def _labels_beside(weights: str, store: ObjectStore) -> str | None:
     """Return the labels.txt beside the weights, or above their version folder."""
     folder = weights.rpartition("/")[0] if _is_file(weights, store) else weights
-    candidates = [f"{folder}/labels.txt"]
     above, _, version = folder.rpartition("/")
-    if version.isdecimal():
-        candidates.append(f"{above}/labels.txt")
+    folders = [folder, above] if version.isdecimal() else [folder]
+    candidates = (f"{path}/labels.txt" for path in folders)
     return next((uri for uri in candidates if _is_file(uri, store)), None)
 
 

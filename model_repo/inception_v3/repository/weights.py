@@ -62,9 +62,8 @@ def _find_checkpoint(path: Path) -> Path:
     if path.is_file():
         return path
     if not path.exists():
-        raise WeightsError(
-            f"weights {str(path)!r} do not exist; give a checkpoint file or 'untrained'"
-        )
+        problem = f"weights {str(path)!r} do not exist"
+        raise WeightsError(f"{problem}; give a checkpoint file or 'untrained'")
     for name in CHECKPOINT_NAMES:
         if (path / name).is_file():
             return path / name

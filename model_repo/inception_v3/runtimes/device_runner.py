@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from model_repo.inception_v3.spec import Floats, Pixels
 
 Step = Callable[[Tensor], tuple[Tensor, ...]]
 
@@ -54,7 +55,7 @@ class DeviceRunner:
         self._graphs: dict[int, Graph] = {}
         self._pool = torch.cuda.graph_pool_handle() if capture else None
 
-    def __call__(self, pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
+    def __call__(self, pixels: Pixels) -> dict[str, Floats]:
         """Run the network on uint8 [N, 3, H, W], N ≥ 1; it may be read-only or strided."""
         with self._in_flight, torch.inference_mode():
             sent, is_there = self._send(pixels)
@@ -70,7 +71,7 @@ class DeviceRunner:
         with self._lock:  # not during a capture
             torch.cuda.empty_cache()
 
-    def _send(self, pixels: npt.NDArray[np.uint8]) -> tuple[Tensor, torch.Event]:
+    def _send(self, pixels: Pixels) -> tuple[Tensor, torch.Event]:
         host = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=self._is_cuda)
         np.copyto(host.numpy(), pixels)
         with self._module.stream(self._in):
@@ -90,7 +91,7 @@ class DeviceRunner:
 
     def _fetch(
         self, outputs: tuple[Tensor, ...], count: int, is_computed: torch.Event
-    ) -> list[npt.NDArray[np.float32]]:
+    ) -> list[Floats]:
         with self._module.stream(self._out):
             is_computed.wait(self._out)
             fetched = [output[:count].to("cpu", non_blocking=True) for output in outputs]

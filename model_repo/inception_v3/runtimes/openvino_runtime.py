@@ -14,13 +14,12 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import openvino
 
 from model_repo.inception_v3.cache import cache_folder, whole_folder
 from model_repo.inception_v3.options import Runtime, RuntimeOptions
 from model_repo.inception_v3.repository.weights import Weights
-from model_repo.inception_v3.spec import OUTPUT_NAMES, ModelSpec, Pixels
+from model_repo.inception_v3.spec import OUTPUT_NAMES, Floats, ModelSpec, Pixels
 
 # Larger tiles gain nothing on CPUs and take more memory; the remainder runs one by one.
 _TILE = 8
@@ -54,8 +53,8 @@ def build_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOptions) ->
         model.reshape([size, 3, spec.crop_size, spec.crop_size])
         return core.compile_model(model, "CPU", config).create_infer_request()
 
-    def run(pixels: Pixels) -> dict[str, npt.NDArray[np.float32]]:
-        parts: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in names}
+    def run(pixels: Pixels) -> dict[str, Floats]:
+        parts: dict[str, list[Floats]] = {name: [] for name in names}
         for tile in _tiles(pixels):
             with lock:  # a request runs one tile at a time
                 request = request_for(len(tile))

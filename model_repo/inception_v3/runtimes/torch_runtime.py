@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -14,7 +13,7 @@ from model_repo.inception_v3.repository.weights import Weights
 from model_repo.inception_v3.runtimes.checkpoint import load_state_dict
 from model_repo.inception_v3.runtimes.device_runner import DeviceRunner, Step
 from model_repo.inception_v3.runtimes.network import Network
-from model_repo.inception_v3.spec import OUTPUT_NAMES, ModelSpec, Pixels
+from model_repo.inception_v3.spec import OUTPUT_NAMES, Floats, ModelSpec, Pixels
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED")  # torch's and CUDA's words, their libraries'
@@ -84,9 +83,9 @@ def run_in_parts(run: Runtime, free_memory: Callable[[], None]) -> Runtime:
     largest: int | None = None
     lock = threading.Lock()
 
-    def run_parts(pixels: Pixels) -> dict[str, npt.NDArray[np.float32]]:
+    def run_parts(pixels: Pixels) -> dict[str, Floats]:
         nonlocal largest
-        parts: list[dict[str, npt.NDArray[np.float32]]] = []
+        parts: list[dict[str, Floats]] = []
         start = 0
         while start < len(pixels):
             part = pixels[start : start + (largest or len(pixels))]
@@ -112,7 +111,7 @@ def run_in_parts(run: Runtime, free_memory: Callable[[], None]) -> Runtime:
     return run_parts
 
 
-def _run_if_it_fits(run: Runtime, pixels: Pixels) -> dict[str, npt.NDArray[np.float32]] | None:
+def _run_if_it_fits(run: Runtime, pixels: Pixels) -> dict[str, Floats] | None:
     # A function, so that nothing of a failed attempt is kept during the next.
     try:
         return run(pixels)

@@ -115,11 +115,8 @@ def failure(action: str, uri: str, fault: Fault, endpoint: str, is_signed: bool)
     It is `list`, `read`, `write` or `delete`; `is_signed` says whether there were credentials.
     """
     if fault.code == "NoSuchBucket":
-        bucket = split_s3(uri)[0]
-        return S3Error(
-            f"bucket {bucket!r} does not exist at {endpoint}; create it or correct the name",
-            "no_bucket",
-        )
+        problem = f"bucket {split_s3(uri)[0]!r} does not exist at {endpoint}"
+        return S3Error(f"{problem}; create it or correct the name", "no_bucket")
     if fault.code == _NO_CONNECTION:
         return S3Error(unreachable(endpoint))
     reason = _reason(action, fault, endpoint, is_signed)
