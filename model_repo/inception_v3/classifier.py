@@ -27,7 +27,7 @@ class Outputs:
     features: Mapping[str, Floats] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(eq=False)
 class Classifier:
     """A loaded model.
 
