@@ -7,6 +7,7 @@ A URI is `s3://bucket/key` or `file:///path`. A `FetchError` means that one obje
 import random
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -30,6 +31,7 @@ __all__ = ["Fetched", "NoBucketError", "Storage", "StoredObject", "is_s3", "loca
 
 _READ_ATTEMPTS = 4
 _PAUSE_S = 0.2
+_PIECE_BYTES = 8 << 20
 _LOCAL = LocalStorage()
 _S3 = S3Storage()
 
@@ -126,6 +128,11 @@ class Storage:
         if expected_etag and found.etag and found.etag != expected_etag:
             raise FetchError("storage", f"{uri} has changed since it was listed")
         return StoredFile(found, self.read, buffer_bytes)
+
+    def stream(self, uri: str) -> Iterator[bytes]:
+        """Read an object piece by piece; raises as `open` and its reads do."""
+        with self.open(uri) as file:
+            yield from iter(partial(file.read, _PIECE_BYTES), b"")
 
     def write(self, uri: str, data: bytes) -> None:
         """Write an object, whole or not at all.

@@ -19,10 +19,10 @@ from jobs.errors import StorageError
 from jobs.storage.clients import s3_clients
 from jobs.storage.faults import storage_error, storage_errors
 from jobs.storage.s3_reads import read_part
+from model_repo.inception_v3.s3.connection import retry
 from model_repo.inception_v3.s3.faults import BotoError
 from model_repo.inception_v3.s3.objects import StoredObject
 from model_repo.inception_v3.s3.reader import S3Reader
-from model_repo.inception_v3.s3.retry import retry
 from model_repo.inception_v3.s3.uri import split_s3
 
 _NOT_XML = re.compile(r"[\x00-\x1f\x7f\ufffe\uffff]")  # DeleteObjects cannot name such keys

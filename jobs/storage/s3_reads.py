@@ -17,9 +17,9 @@ from jobs.errors import FetchError
 from jobs.storage.clients import S3Clients, s3_clients
 from jobs.storage.faults import ObstoreError, fault_of, storage_error
 from jobs.storage.objects import Part, Wanted, check_size
+from model_repo.inception_v3.s3.connection import retry
 from model_repo.inception_v3.s3.faults import BotoError, permission
 from model_repo.inception_v3.s3.objects import strip_quotes
-from model_repo.inception_v3.s3.retry import retry
 from model_repo.inception_v3.s3.uri import split_s3
 
 # obstore's paths cannot hold every key (`a//b`, `./a`, a slash at either end, control characters)

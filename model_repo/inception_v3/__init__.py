@@ -8,7 +8,7 @@ Jobs, the service and Triton make these three calls and no others. The import is
 needs torch imports it, since much of a job (listing, commit) runs without the network.
 """
 
-from model_repo.inception_v3.classifier import Classifier, Outputs, prepare
+from model_repo.inception_v3.classifier import Classifier, prepare
 from model_repo.inception_v3.errors import (
     DecodeError,
     InputError,
@@ -18,7 +18,7 @@ from model_repo.inception_v3.errors import (
 )
 from model_repo.inception_v3.options import RuntimeOptions
 from model_repo.inception_v3.postprocess import Label, Prediction, postprocess
-from model_repo.inception_v3.preprocess import Preprocessed, preprocess
+from model_repo.inception_v3.preprocess import preprocess
 from model_repo.inception_v3.repository.config import Model, load_model
 from model_repo.inception_v3.repository.weights import Weights, find_weights
 from model_repo.inception_v3.spec import INCEPTION_V3, ModelSpec
@@ -32,9 +32,7 @@ __all__ = [
     "Model",
     "ModelError",
     "ModelSpec",
-    "Outputs",
     "Prediction",
-    "Preprocessed",
     "RepositoryError",
     "RuntimeOptions",
     "Weights",

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from model_repo.inception_v3.postprocess import softmax
+from model_repo.inception_v3.spec import Floats
 
 _TOP = 5
 
@@ -45,7 +45,7 @@ class Agreement:
         return self.shared / self.images
 
 
-def compare(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> Agreement:
+def compare(first: Floats, second: Floats) -> Agreement:
     """Compare two networks' logits, float32 [N, classes] each, of the same N images in order.
 
     An image with logits of the second that are not finite counts as no match at all.

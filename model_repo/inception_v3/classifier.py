@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from model_repo.inception_v3.errors import InputError
 from model_repo.inception_v3.options import Runtime, RuntimeOptions
 from model_repo.inception_v3.repository.config import Model
 from model_repo.inception_v3.repository.weights import Weights
-from model_repo.inception_v3.spec import FEATURE_SHAPES, ModelSpec, Pixels
+from model_repo.inception_v3.spec import Floats, ModelSpec, Pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +22,12 @@ class Outputs:
         features: layer → float32 [N, channels, height, width], for the requested layers.
     """
 
-    logits: npt.NDArray[np.float32]
-    embedding: npt.NDArray[np.float32] | None = None
-    features: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    logits: Floats
+    embedding: Floats | None = None
+    features: Mapping[str, Floats] = field(default_factory=dict)
 
 
+@dataclass(eq=False)
 class Classifier:
     """A loaded model.
 
@@ -35,15 +35,13 @@ class Classifier:
         spec: what decides its predictions, besides the weights.
         weights_sha256: of the checkpoint, or `untrained:<seed>`.
         options: how it runs; none is `auto`.
+        run: the network.
     """
 
-    def __init__(
-        self, spec: ModelSpec, weights_sha256: str, options: RuntimeOptions, run: Runtime
-    ) -> None:
-        self.spec = spec
-        self.weights_sha256 = weights_sha256
-        self.options = options
-        self._run = run
+    spec: ModelSpec
+    weights_sha256: str
+    options: RuntimeOptions
+    run: Runtime
 
     @classmethod
     def load(
@@ -56,7 +54,12 @@ class Classifier:
             ModelError: the device does not support the runtime or the precision.
         """
         options = (options or RuntimeOptions()).resolve(model.precision)
-        run = _build_runtime(model.spec, weights, options)
+        # Imported only when used: each runtime takes seconds to import.
+        if options.runtime == "openvino":
+            from model_repo.inception_v3.runtimes.openvino_runtime import build_runtime  # noqa: PLC0415
+        else:
+            from model_repo.inception_v3.runtimes.torch_runtime import build_runtime  # noqa: PLC0415
+        run = build_runtime(model.spec, weights, options)
         return cls(model.spec, weights.sha256, options, run)
 
     def predict(self, pixels: Pixels) -> Outputs:
@@ -66,12 +69,9 @@ class Classifier:
             InputError: `pixels` has another shape or dtype.
         """
         check_pixels(pixels, self.spec)
-        outputs = self._run(pixels)
-        return Outputs(
-            logits=outputs["logits"],
-            embedding=outputs.get("embedding"),
-            features={name: outputs[name] for name in FEATURE_SHAPES if name in outputs},
-        )
+        features = self.run(pixels)
+        logits, embedding = features.pop("logits"), features.pop("embedding", None)
+        return Outputs(logits=logits, embedding=embedding, features=features)
 
 
 def check_pixels(pixels: Pixels, spec: ModelSpec) -> None:
@@ -80,12 +80,10 @@ def check_pixels(pixels: Pixels, spec: ModelSpec) -> None:
     Raises:
         InputError: they have another shape or dtype.
     """
-    shape = (3, spec.crop_size, spec.crop_size)
-    if pixels.dtype != np.uint8 or pixels.shape[1:] != shape or not len(pixels):
-        raise InputError(
-            f"pixels must be uint8 [N, {shape[0]}, {shape[1]}, {shape[2]}] with N of at least "
-            f"1, got {pixels.dtype} {list(pixels.shape)}"
-        )
+    side = spec.crop_size
+    if pixels.dtype != np.uint8 or pixels.shape[1:] != (3, side, side) or not len(pixels):
+        wanted = f"uint8 [N, 3, {side}, {side}] with N of at least 1"
+        raise InputError(f"pixels must be {wanted}, got {pixels.dtype} {list(pixels.shape)}")
 
 
 def prepare(model: Model, weights: Weights, options: RuntimeOptions) -> None:
@@ -122,14 +120,3 @@ def device_name(options: RuntimeOptions) -> str:
     from model_repo.inception_v3.runtimes.openvino_runtime import cpu_name  # noqa: PLC0415
 
     return cpu_name()
-
-
-def _build_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOptions) -> Runtime:
-    # Imported only when used: each runtime takes seconds to import.
-    if options.runtime == "openvino":
-        from model_repo.inception_v3.runtimes.openvino_runtime import build_openvino_runtime  # noqa: PLC0415
-
-        return build_openvino_runtime(spec, weights, options)
-    from model_repo.inception_v3.runtimes.torch_runtime import build_torch_runtime  # noqa: PLC0415
-
-    return build_torch_runtime(spec, weights, options)

@@ -45,11 +45,6 @@ class InputError(ModelError):
 
 
 def describe_problem(name: str, problem: Mapping[str, Any]) -> str:
-    """Return what is wrong with the option or field `name`, in this package's style.
-
-    Args:
-        name: as the user knows it.
-        problem: one of the `errors()` of pydantic's ValidationError.
-    """
+    """Say what is wrong with an option or field; `problem` is one of pydantic's `errors()`."""
     text = str(problem["msg"]).removeprefix("Value error, ")
     return f"{name}: {text[0].lower()}{text[1:]}"

@@ -8,15 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from model_repo.inception_v3.errors import ModelError
-from model_repo.inception_v3.spec import OUTPUT_NAMES, Pixels, Precision
+from model_repo.inception_v3.spec import OUTPUT_NAMES, Floats, Pixels, Precision
 
 Device = Literal["auto", "cpu", "cuda"]
 RuntimeName = Literal["auto", "torch", "openvino"]
-Runtime = Callable[[Pixels], dict[str, npt.NDArray[np.float32]]]
+Runtime = Callable[[Pixels], dict[str, Floats]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +47,7 @@ class RuntimeOptions:
     def resolve(self, configured: Precision | None = None) -> "RuntimeOptions":
         """Replace each `auto`; only `device` depends on the machine.
 
-        Args:
-            configured: the precision in the model's config.pbtxt, if there is one.
+        `configured` is the precision in the model's config.pbtxt, if there is one.
 
         Raises:
             ModelError: the device does not support the runtime or the precision.

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model_repo.inception_v3.errors import InputError
+from model_repo.inception_v3.spec import Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,25 +31,17 @@ class Prediction:
         return self.labels[0]
 
 
-def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def softmax(logits: Floats) -> Floats:
     """Turn logits float32 [N, classes] into scores float32 [N, classes] that add up to 1."""
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    scores: npt.NDArray[np.float32] = exponentials / exponentials.sum(axis=1, keepdims=True)
+    scores: Floats = exponentials / exponentials.sum(axis=1, keepdims=True)
     return scores
 
 
-def postprocess(
-    logits: npt.NDArray[np.float32], labels: Sequence[str], top_k: int = 5
-) -> list[Prediction]:
-    """Name the best classes of each image.
+def postprocess(logits: Floats, labels: Sequence[str], top_k: int = 5) -> list[Prediction]:
+    """Name the `top_k` best classes for each row of `logits`, float32 [N, classes], in order.
 
-    Args:
-        logits: float32 [N, classes].
-        labels: class names; equal scores keep their order.
-        top_k: how many classes to keep, at most.
-
-    Returns:
-        One prediction per row of `logits`, in order.
+    Classes with equal scores keep the order of `labels`.
 
     Raises:
         InputError: `logits` does not have one column per label.
@@ -66,7 +59,7 @@ def postprocess(
     ]
 
 
-def _best_classes(scores: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.intp]:
+def _best_classes(scores: Floats, count: int) -> npt.NDArray[np.intp]:
     """Return the `count` best classes of each row, best first; equal scores keep their order."""
     if count >= scores.shape[1]:
         return _rank(scores)
@@ -82,5 +75,5 @@ def _best_classes(scores: npt.NDArray[np.float32], count: int) -> npt.NDArray[np
     return best
 
 
-def _rank(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
+def _rank(scores: Floats) -> npt.NDArray[np.intp]:
     return np.argsort(-scores, axis=1, kind="stable")

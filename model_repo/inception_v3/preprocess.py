@@ -10,12 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from model_repo.inception_v3.decoding.decode import (
-    MAX_PIXELS,
-    Decoded,
-    decode_image,
-    sort_flags,
-)
+from model_repo.inception_v3.decoding.decode import MAX_PIXELS, Decoded, decode_image, sort_flags
 from model_repo.inception_v3.spec import INCEPTION_V3, ModelSpec, Pixels
 
 # A crop whose channels each stay within this many levels is blank; compression leaves some noise.

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
 # Triton puts this model's folder on sys.path, but imports use the package's full name.
@@ -25,7 +24,7 @@ from model_repo.inception_v3.options import RuntimeOptions
 from model_repo.inception_v3.postprocess import softmax
 from model_repo.inception_v3.repository.config import load_model
 from model_repo.inception_v3.repository.weights import find_weights
-from model_repo.inception_v3.spec import Pixels
+from model_repo.inception_v3.spec import Floats, Pixels
 
 
 class TritonPythonModel:
@@ -83,5 +82,5 @@ def _options(args: dict[str, str], config: dict[str, Any]) -> RuntimeOptions:
     return RuntimeOptions(runtime="openvino", threads=threads)
 
 
-def _respond(scores: npt.NDArray[np.float32]) -> Any:
+def _respond(scores: Floats) -> Any:
     return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor("classification", scores)])

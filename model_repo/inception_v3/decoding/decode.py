@@ -18,6 +18,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from model_repo.inception_v3.decoding.headers import (
+    ORIENTATION,
     check_png_chunks,
     check_tiff_tags,
     exif_orientation,
@@ -33,7 +34,7 @@ MAX_PIXELS = 100_000_000
 TINY_SIDE = 64
 EXTREME_ASPECT = 4
 
-_BITS_PER_SAMPLE, _PHOTOMETRIC_INTERPRETATION, _ORIENTATION = 258, 262, 274  # TIFF tags
+_BITS_PER_SAMPLE, _PHOTOMETRIC_INTERPRETATION = 258, 262  # TIFF tags
 
 # The possible `flags` of a row, in this order.
 FLAGS = (
@@ -49,22 +50,9 @@ FLAGS = (
 
 # What decoders raise on damaged input; UserWarning if the program turns warnings into errors.
 _DECODER_ERRORS = (
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    AssertionError,
-    SyntaxError,
-    EOFError,
-    BufferError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-    UserWarning,
+    *(OSError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError),
+    *(SyntaxError, EOFError, BufferError, RuntimeError, MemoryError, UserWarning),
+    *(struct.error, zlib.error, Image.DecompressionBombError),
 )
 
 # At import, because both settings are global and no call could change them thread-safely.
@@ -135,7 +123,12 @@ def _check_size(width: int, height: int, max_pixels: int, *, of: str = "") -> No
         raise DecodeError("too_large", message)
 
 
-def _finish(array: Pixels, width: int, height: int, flags: set[str]) -> Decoded:
+def _finish(array: Pixels, size: tuple[int, int], orientation: int, flags: set[str]) -> Decoded:
+    """Turn the array upright; `size` is the original's width and height before that."""
+    if orientation != 1:
+        flags.add("exif_rotated")
+        array = turn_upright(array, orientation)
+    width, height = size[::-1] if orientation >= 5 else size
     short, long = sorted((width, height))
     if short < TINY_SIDE:
         flags.add("tiny")
@@ -167,11 +160,7 @@ def _decode_jpeg(data: bytes, max_pixels: int, min_side: int | None) -> Decoded:
     if cmyk:
         flags.add("cmyk")
         array = cmyk_to_rgb(array)
-    if orientation != 1:
-        flags.add("exif_rotated")
-        array = turn_upright(array, orientation)
-        width, height = (height, width) if orientation >= 5 else (width, height)
-    return _finish(array, width, height, flags)
+    return _finish(array, (width, height), orientation, flags)
 
 
 def _check_headers(data: bytes, kind: str, max_pixels: int) -> None:
@@ -197,7 +186,7 @@ def _decode_with_pillow(data: bytes, kind: str, max_pixels: int) -> Decoded:
         elif isinstance(image, TiffImageFile):
             bits = max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
             white_is_zero = image.tag_v2.get(_PHOTOMETRIC_INTERPRETATION) == 0
-            if image.tag_v2.get(_ORIENTATION) in range(2, 9):
+            if image.tag_v2.get(ORIENTATION) in range(2, 9):
                 flags.add("exif_rotated")  # Pillow itself turns a TIFF when it loads it
         image.load()
         if image.mode == "CMYK":
@@ -211,10 +200,7 @@ def _decode_with_pillow(data: bytes, kind: str, max_pixels: int) -> Decoded:
             orientation = exif_orientation(image.info.get("exif", b""))
         if _has_more_frames(image):
             flags.add("animated")
-    if orientation != 1:
-        flags.add("exif_rotated")
-        array = turn_upright(array, orientation)
-    return _finish(array, array.shape[1], array.shape[0], flags)
+    return _finish(array, (array.shape[1], array.shape[0]), orientation, flags)
 
 
 def _free_early(image: WebPImageFile) -> None:

@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from model_repo.inception_v3.errors import DecodeError
 
@@ -10,19 +10,16 @@ MAX_SCANS = 1_000  # a progressive JPEG has about ten; thousands only keep a dec
 
 MAX_PARTS = 200_000  # chunks of a PNG, strips of a TIFF: each takes 100 bytes of memory or more
 
+ORIENTATION = 274  # the tag of TIFF and EXIF
 _FIRST_PRIVATE_TAG = 1000  # of TIFF; decoders read those above only on request
 _TIFF_BYTES = (1, 2, 6, 7)
 _TIFF_INTEGERS = {3: "H", 4: "I", 16: "Q"}
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"GIF87a", "GIF"),
-    (b"GIF89a", "GIF"),
+    ((b"GIF87a", b"GIF89a"), "GIF"),
     (b"BM", "BMP"),
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"II+\0", "TIFF"),
-    (b"MM\0+", "TIFF"),
+    ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "TIFF"),
 )
 _KNOWN_BUT_UNREAD = (
     (4, (b"ftypavif", b"ftypavis"), "AVIF"),
@@ -44,14 +41,9 @@ def image_format(data: bytes) -> str:
             return kind
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "WEBP"
-    found = f"starts with {data[:16]!r}"
-    for offset, magics, name in _KNOWN_BUT_UNREAD:
-        if data.startswith(magics, offset):
-            found = f"looks like {name}; convert it first"
-            break
-    else:
-        if b"<svg" in data[:1024]:
-            found = "looks like SVG; convert it first"
+    names = (name for offset, magics, name in _KNOWN_BUT_UNREAD if data.startswith(magics, offset))
+    known = next(names, "SVG" if b"<svg" in data[:1024] else None)
+    found = f"looks like {known}; convert it first" if known else f"starts with {data[:16]!r}"
     raise DecodeError("unreadable", f"not a JPEG, PNG, WebP, GIF, BMP or TIFF image: {found}")
 
 
@@ -64,9 +56,8 @@ def jpeg_orientation(data: bytes) -> int:
         elif marker in (0xC2, 0xCA):
             scans = data.count(b"\xff\xda", end)
             if scans > MAX_SCANS:
-                raise DecodeError(
-                    "unreadable", f"JPEG with {scans} scans; the limit is {MAX_SCANS}"
-                )
+                message = f"JPEG with {scans} scans; the limit is {MAX_SCANS}"
+                raise DecodeError("unreadable", message)
     return orientation
 
 
@@ -88,21 +79,14 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 def exif_orientation(exif: bytes) -> int:
     """Return the orientation in an EXIF block; 1 if it has none or is damaged."""
     tiff = exif.removeprefix(b"Exif\0\0")
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
-    if order is None:
+    if not tiff.startswith((b"II*\0", b"MM\0*")):
         return 1
     try:
-        (offset,) = struct.unpack_from(order + "I", tiff, 4)
-        (count,) = struct.unpack_from(order + "H", tiff, offset)
-        for entry in range(offset + 2, offset + 2 + 12 * count, 12):
-            tag, kind = struct.unpack_from(order + "HH", tiff, entry)
-            if tag == 0x0112:
-                layout = order + ("I" if kind == 4 else "H")
-                (value,) = struct.unpack_from(layout, tiff, entry + 8)
-                return int(value) if 1 <= value <= 8 else 1
+        entries = _tiff_entries(tiff, {4: "I"}, "H")  # a short, whatever type is stated
+        value = next((value for tag, *_, value in entries if tag == ORIENTATION), 1)
     except struct.error:
-        pass  # the block ends early, but the picture itself may be sound
-    return 1
+        return 1  # the block ends early, but the picture itself may be sound
+    return value if 1 <= value <= 8 else 1
 
 
 def webp_size(data: bytes) -> tuple[int, int]:
@@ -139,9 +123,8 @@ def check_png_chunks(data: bytes) -> None:
                 raise DecodeError("unreadable", message)
         position = end + 4
     if others > MAX_PARTS:
-        raise DecodeError(
-            "unreadable", f"PNG with more than {MAX_PARTS:,} chunks besides the image data"
-        )
+        message = f"PNG with more than {MAX_PARTS:,} chunks besides the image data"
+        raise DecodeError("unreadable", message)
 
 
 def check_tiff_tags(data: bytes) -> tuple[int, int]:
@@ -154,7 +137,7 @@ def check_tiff_tags(data: bytes) -> tuple[int, int]:
     """
     sides = {322: 1, 323: 1}  # the tags of a tile's width and length
     try:
-        for tag, kind, count, value in _tiff_entries(data):
+        for tag, kind, count, value in _tiff_entries(data, _TIFF_INTEGERS, "B"):
             if tag < _FIRST_PRIVATE_TAG and kind not in _TIFF_BYTES and count > MAX_PARTS:
                 found = f"TIFF with {count:,} values of tag {tag}"
                 raise DecodeError("unreadable", f"{found}; the limit is {MAX_PARTS:,}")
@@ -165,8 +148,13 @@ def check_tiff_tags(data: bytes) -> tuple[int, int]:
     return sides[322], sides[323]
 
 
-def _tiff_entries(data: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """Yield tag, type, count and first value (of inline unsigned integers) of the first page."""
+def _tiff_entries(
+    data: bytes, letters: Mapping[int, str], other: str
+) -> Iterator[tuple[int, int, int, int]]:
+    """Yield tag, type, count and first inline value of the first page's entries.
+
+    `letters` says by type how `struct` reads the value; `other` is for all types not in it.
+    """
     order = "<" if data.startswith(b"II") else ">"
     is_big = 43 in data[2:4]
     word, header = ("Q", order + "HHQ") if is_big else ("I", order + "HHI")
@@ -177,6 +165,5 @@ def _tiff_entries(data: bytes) -> Iterator[tuple[int, int, int, int]]:
     step = size + struct.calcsize(order + word)
     for position in range(first, first + step * min(entries, MAX_PARTS), step):
         tag, kind, count = struct.unpack_from(header, data, position)
-        letter = _TIFF_INTEGERS.get(kind, "B")
-        (value,) = struct.unpack_from(order + letter, data, position + size)
+        (value,) = struct.unpack_from(order + letters.get(kind, other), data, position + size)
         yield tag, kind, count, value

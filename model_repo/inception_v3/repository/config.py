@@ -9,16 +9,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from model_repo.inception_v3.errors import RepositoryError
-from model_repo.inception_v3.spec import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    PRECISIONS,
-    ModelSpec,
-    Precision,
-)
+from model_repo.inception_v3.spec import PRECISIONS, ModelSpec, Precision
 
 if TYPE_CHECKING:
     from tritonclient.grpc import model_config_pb2
@@ -26,7 +20,6 @@ if TYPE_CHECKING:
 BUILTIN_REPOSITORY = Path(__file__).resolve().parents[2]
 
 _VERSION = re.compile("[1-9][0-9]*")  # what Triton accepts as a version folder's name
-_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +43,9 @@ def load_model(
     *,
     labels_path: Path | None = None,
 ) -> Model:
-    """Read a model's config and labels from the repository.
+    """Read the config and labels of the model `name` (its newest version) or `name:version`.
 
-    Args:
-        repository: folder of model folders.
-        reference: `name` (its newest version) or `name:version`.
-        labels_path: a labels file to use instead of the model's own.
+    A labels file given by `labels_path` is used instead of the model's own.
 
     Raises:
         RepositoryError: there is no such model or version, or its files are wrong.
@@ -70,15 +60,12 @@ def load_model(
             f"{folder / 'config.pbtxt'} names the model {config.name!r}, but its folder is "
             f"{name!r}; make them equal"
         )
-    version = version or _newest_version(folder)
-    if version not in _versions(folder):
-        known = ", ".join(_versions(folder)) or "none"
-        raise RepositoryError(f"model {name!r} has no version {version!r}; it has {known}")
-    labels = read_labels(labels_path or folder / _label_filename(config))
+    version = _choose_version(folder, version)
+    named = (output.label_filename for output in config.output if output.label_filename)
+    labels = read_labels(labels_path or folder / next(named, "labels.txt"))
     if labels_path is None:
         _check_class_count(config, folder, len(labels))
-    spec, precision = _read_parameters(config, name, version, labels)
-    return Model(spec, folder / version, precision)
+    return _read_parameters(config, folder / version, labels)
 
 
 def list_models(repository: Path) -> list[str]:
@@ -111,54 +98,40 @@ def read_labels(path: Path) -> tuple[str, ...]:
     try:
         labels = tuple(line.strip() for line in path.read_text("utf-8-sig").rstrip().split("\n"))
     except (OSError, UnicodeDecodeError) as exc:
-        raise RepositoryError(
-            f"cannot read labels file {path}: {exc}; it holds one class name per line"
-        ) from exc
+        problem = f"cannot read labels file {path}: {exc}"
+        raise RepositoryError(f"{problem}; it holds one class name per line") from exc
     if "" in labels:
         raise RepositoryError(f"line {labels.index('') + 1} of labels file {path} is empty")
     return labels
 
 
 def _read_parameters(
-    config: "model_config_pb2.ModelConfig", name: str, version: str, labels: tuple[str, ...]
-) -> tuple[ModelSpec, Precision | None]:
-    def read(key: str, default: _Value, parse: Callable[[str], _Value]) -> _Value:
-        if key not in config.parameters:
-            return default
-        try:
-            return parse(config.parameters[key].string_value)
-        except ValueError as exc:
-            raise ValueError(f"{key}: {exc}") from exc
-
+    config: "model_config_pb2.ModelConfig", folder: Path, labels: tuple[str, ...]
+) -> Model:
+    name, version, batch = folder.parent.name, folder.name, config.max_batch_size or 1
     try:
-        spec = ModelSpec(
-            name=name,
-            version=version,
-            architecture=read("architecture", "inception_v3", str),
-            resize_size=read("resize_size", 342, int),
-            crop_size=read("crop_size", 299, int),
-            mean=read("mean", IMAGENET_MEAN, _triple),
-            std=read("std", IMAGENET_STD, _triple),
-            transform_input=read("transform_input", True, _boolean),
-            labels=labels,
-            max_batch_size=config.max_batch_size or 1,
-        )
-        precision = read("precision", None, _precision)
+        given = {key: _parse(config, key) for key in _PARSERS if key in config.parameters}
+        precision = given.pop("precision", None)
+        spec = ModelSpec(name=name, version=version, labels=labels, max_batch_size=batch, **given)
     except ValueError as exc:
         raise RepositoryError(f"parameters of model {name!r} in config.pbtxt: {exc}") from exc
     if spec.architecture != "inception_v3":
-        raise RepositoryError(
-            f"model {name!r} has architecture {spec.architecture!r}; only 'inception_v3' is "
-            "supported"
-        )
-    return spec, precision
+        found = f"model {name!r} has architecture {spec.architecture!r}"
+        raise RepositoryError(f"{found}; only 'inception_v3' is supported")
+    return Model(spec, folder, precision)
 
 
-def _precision(text: str) -> Precision | None:
-    for precision in PRECISIONS:
-        if text.lower() == precision:
-            return precision
-    raise ValueError(f"{text!r} is not one of {', '.join(PRECISIONS)}")
+def _parse(config: "model_config_pb2.ModelConfig", key: str) -> Any:
+    try:
+        return _PARSERS[key](config.parameters[key].string_value)
+    except ValueError as exc:
+        raise ValueError(f"{key}: {exc}") from exc
+
+
+def _precision(text: str) -> str:
+    if text.lower() not in PRECISIONS:
+        raise ValueError(f"{text!r} is not one of {', '.join(PRECISIONS)}")
+    return text.lower()
 
 
 def _triple(text: str) -> tuple[float, float, float]:
@@ -174,17 +147,27 @@ def _boolean(text: str) -> bool:
     return text.lower() == "true"
 
 
-def _versions(folder: Path) -> list[str]:
-    """Return the version folders' names, oldest first."""
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "architecture": str,
+    "resize_size": int,
+    "crop_size": int,
+    "mean": _triple,
+    "std": _triple,
+    "transform_input": _boolean,
+    "precision": _precision,
+}
+
+
+def _choose_version(folder: Path, version: str) -> str:
+    """Return `version` if there is such a folder, and the newest one for `""`."""
     names = [path.name for path in folder.iterdir() if path.is_dir()]
-    return sorted((name for name in names if _VERSION.fullmatch(name)), key=int)
-
-
-def _newest_version(folder: Path) -> str:
-    versions = _versions(folder)
-    if not versions:
+    versions = sorted(filter(_VERSION.fullmatch, names), key=int)
+    if not version and not versions:
         raise RepositoryError(f"{folder} has no version folder; put the weights into {folder}/1")
-    return versions[-1]
+    if version and version not in versions:
+        known = ", ".join(versions) or "none"
+        raise RepositoryError(f"model {folder.name!r} has no version {version!r}; it has {known}")
+    return version or versions[-1]
 
 
 def _unknown_model(repository: Path, name: str) -> str:
@@ -195,11 +178,6 @@ def _unknown_model(repository: Path, name: str) -> str:
         return f"model folder {repository / name} has no config.pbtxt; start from {example}"
     known = ", ".join(list_models(repository)) or "no model"
     return f"model repository {repository} has no model {name!r}; it has {known}"
-
-
-def _label_filename(config: "model_config_pb2.ModelConfig") -> str:
-    named = [output.label_filename for output in config.output if output.label_filename]
-    return named[0] if named else "labels.txt"
 
 
 def _check_class_count(

@@ -2,8 +2,7 @@
 
 import io
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import torch
@@ -22,18 +21,11 @@ def download_imagenet() -> Path:
     path = Path(torch.hub.get_dir(), "checkpoints", weights.url.rsplit("/", 1)[1])
     if path.exists():
         return path
-    # torch.hub announces each download on stdout.
-    with _network_timeout(_TIMEOUT_S), redirect_stdout(io.StringIO()):
-        weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    return path
-
-
-@contextmanager
-def _network_timeout(seconds: float) -> Iterator[None]:
-    """Bound torch.hub's requests, which have no timeout of their own."""
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
+    socket.setdefaulttimeout(_TIMEOUT_S)  # torch.hub's requests have none of their own
     try:
-        yield
+        with redirect_stdout(io.StringIO()):  # torch.hub announces each download there
+            weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     finally:
         socket.setdefaulttimeout(before)
+    return path

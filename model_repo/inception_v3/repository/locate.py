@@ -5,15 +5,13 @@ The service reads S3 with `S3Reader`, a job with its own storage; both are an `O
 
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
-from model_repo.inception_v3.cache import cache_folder
+from model_repo.inception_v3.cache import cache_folder, whole_folder
 from model_repo.inception_v3.errors import RepositoryError
 from model_repo.inception_v3.repository.config import (
     BUILTIN_REPOSITORY,
@@ -25,8 +23,6 @@ from model_repo.inception_v3.repository.weights import Weights, find_weights, is
 from model_repo.inception_v3.s3.objects import S3Error, StoredObject
 from model_repo.inception_v3.s3.uri import is_s3
 
-_COPY_BYTES = 8 * 1024 * 1024
-
 
 class ObjectStore(Protocol):
     """What this module needs from S3; URIs are always `s3://bucket/key`, never local paths."""
@@ -37,8 +33,8 @@ class ObjectStore(Protocol):
     def head(self, uri: str) -> StoredObject | None:
         """Look up one object; None if it does not exist."""
 
-    def open(self, uri: str) -> BinaryIO:
-        """Open an object for reading; a read raises if the object cannot be read to the end."""
+    def stream(self, uri: str) -> Iterable[bytes]:
+        """Read an object piece by piece; raise if it cannot be read to the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +75,7 @@ def _repository_errors() -> Iterator[None]:
 def find_model(source: ModelSource, store: ObjectStore | None = None) -> tuple[Model, Weights]:
     """Find the model and the weights that `source` names; copy them here if they are on S3.
 
-    Args:
-        source: what to find.
-        store: reads S3; None for `S3Reader`.
+    `S3Reader` reads S3 unless another `store` is given.
 
     Raises:
         RepositoryError: there is no such model, or its files are wrong.
@@ -139,10 +133,9 @@ def _is_file(uri: str, store: ObjectStore) -> bool:
 def _labels_beside(weights: str, store: ObjectStore) -> str | None:
     """Return the labels.txt beside the weights, or above their version folder."""
     folder = weights.rpartition("/")[0] if _is_file(weights, store) else weights
-    candidates = [f"{folder}/labels.txt"]
     above, _, version = folder.rpartition("/")
-    if version.isdecimal():
-        candidates.append(f"{above}/labels.txt")
+    folders = [folder, above] if version.isdecimal() else [folder]
+    candidates = (f"{path}/labels.txt" for path in folders)
     return next((uri for uri in candidates if _is_file(uri, store)), None)
 
 
@@ -150,9 +143,6 @@ def _download(uri: str, store: ObjectStore) -> Path:
     """Return a local path to a file or folder; copy it to the user's cache if it is on S3.
 
     The copy's folder is a hash of what S3 lists, so changed content gives a new copy.
-
-    Raises:
-        RepositoryError: nothing is there.
     """
     if not is_s3(uri):
         return Path(uri)
@@ -160,34 +150,19 @@ def _download(uri: str, store: ObjectStore) -> Path:
     if not objects:
         raise RepositoryError(f"{uri} does not exist")
     above, _, name = uri.rpartition("/")
-    target = cache_folder("models") / _digest(objects)
+    listed = repr([(item.uri, item.size, item.etag) for item in objects])
+    target = cache_folder("models") / hashlib.sha256(listed.encode()).hexdigest()[:32]
     if not target.exists():
-        _copy(objects, f"{above}/", target, store)
+        with whole_folder(target) as folder:
+            for item in objects:
+                _copy(item.uri, folder, item.uri.removeprefix(f"{above}/"), store)
     return target / name
 
 
-def _copy(objects: list[StoredObject], above: str, target: Path, store: ObjectStore) -> None:
-    """Copy objects to a folder that appears only once it has them all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, ignore_cleanup_errors=True) as temporary:
-        whole = Path(temporary) / "whole"
-        for item in objects:
-            path = whole / _to_relative(item.uri, above)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with store.open(item.uri) as source, path.open("wb") as copy:
-                shutil.copyfileobj(source, copy, _COPY_BYTES)
-        with suppress(OSError):  # another process was faster
-            whole.rename(target)
-
-
-def _to_relative(uri: str, above: str) -> str:
-    """Return an object's path in the copy; a key is free text, but must not lead out of it."""
-    path = uri.removeprefix(above)
-    if ".." in path.split("/"):
+def _copy(uri: str, folder: Path, name: str, store: ObjectStore) -> None:
+    if ".." in name.split("/"):  # a key is free text, but must not lead out of the folder
         raise RepositoryError(f"{uri} cannot be copied to a folder; rename it without '..'")
-    return path
-
-
-def _digest(objects: list[StoredObject]) -> str:
-    text = repr([(item.uri, item.size, item.etag) for item in objects])
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as copy:
+        copy.writelines(store.stream(uri))

@@ -40,11 +40,7 @@ def is_untrained(source: str) -> bool:
 
 
 def find_weights(model: Model, source: str | None = None) -> Weights:
-    """Find the weights that `source` names, and hash them.
-
-    Args:
-        model: the model that the weights are for.
-        source: a path, `untrained`, `untrained:<seed>`, or None for the model's own.
+    """Find the weights that `source` names (None: the model's own), and hash them.
 
     Raises:
         WeightsError: there are no such weights; the message says how to get some.
@@ -66,9 +62,8 @@ def _find_checkpoint(path: Path) -> Path:
     if path.is_file():
         return path
     if not path.exists():
-        raise WeightsError(
-            f"weights {str(path)!r} do not exist; give a checkpoint file or 'untrained'"
-        )
+        problem = f"weights {str(path)!r} do not exist"
+        raise WeightsError(f"{problem}; give a checkpoint file or 'untrained'")
     for name in CHECKPOINT_NAMES:
         if (path / name).is_file():
             return path / name

@@ -26,15 +26,16 @@ def load_state_dict(weights: Weights, spec: ModelSpec) -> dict[str, Tensor]:
     """
     if weights.path is None:
         return _untrained(spec, weights.seed)
-    kept = _read(weights.path)
-    # Only training uses the auxiliary head; people who train a new head often leave it as it was.
-    kept = {name: value for name, value in kept.items() if not name.startswith(_AUXILIARY)}
+    kept = {
+        name: value.float() if value.is_floating_point() else value
+        for name, value in _read(weights.path).items()
+        # Only training uses this head; people who train a new head often leave it as it was.
+        if not name.startswith(_AUXILIARY)
+    }
     _check(kept, spec, weights.path)
     for name, value in kept.items():
-        if value.is_floating_point():
-            kept[name] = value.float()
-            if not bool(torch.isfinite(kept[name]).all()):
-                raise WeightsError(f"tensor {name!r} in {weights.path} holds NaN or infinity")
+        if not torch.isfinite(value).all():
+            raise WeightsError(f"tensor {name!r} in {weights.path} holds NaN or infinity")
     return kept
 
 

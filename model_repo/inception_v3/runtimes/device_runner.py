@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from model_repo.inception_v3.spec import Floats, Pixels
 
 Step = Callable[[Tensor], tuple[Tensor, ...]]
 
@@ -54,7 +55,7 @@ class DeviceRunner:
         self._graphs: dict[int, Graph] = {}
         self._pool = torch.cuda.graph_pool_handle() if capture else None
 
-    def __call__(self, pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
+    def __call__(self, pixels: Pixels) -> dict[str, Floats]:
         """Run the network on uint8 [N, 3, H, W], N ≥ 1; it may be read-only or strided."""
         with self._in_flight, torch.inference_mode():
             sent, is_there = self._send(pixels)
@@ -70,7 +71,7 @@ class DeviceRunner:
         with self._lock:  # not during a capture
             torch.cuda.empty_cache()
 
-    def _send(self, pixels: npt.NDArray[np.uint8]) -> tuple[Tensor, torch.Event]:
+    def _send(self, pixels: Pixels) -> tuple[Tensor, torch.Event]:
         host = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=self._is_cuda)
         np.copyto(host.numpy(), pixels)
         with self._module.stream(self._in):
@@ -79,19 +80,18 @@ class DeviceRunner:
 
     def _run(self, pixels: Tensor) -> tuple[Tensor, ...]:
         count = len(pixels)
-        shape = (self._pad(count) if self._pad else count, *pixels.shape[1:])
-        if not self._capture:
-            return self._step(_fill(_empty_batch(shape, self._device), pixels))
-        if shape[0] not in self._graphs:
-            batch = _empty_batch(shape, self._device).zero_()
-            self._graphs[shape[0]] = Graph(self._step, batch, self._compute, self._pool)
-        graph = self._graphs[shape[0]]
-        _fill(graph.batch, pixels)
-        return graph.replay()
+        size = self._pad(count) if self._pad else count
+        graph = self._graphs.get(size)
+        batch = graph.batch if graph else _empty_batch((size, *pixels.shape[1:]), self._device)
+        if self._capture and not graph:
+            graph = Graph(self._step, batch.zero_(), self._compute, self._pool)
+            self._graphs[size] = graph
+        batch[:count].copy_(pixels)  # the rest is computed and thrown away
+        return graph.replay() if graph else self._step(batch)
 
     def _fetch(
         self, outputs: tuple[Tensor, ...], count: int, is_computed: torch.Event
-    ) -> list[npt.NDArray[np.float32]]:
+    ) -> list[Floats]:
         with self._module.stream(self._out):
             is_computed.wait(self._out)
             fetched = [output[:count].to("cpu", non_blocking=True) for output in outputs]
@@ -109,26 +109,20 @@ class DeviceRunner:
 class Graph:
     """The network for one batch size, launched as one CUDA graph rather than kernel by kernel.
 
-    Attributes:
-        batch: uint8 [N, 3, H, W] on the device; `replay` computes its current content.
-
-    Args:
-        step: the network.
-        batch: as above.
-        stream: the current one.
-        pool: memory shared by graphs that never run at the same time.
+    `replay` computes what `batch`, uint8 [N, 3, H, W] on the device, then holds. `stream` is the
+    current one; graphs that never run at the same time share the memory of `pool`.
     """
 
     def __init__(self, step: Step, batch: Tensor, stream: torch.cuda.Stream, pool: Any) -> None:
         self.batch = batch
         for _ in range(_WARM_UP_PASSES):
-            step(self.batch)
+            step(batch)
         self._graph = torch.cuda.CUDAGraph()
         # Other threads copy meanwhile, which the default mode would treat as an error.
         with torch.cuda.graph(
             self._graph, pool=pool, stream=stream, capture_error_mode="thread_local"
         ):
-            self._outputs = step(self.batch)
+            self._outputs = step(batch)
 
     def replay(self) -> tuple[Tensor, ...]:
         """Compute `batch` on the current stream; the caller owns the result."""
@@ -137,13 +131,6 @@ class Graph:
         return tuple(output.clone() for output in self._outputs)
 
 
-def _empty_batch(shape: Sequence[int], device: torch.device) -> Tensor:
-    return torch.empty(
-        tuple(shape), dtype=torch.uint8, device=device, memory_format=torch.channels_last
-    )
-
-
-def _fill(batch: Tensor, pixels: Tensor) -> Tensor:
-    """Copy `pixels` to the start of `batch`; the rest is computed and thrown away."""
-    batch[: len(pixels)].copy_(pixels)
-    return batch
+def _empty_batch(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    layout = torch.channels_last
+    return torch.empty(shape, dtype=torch.uint8, device=device, memory_format=layout)

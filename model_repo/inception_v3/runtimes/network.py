@@ -1,6 +1,7 @@
 """The network: torchvision's Inception V3, from uint8 pixels to all outputs at once."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -57,11 +58,7 @@ class Network(nn.Module):
 def build_inception(num_classes: int) -> Inception3:
     """Build torchvision's network, uninitialised; its input is normalised outside it."""
     return inception_v3(
-        weights=None,
-        num_classes=num_classes,
-        aux_logits=False,
-        transform_input=False,
-        init_weights=False,
+        num_classes=num_classes, aux_logits=False, transform_input=False, init_weights=False
     )
 
 
@@ -71,16 +68,11 @@ def input_affine(spec: ModelSpec) -> tuple[Tensor, Tensor]:
     One multiply-add does it all: scale to 0..1, normalise by mean and std and, if `transform_input`
     is set, torchvision's own step from ImageNet's statistics to -1..1.
     """
-    scale = 1 / (255 * torch.tensor(spec.std, dtype=torch.float64))
-    shift = -torch.tensor(spec.mean, dtype=torch.float64) / torch.tensor(
-        spec.std, dtype=torch.float64
-    )
+    double = partial(torch.tensor, dtype=torch.float64)
+    scale, shift = 1 / (255 * double(spec.std)), -double(spec.mean) / double(spec.std)
     if spec.transform_input:
-        gain = torch.tensor(IMAGENET_STD, dtype=torch.float64) / 0.5
-        scale, shift = (
-            scale * gain,
-            shift * gain + (torch.tensor(IMAGENET_MEAN, dtype=torch.float64) - 0.5) / 0.5,
-        )
+        gain = double(IMAGENET_STD) / 0.5
+        scale, shift = scale * gain, shift * gain + (double(IMAGENET_MEAN) - 0.5) / 0.5
     return scale.float(), shift.float()
 
 

@@ -7,20 +7,19 @@ hash of everything that it depends on.
 import fcntl
 import hashlib
 import shutil
-import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import openvino
 
-from model_repo.inception_v3.cache import cache_folder
+from model_repo.inception_v3.cache import cache_folder, whole_folder
 from model_repo.inception_v3.options import Runtime, RuntimeOptions
 from model_repo.inception_v3.repository.weights import Weights
-from model_repo.inception_v3.spec import OUTPUT_NAMES, ModelSpec, Pixels
+from model_repo.inception_v3.spec import OUTPUT_NAMES, Floats, ModelSpec, Pixels
 
 # Larger tiles gain nothing on CPUs and take more memory; the remainder runs one by one.
 _TILE = 8
@@ -28,7 +27,7 @@ _PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 _CONVERTER = "1"  # raise it when the converted network or seeded weights change
 
 
-def build_openvino_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOptions) -> Runtime:
+def build_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOptions) -> Runtime:
     """Load the converted network, converting it first unless it is cached.
 
     Raises:
@@ -44,20 +43,18 @@ def build_openvino_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOp
         # Otherwise every process on a machine pins its thread to the same core, the first.
         "ENABLE_CPU_PINNING": False,
     }
-    requests: dict[int, openvino.InferRequest] = {}
     lock = threading.Lock()
 
+    @cache
     def request_for(size: int) -> openvino.InferRequest:
-        if size not in requests:
-            model = core.read_model(path)
-            # Without the other outputs, what only they need is not computed.
-            model = openvino.Model([model.output(name) for name in names], model.get_parameters())
-            model.reshape([size, 3, spec.crop_size, spec.crop_size])
-            requests[size] = core.compile_model(model, "CPU", config).create_infer_request()
-        return requests[size]
+        model = core.read_model(path)
+        # Without the other outputs, what only they need is not computed.
+        model = openvino.Model([model.output(name) for name in names], model.get_parameters())
+        model.reshape([size, 3, spec.crop_size, spec.crop_size])
+        return core.compile_model(model, "CPU", config).create_infer_request()
 
-    def run(pixels: Pixels) -> dict[str, npt.NDArray[np.float32]]:
-        parts: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in names}
+    def run(pixels: Pixels) -> dict[str, Floats]:
+        parts: dict[str, list[Floats]] = {name: [] for name in names}
         for tile in _tiles(pixels):
             with lock:  # a request runs one tile at a time
                 request = request_for(len(tile))
@@ -122,13 +119,9 @@ def _convert(spec: ModelSpec, weights: Weights, folder: Path) -> None:
         model = openvino.convert_model(traced, input=(shape, openvino.Type.u8))
     for output, name in zip(model.outputs, OUTPUT_NAMES, strict=True):
         output.get_tensor().set_names({name})
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent))
-    try:
+    shutil.rmtree(folder, ignore_errors=True)
+    with whole_folder(folder) as temporary:
         openvino.save_model(model, temporary / "model.xml", compress_to_fp16=False)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _tiles(pixels: Pixels) -> Iterator[Pixels]:
@@ -140,14 +133,6 @@ def _tiles(pixels: Pixels) -> Iterator[Pixels]:
 
 
 def _cache_key(spec: ModelSpec, weights: Weights) -> str:
-    parts = (
-        weights.sha256,
-        spec.num_classes,
-        spec.crop_size,
-        spec.mean,
-        spec.std,
-        spec.transform_input,
-        openvino.__version__,
-        _CONVERTER,
-    )
+    network = (spec.num_classes, spec.crop_size, spec.mean, spec.std, spec.transform_input)
+    parts = (weights.sha256, *network, openvino.__version__, _CONVERTER)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]

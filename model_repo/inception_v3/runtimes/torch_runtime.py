@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -14,16 +13,13 @@ from model_repo.inception_v3.repository.weights import Weights
 from model_repo.inception_v3.runtimes.checkpoint import load_state_dict
 from model_repo.inception_v3.runtimes.device_runner import DeviceRunner, Step
 from model_repo.inception_v3.runtimes.network import Network
-from model_repo.inception_v3.spec import OUTPUT_NAMES, ModelSpec, Pixels
+from model_repo.inception_v3.spec import OUTPUT_NAMES, Floats, ModelSpec, Pixels
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-_OUT_OF_MEMORY = (
-    "out of memory",
-    "ALLOC_FAILED",
-)  # torch's and CUDA's wording, then their libraries'
+_OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED")  # torch's and CUDA's words, their libraries'
 
 
-def build_torch_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOptions) -> Runtime:
+def build_runtime(spec: ModelSpec, weights: Weights, options: RuntimeOptions) -> Runtime:
     """Load the network onto the device that `options` name.
 
     Raises:
@@ -87,9 +83,9 @@ def run_in_parts(run: Runtime, free_memory: Callable[[], None]) -> Runtime:
     largest: int | None = None
     lock = threading.Lock()
 
-    def run_parts(pixels: Pixels) -> dict[str, npt.NDArray[np.float32]]:
+    def run_parts(pixels: Pixels) -> dict[str, Floats]:
         nonlocal largest
-        parts: list[dict[str, npt.NDArray[np.float32]]] = []
+        parts: list[dict[str, Floats]] = []
         start = 0
         while start < len(pixels):
             part = pixels[start : start + (largest or len(pixels))]
@@ -97,17 +93,17 @@ def run_in_parts(run: Runtime, free_memory: Callable[[], None]) -> Runtime:
             if outputs is None:
                 free_memory()  # that may be enough
                 outputs = _run_if_it_fits(run, part)
-            if outputs is None:
-                if len(part) == 1:
-                    raise ModelError(
-                        "there is not enough free memory on the device for one image; stop what "
-                        "else runs on it, or share it among fewer actors (--num-gpus 1)"
-                    )
+            if outputs is not None:
+                parts.append(outputs)
+                start += len(part)
+            elif len(part) > 1:
                 with lock:  # another thread may have found the same
                     largest = min(largest or len(part), len(part) // 2)
-                continue
-            parts.append(outputs)
-            start += len(part)
+            else:
+                raise ModelError(
+                    "there is not enough free memory on the device for one image; stop what "
+                    "else runs on it, or share it among fewer actors (--num-gpus 1)"
+                )
         if len(parts) == 1:
             return parts[0]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -115,7 +111,7 @@ def run_in_parts(run: Runtime, free_memory: Callable[[], None]) -> Runtime:
     return run_parts
 
 
-def _run_if_it_fits(run: Runtime, pixels: Pixels) -> dict[str, npt.NDArray[np.float32]] | None:
+def _run_if_it_fits(run: Runtime, pixels: Pixels) -> dict[str, Floats] | None:
     # A function, so that nothing of a failed attempt is kept during the next.
     try:
         return run(pixels)

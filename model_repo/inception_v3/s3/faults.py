@@ -4,22 +4,7 @@ from dataclasses import dataclass
 from json import JSONDecodeError
 from typing import Any
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectTimeoutError,
-    CredentialRetrievalError,
-    EndpointConnectionError,
-    HTTPClientError,
-    IncompleteReadError,
-    MetadataRetrievalError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    ResponseStreamingError,
-    SSOError,
-    TokenRetrievalError,
-)
-from botocore.exceptions import ConnectionError as NoConnectionError
+from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
@@ -35,12 +20,11 @@ _PASSING = {
     *("InternalError", "RequestTimeout", "IncompleteBody", "BadDigest"),
     *("XAmzContentSHA256Mismatch", *_THROTTLING),
 }
+_EXPIRED = ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired")
 _KEY_PROBLEMS = {
     "InvalidAccessKeyId": "does not know this access key; check AWS_ACCESS_KEY_ID or AWS_PROFILE",
     "SignatureDoesNotMatch": "rejects the signature; check AWS_SECRET_ACCESS_KEY",
-    "ExpiredToken": "says that the credentials have expired; renew them",
-    "ExpiredTokenException": "says that the credentials have expired; renew them",
-    "TokenRefreshRequired": "says that the credentials have expired; renew them",
+    **dict.fromkeys(_EXPIRED, "says that the credentials have expired; renew them"),
     "InvalidToken": "rejects the session token; check AWS_SESSION_TOKEN",
     "RequestTimeTooSkewed": "finds this machine's clock wrong; set it",
     "RequestExpired": "finds this machine's clock wrong; set it",
@@ -50,12 +34,7 @@ _KEY_PROBLEMS = {
 NO_KEYS = "NoCredentials"
 _NO_CONNECTION = "NoConnection"
 _KEY_SERVICES = {"AssumeRole", "AssumeRoleWithWebIdentity", "GetRoleCredentials", "CreateToken"}
-_PERMISSIONS = {
-    "list": "s3:ListBucket",
-    "read": "s3:GetObject",
-    "write": "s3:PutObject",
-    "delete": "s3:DeleteObject",
-}
+_PERMISSIONS = dict(list="ListBucket", read="GetObject", write="PutObject", delete="DeleteObject")
 
 
 class BrokenAnswerError(Exception):
@@ -63,17 +42,18 @@ class BrokenAnswerError(Exception):
 
 
 _BrokenBody = (
-    *(HTTPError, IncompleteReadError, ResponseStreamingError, ResponseParserError),
-    BrokenAnswerError,
+    *(HTTPError, ResponseParserError, BrokenAnswerError),
+    *(boto.IncompleteReadError, boto.ResponseStreamingError),
 )
-_NoAnswer = (HTTPClientError, NoConnectionError, OSError, *_BrokenBody)
+_NoAnswer = (boto.HTTPClientError, boto.ConnectionError, OSError, *_BrokenBody)
 # botocore raises these when it renews credentials; the JSON error comes from a credential process
 _NoKeys = (
-    *(CredentialRetrievalError, MetadataRetrievalError, NoCredentialsError, JSONDecodeError),
-    *(PartialCredentialsError, SSOError, TokenRetrievalError),
+    *(boto.CredentialRetrievalError, boto.MetadataRetrievalError, boto.NoCredentialsError),
+    *(boto.PartialCredentialsError, boto.SSOError, boto.TokenRetrievalError, JSONDecodeError),
 )
+_NotConnected = (boto.EndpointConnectionError, boto.ConnectTimeoutError)
 # ValueError: a key that is not UTF-8, or a credential process that prints no JSON
-BotoError = (BotoCoreError, ClientError, ValueError, *_BrokenBody)
+BotoError = (boto.BotoCoreError, boto.ClientError, ValueError, *_BrokenBody)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +91,16 @@ class Fault:
 def fault_of(exc: BaseException) -> Fault:
     """Read an exception of boto3."""
     text = " ".join(str(exc).split())
-    if isinstance(exc, ClientError):
-        return _refusal(exc, text)
+    if isinstance(exc, boto.ClientError):
+        answer: Any = exc.response
+        status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        code = str(answer.get("Error", {}).get("Code", ""))
+        if exc.operation_name in _KEY_SERVICES:
+            code = NO_KEYS
+        return Fault(status, "" if code.isdecimal() else code, text, is_passing(status, code))
     if isinstance(exc, _NoKeys):
         return Fault(0, NO_KEYS, text, is_passing=False)
-    code = _NO_CONNECTION if isinstance(exc, EndpointConnectionError | ConnectTimeoutError) else ""
+    code = _NO_CONNECTION if isinstance(exc, _NotConnected) else ""
     return Fault(0, code, text, isinstance(exc, _NoAnswer) and "CERTIFICATE" not in text)
 
 
@@ -125,21 +110,13 @@ def is_passing(status: int, code: str) -> bool:
 
 
 def failure(action: str, uri: str, fault: Fault, endpoint: str, is_signed: bool) -> S3Error:
-    """Put into one sentence what failed, and what to do.
+    """Put into one sentence which `action` failed in the end, and what to do.
 
-    Args:
-        action: `list`, `read`, `write` or `delete`.
-        uri: what it was done to.
-        fault: of the last attempt.
-        endpoint: the server's URL.
-        is_signed: whether there were credentials.
+    It is `list`, `read`, `write` or `delete`; `is_signed` says whether there were credentials.
     """
     if fault.code == "NoSuchBucket":
-        bucket = split_s3(uri)[0]
-        return S3Error(
-            f"bucket {bucket!r} does not exist at {endpoint}; create it or correct the name",
-            "no_bucket",
-        )
+        problem = f"bucket {split_s3(uri)[0]!r} does not exist at {endpoint}"
+        return S3Error(f"{problem}; create it or correct the name", "no_bucket")
     if fault.code == _NO_CONNECTION:
         return S3Error(unreachable(endpoint))
     reason = _reason(action, fault, endpoint, is_signed)
@@ -155,38 +132,22 @@ def permission(action: str, is_signed: bool) -> str:
     """Say what is missing when access is denied."""
     if not is_signed:
         return "no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-    return f"the credentials need {_PERMISSIONS[action]}"
-
-
-def _refusal(exc: ClientError, text: str) -> Fault:
-    answer: Any = exc.response
-    status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    code = str(answer.get("Error", {}).get("Code", ""))
-    if exc.operation_name in _KEY_SERVICES:
-        code = NO_KEYS
-    return Fault(status, "" if code.isdecimal() else code, text, is_passing(status, code))
+    return f"the credentials need s3:{_PERMISSIONS[action]}"
 
 
 def _reason(action: str, fault: Fault, endpoint: str, is_signed: bool) -> str:
     answered = f"{fault.status or ''} {fault.code}".strip()
+    if fault.code == NO_KEYS:
+        return f"there are no credentials any more ({fault.text[:300]}); check AWS_PROFILE"
     if fault.is_of_keys:
-        return _problem_of_keys(fault, endpoint)
+        problem = _KEY_PROBLEMS.get(fault.code, "does not accept the credentials; renew them")
+        return f"{endpoint} {problem}"
     if fault.is_denial:
         return f"access denied; {permission(action, is_signed)}"
     if fault.is_throttling:
         return f"{endpoint} still throttles ({answered}) after every retry; try later"
     if fault.status >= 500:
         return f"{endpoint} still answers {answered} after every retry; check the server"
-    if fault.is_passing and not fault.status:
-        return (
-            f"no whole answer from {endpoint} ({fault.text[:200]}); check the network "
-            "and the server"
-        )
-    return fault.text[:300]
-
-
-def _problem_of_keys(fault: Fault, endpoint: str) -> str:
-    if fault.code == NO_KEYS:
-        return f"there are no credentials any more ({fault.text[:300]}); check AWS_PROFILE"
-    problem = _KEY_PROBLEMS.get(fault.code, "does not accept the credentials; renew them")
-    return f"{endpoint} {problem}"
+    broken = f"no whole answer from {endpoint} ({fault.text[:200]})"
+    is_broken = fault.is_passing and not fault.status
+    return f"{broken}; check the network and the server" if is_broken else fault.text[:300]

@@ -1,26 +1,22 @@
 """Listing and reading S3 with boto3, whole or not at all."""
 
-import io
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from botocore.exceptions import FlexibleChecksumError
 
-from model_repo.inception_v3.s3.connection import S3Connection
+from model_repo.inception_v3.s3.connection import S3Connection, retry
 from model_repo.inception_v3.s3.faults import BotoError, BrokenAnswerError, failure, fault_of
 from model_repo.inception_v3.s3.objects import S3Error, StoredObject, strip_quotes
-from model_repo.inception_v3.s3.retry import retry
 from model_repo.inception_v3.s3.uri import split_s3
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 _ATTEMPTS = 5  # at the body of one object
 _PAUSE_S = 0.5
-_BUFFER_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 20
 _UNEXPLAINED = (400, 401, 403)  # a HEAD answer has no body to say why
 
 
@@ -28,21 +24,14 @@ class S3Reader:
     """Lists and reads objects; safe in threads, but not across a fork."""
 
     def __init__(self, connect: Callable[[], S3Connection] | None = None) -> None:
-        """Prepare to read; nothing is connected yet.
-
-        Args:
-            connect: gives the connection for each call; None for one of the reader's own.
-        """
+        """Prepare to read; each call gets its connection from `connect`, or shares a new one."""
         self._connect = connect or cache(S3Connection)
 
     def list(self, uri: str, starts_with: str = "") -> Iterator[StoredObject]:
         """List the object that `uri` names, or else everything under it as a folder.
 
-        Objects come in the server's order; nothing is listed if nothing is there.
-
-        Args:
-            uri: an object or a folder, with or without its slash.
-            starts_with: list only what begins so directly under the folder.
+        Objects come in the server's order; nothing is listed if nothing is there. `starts_with`
+        narrows it to what begins so directly under the folder.
 
         Raises:
             S3Error: the listing failed after every retry.
@@ -55,11 +44,10 @@ class S3Reader:
             key += "/"
         connection = self._connect()
         try:
-            for page in _pages(connection.boto3, bucket, key + starts_with):
-                for entry in page.get("Contents", ()):
-                    if entry["Size"] or not entry["Key"].endswith("/"):  # else a folder placeholder
-                        name = f"s3://{bucket}/{entry['Key']}"
-                        yield StoredObject(name, entry["Size"], strip_quotes(entry.get("ETag")))
+            for entry in _entries(connection.boto3, bucket, key + starts_with):
+                if entry["Size"] or not entry["Key"].endswith("/"):  # else a folder placeholder
+                    name = f"s3://{bucket}/{entry['Key']}"
+                    yield StoredObject(name, entry["Size"], strip_quotes(entry.get("ETag")))
         except BotoError as exc:
             raise _failure("list", uri, exc, connection) from exc
 
@@ -83,17 +71,17 @@ class S3Reader:
             raise _failure("read", uri, reason or exc, connection) from exc
         return StoredObject(uri, found["ContentLength"], strip_quotes(found.get("ETag")))
 
-    def open(self, uri: str) -> io.BufferedReader:
-        """Open an object for reading from beginning to end.
+    def stream(self, uri: str) -> Iterator[bytes]:
+        """Read an object from beginning to end, piece by piece.
 
         Raises:
-            S3Error: it does not exist or may not be read; also from reads, when it cannot be read
-                to the end or changes meanwhile.
+            S3Error: it does not exist or may not be read; also from the iterator, when it cannot be
+                read to the end or changes meanwhile.
         """
         found = self.head(uri)
         if found is None:
             raise S3Error(f"{uri} does not exist")
-        return io.BufferedReader(_Body(self._connect(), found), _BUFFER_BYTES)
+        return _pieces(self._connect(), found)
 
     def _head_if_allowed(self, uri: str) -> StoredObject | None:
         """HEAD needs s3:GetObject; without it, listing may still be allowed."""
@@ -105,87 +93,47 @@ class S3Reader:
             raise
 
 
-class _Body(io.RawIOBase):
-    """Reads one version of an object, and continues where a connection breaks."""
-
-    def __init__(self, connection: S3Connection, stored: StoredObject) -> None:
-        super().__init__()
-        self._connection = connection
-        self._object = stored
-        self._position = 0
-        self._failures = 0
-        self._stream: Any = None
-
-    def readable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        self._hang_up()
-        super().close()
-
-    def readinto(self, buffer: "WriteableBuffer") -> int:
-        view = memoryview(buffer).cast("B")
-        while True:
-            try:
-                data = self._read(len(view))
-            except FlexibleChecksumError as exc:
-                raise S3Error(
-                    f"the bytes of {self._object.uri} do not match its checksum; store it again"
-                ) from exc
-            except (*BotoError, OSError) as exc:
-                self._hang_up()
-                self._pause_after(exc)
-            else:
-                view[: len(data)] = data
-                self._position += len(data)
-                return len(data)
-
-    def _read(self, size: int) -> bytes:
-        if self._stream is None:
-            if 0 < self._position == self._object.size:
-                return b""  # only the end of the connection was missing
-            self._ask()
-        data = bytes(self._stream.read(size))
-        if not data and self._position < self._object.size:
+def _pieces(connection: S3Connection, stored: StoredObject) -> Iterator[bytes]:
+    """Read one version of an object, and continue where a connection breaks."""
+    bucket, key = split_s3(stored.uri)
+    position = failures = 0
+    # at the end, but after a failure: only the end of the connection was missing
+    while position < stored.size or not position:
+        try:
+            # boto3 compares the checksum that the server sends for a whole object
+            how = {"Range": f"bytes={position}-"} if position else {"ChecksumMode": "ENABLED"}
+            answer = connection.boto3.get_object(Bucket=bucket, Key=key, **how)
+            with closing(answer["Body"]) as stream:
+                _check(answer, stored, position)
+                while data := bytes(stream.read(_PIECE_BYTES)):
+                    position += len(data)
+                    yield data
+            if position == stored.size:
+                return
             raise BrokenAnswerError("the answer ended too early")
-        return data
-
-    def _ask(self) -> None:
-        bucket, key = split_s3(self._object.uri)
-        wanted = {"ChecksumMode": "ENABLED"}  # boto3 compares what the server sends
-        if self._position:
-            wanted = {"Range": f"bytes={self._position}-"}
-        answer = self._connection.boto3.get_object(Bucket=bucket, Key=key, **wanted)
-        self._stream = answer["Body"]
-        if strip_quotes(answer.get("ETag")) not in ("", self._object.etag):
-            raise S3Error(f"{self._object.uri} has changed while it was read; try again")
-        missing = self._object.size - self._position
-        if answer["ContentLength"] != missing:
-            offered = answer["ContentLength"]
-            raise BrokenAnswerError(f"{missing:,} bytes expected, {offered:,} offered")
-
-    def _pause_after(self, exc: BaseException) -> None:
-        """Wait before the next attempt.
-
-        Raises:
-            S3Error: there is no next attempt.
-        """
-        self._failures += 1
-        if self._failures == _ATTEMPTS or not fault_of(exc).is_passing:
-            raise _failure("read", self._object.uri, exc, self._connection) from exc
-        time.sleep(random.uniform(0.5, 1) * _PAUSE_S * 2 ** (self._failures - 1))
-
-    def _hang_up(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        except FlexibleChecksumError as exc:
+            message = f"the bytes of {stored.uri} do not match its checksum; store it again"
+            raise S3Error(message) from exc
+        except (*BotoError, OSError) as exc:
+            failures += 1
+            if failures == _ATTEMPTS or not fault_of(exc).is_passing:
+                raise _failure("read", stored.uri, exc, connection) from exc
+        time.sleep(random.uniform(0.5, 1) * _PAUSE_S * 2 ** (failures - 1))
 
 
-def _pages(client: Any, bucket: str, prefix: str) -> Iterator[Any]:
+def _check(answer: Any, stored: StoredObject, position: int) -> None:
+    if strip_quotes(answer.get("ETag")) not in ("", stored.etag):
+        raise S3Error(f"{stored.uri} has changed while it was read; try again")
+    missing, offered = stored.size - position, answer["ContentLength"]
+    if offered != missing:
+        raise BrokenAnswerError(f"{missing:,} bytes expected, {offered:,} offered")
+
+
+def _entries(client: Any, bucket: str, prefix: str) -> Iterator[Any]:
     place = {"Bucket": bucket, "Prefix": prefix}
     while True:
         page = retry(partial(_page, client, place))
-        yield page
+        yield from page.get("Contents", ())
         if not page["IsTruncated"]:
             return
         place["ContinuationToken"] = page["NextContinuationToken"]

@@ -23,7 +23,7 @@ def behind_proxy(s3_bucket, s3_environment, monkeypatch):
 def impatient(monkeypatch):
     """Give up within a second or two; clients that are made from now on."""
     monkeypatch.setattr("jobs.storage._PAUSE_S", 0)
-    monkeypatch.setattr("model_repo.inception_v3.s3.retry.PATIENCE_S", 0.2)
+    monkeypatch.setattr("model_repo.inception_v3.s3.connection.PATIENCE_S", 0.2)
     monkeypatch.setattr("model_repo.inception_v3.s3.connection._ATTEMPTS", 1)
     monkeypatch.setattr("jobs.storage.s3_reads._CONTROL_PATIENCE_S", 0.1)
     waits = {"init_backoff": timedelta(milliseconds=10), "max_backoff": timedelta(milliseconds=50)}

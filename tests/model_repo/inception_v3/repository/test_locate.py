@@ -1,7 +1,6 @@
 """Models from wherever they lie; weights are small stand-ins, since nothing is loaded here."""
 
 import hashlib
-import io
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -45,13 +44,14 @@ class Shelf:
         body = self.objects[uri]
         return StoredObject(uri, len(body), hashlib.md5(body).hexdigest())
 
-    def open(self, uri):
+    def stream(self, uri):
         self.opened.append(uri)
-        return io.BytesIO(self.objects[uri])
+        yield self.objects[uri]
 
 
-class Broken(io.BytesIO):
-    def read(self, size=-1):
+def broken(uri):
+    yield b"x"
+    if "labels" in uri:
         raise ConnectionError("broken off")
 
 
@@ -139,7 +139,7 @@ def test_new_content_on_s3_is_downloaded_again(shelf):
 def test_a_copy_that_fails_leaves_nothing_and_can_be_tried_again(shelf, flowers, monkeypatch):
     wanted = {"model_repository": flowers, "reference": "flowers"}
     with monkeypatch.context() as patch:
-        patch.setattr(shelf, "open", lambda uri: Broken() if "labels" in uri else io.BytesIO(b"x"))
+        patch.setattr(shelf, "stream", broken)
         with pytest.raises(ConnectionError):
             find(shelf, **wanted)
 
@@ -150,11 +150,11 @@ def test_a_copy_that_fails_leaves_nothing_and_can_be_tried_again(shelf, flowers,
 def test_processes_that_download_the_same_model_at_once_share_one_copy(shelf, flowers, monkeypatch):
     together = threading.Barrier(3, timeout=20)
 
-    def open_together(uri):
+    def stream_together(uri):
         together.wait()
-        return io.BytesIO(shelf.objects[uri])
+        yield shelf.objects[uri]
 
-    monkeypatch.setattr(shelf, "open", open_together)
+    monkeypatch.setattr(shelf, "stream", stream_together)
     with ThreadPoolExecutor(3) as pool:
         found = list(
             pool.map(lambda _: find(shelf, model_repository=flowers, reference="flowers"), range(3))

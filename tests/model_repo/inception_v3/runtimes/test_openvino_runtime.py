@@ -11,7 +11,7 @@ import pytest
 from model_repo.inception_v3.options import RuntimeOptions
 from model_repo.inception_v3.repository.weights import Weights
 from model_repo.inception_v3.runtimes.openvino_runtime import (
-    build_openvino_runtime,
+    build_runtime,
     ensure_converted,
 )
 
@@ -43,7 +43,7 @@ def empty_cache(tmp_path, monkeypatch):
 
 def run_small(spec):
     pixels = np.full((1, 3, spec.crop_size, spec.crop_size), 100, np.uint8)
-    return build_openvino_runtime(spec, WEIGHTS, OPTIONS)(pixels)["logits"]
+    return build_runtime(spec, WEIGHTS, OPTIONS)(pixels)["logits"]
 
 
 def test_converted_network_lies_in_the_users_cache_folder(converted, cache_home):
@@ -104,7 +104,7 @@ def test_other_weights_are_another_network_with_other_answers(converted, small_s
     pixels = np.full((1, 3, 107, 107), 100, np.uint8)
 
     assert ensure_converted(small_spec, other) != converted
-    logits = build_openvino_runtime(small_spec, other, OPTIONS)(pixels)["logits"]
+    logits = build_runtime(small_spec, other, OPTIONS)(pixels)["logits"]
     assert not np.allclose(logits, run_small(small_spec))
 
 
@@ -156,7 +156,7 @@ def test_failed_conversion_leaves_nothing_behind(small_spec, empty_cache, monkey
 
 
 def test_forward_passes_may_run_on_every_core(small_spec, converted):
-    run = build_openvino_runtime(small_spec, WEIGHTS, OPTIONS)
+    run = build_runtime(small_spec, WEIGHTS, OPTIONS)
     pixels = np.zeros((8, 3, small_spec.crop_size, small_spec.crop_size), np.uint8)
     seen = set()
     run(pixels)  # compiling, which comes first, does pin threads

@@ -26,7 +26,7 @@ def put(s3_bucket, s3_client):
 @pytest.fixture
 def behind_proxy(s3_environment, monkeypatch):
     """Put a faulty proxy before the server: call it with the faults of the coming GETs."""
-    monkeypatch.setattr("model_repo.inception_v3.s3.retry.PATIENCE_S", 1)
+    monkeypatch.setattr("model_repo.inception_v3.s3.connection.PATIENCE_S", 1)
     monkeypatch.setattr("model_repo.inception_v3.s3.reader._ATTEMPTS", 3)
     monkeypatch.setattr("model_repo.inception_v3.s3.reader._PAUSE_S", 0)
     with ExitStack() as stack:
@@ -48,8 +48,7 @@ def names(uri: str) -> list[str]:
 
 
 def read(uri: str) -> bytes:
-    with S3Reader().open(uri) as file:
-        return file.read()
+    return b"".join(S3Reader().stream(uri))
 
 
 def test_a_folder_is_listed_without_its_namesakes(put, s3_bucket):
@@ -114,10 +113,10 @@ def test_a_body_that_never_comes_whole_is_an_error(put, behind_proxy, fault):
 
 def test_an_object_that_changes_while_it_is_read_is_refused(put, behind_proxy):
     uri = put("large", DATA)
-    with S3Reader().open(uri) as file:
-        put("large", DATA[::-1])
-        with pytest.raises(S3Error, match=f"{uri} has changed while it was read"):
-            file.read()
+    pieces = S3Reader().stream(uri)
+    put("large", DATA[::-1])
+    with pytest.raises(S3Error, match=f"{uri} has changed while it was read"):
+        list(pieces)
 
 
 @pytest.mark.parametrize("fault", ["empty", "cut", "drop"])
@@ -132,7 +131,7 @@ def test_a_listing_that_is_not_whole_is_an_error(put, s3_bucket, behind_proxy, f
 
 def test_a_missing_object_and_a_missing_bucket_are_named(s3_bucket):
     with pytest.raises(S3Error, match=f"^s3://{s3_bucket}/none does not exist$"):
-        S3Reader().open(f"s3://{s3_bucket}/none")
+        S3Reader().stream(f"s3://{s3_bucket}/none")
     with pytest.raises(S3Error, match=r"^bucket 'typo-7' does not exist at http://.*; "):
         names("s3://typo-7/models")
 
