@@ -21,11 +21,7 @@ from serving.errors import (
 )
 from serving.grpc.peers import check_peer
 from serving.protocol.grpc_codec import build_infer_response, parse_infer_request
-from serving.protocol.metadata import (
-    model_config_message,
-    model_metadata_message,
-    server_metadata_message,
-)
+from serving.protocol.metadata import SERVER, model_metadata
 from serving.replicas.control import Control
 from serving.service import Service
 from serving.telemetry.access_log import CLIENT_GONE, log_access
@@ -101,19 +97,21 @@ class GrpcMethods:
     @_method(pb.ServerMetadataRequest, pb.ServerMetadataResponse)
     async def ServerMetadata(self, _: Any) -> Any:
         """Describe the server."""
-        return server_metadata_message()
+        return pb.ServerMetadataResponse(**SERVER)
 
     @_method(pb.ModelMetadataRequest, pb.ModelMetadataResponse)
     async def ModelMetadata(self, request: Any) -> Any:
         """Return a model's inputs and outputs."""
         models = self.service.models
         served = models.find(request.name, request.version)
-        return model_metadata_message(served.config, models.versions(request.name))
+        metadata = model_metadata(served.config, models.versions(request.name))
+        return pb.ModelMetadataResponse(**metadata)
 
     @_method(pb.ModelConfigRequest, pb.ModelConfigResponse)
     async def ModelConfig(self, request: Any) -> Any:
         """Return a model's config.pbtxt."""
-        return model_config_message(self.service.models.find(request.name, request.version).config)
+        config = self.service.models.find(request.name, request.version).config
+        return pb.ModelConfigResponse(config=config)
 
     @_method(pb.ModelStatisticsRequest, pb.ModelStatisticsResponse)
     async def ModelStatistics(self, request: Any) -> Any:

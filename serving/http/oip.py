@@ -31,7 +31,7 @@ from serving.protocol.http_codec import (
     parse_header_length,
     parse_infer_request,
 )
-from serving.protocol.metadata import model_config, model_metadata, server_metadata
+from serving.protocol.metadata import SERVER, model_config, model_metadata
 from serving.replicas.control import Control
 from serving.service import Service
 
@@ -99,7 +99,7 @@ def _add_server(router: APIRouter, control: Control) -> None:
     @router.get("", response_model=ServerMetadata, responses=errors)
     async def server() -> Any:
         """Describe the server."""
-        return server_metadata()
+        return SERVER
 
     @router.get("/models/stats", response_model=StatisticsList, responses=errors)
     async def all_statistics() -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from tritonclient.utils import triton_to_np_dtype
 
 from serving.errors import BadRequestError
 
@@ -16,18 +17,11 @@ Parameter = bool | int | float | str
 # The protocol's datatypes as numpy's, little-endian on the wire. BYTES has none, since its elements
 # have any length.
 NUMPY_TYPES: dict[str, np.dtype[Any]] = {
-    "BOOL": np.dtype("?"),
-    "UINT8": np.dtype("u1"),
-    "UINT16": np.dtype("<u2"),
-    "UINT32": np.dtype("<u4"),
-    "UINT64": np.dtype("<u8"),
-    "INT8": np.dtype("i1"),
-    "INT16": np.dtype("<i2"),
-    "INT32": np.dtype("<i4"),
-    "INT64": np.dtype("<i8"),
-    "FP16": np.dtype("<f2"),
-    "FP32": np.dtype("<f4"),
-    "FP64": np.dtype("<f8"),
+    name: np.dtype(triton_to_np_dtype(name)).newbyteorder("<")
+    for name in (
+        *("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64"),
+        *("FP16", "FP32", "FP64"),
+    )
 }
 DATATYPES = (*NUMPY_TYPES, "BYTES")
 
@@ -92,7 +86,6 @@ class InferResponse:
     model_version: str
     id: str = ""
     outputs: tuple[Tensor, ...] = ()
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
 
 def quote(value: object) -> str:
