@@ -47,14 +47,14 @@ def build_health_router() -> APIRouter:
     """Build the health routes, which need no token."""
     router = APIRouter(prefix=_PREFIX, tags=[_TAG])
 
-    @router.get("/health/live", response_class=Response)
     @router.head("/health/live", include_in_schema=False)
+    @router.get("/health/live", response_class=Response)  # the first of both names the methods
     async def live() -> Response:
         """Answer that the service runs."""
         return Response()
 
-    @router.get("/health/ready", response_class=Response)
     @router.head("/health/ready", include_in_schema=False)
+    @router.get("/health/ready", response_class=Response)  # the first of both names the methods
     async def ready() -> Response:
         """Answer that the service is ready: Serve routes to a replica once its models are warm."""
         return Response()

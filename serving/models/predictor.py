@@ -23,6 +23,8 @@ from serving.models.decode_limits import pixel_limit
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.statistics import Statistics
 
+_Floats = npt.NDArray[np.float32]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Output:
@@ -36,8 +38,8 @@ class Output:
         batch_size: of that batch.
     """
 
-    logits: npt.NDArray[np.float32]
-    embedding: npt.NDArray[np.float32]
+    logits: _Floats
+    embedding: _Floats
     queue_s: float
     forward_s: float
     batch_size: int
@@ -64,6 +66,7 @@ class Predictor:
     Attributes:
         spec: what the model predicts, and how.
         weights_sha256: of its checkpoint, or `untrained:<seed>`.
+        busy_since: when the current forward pass began, by `time.monotonic()`, if there is one.
 
     Args:
         classifier: with `embedding` among its outputs.
@@ -89,7 +92,7 @@ class Predictor:
         self._forward_thread = ThreadPoolExecutor(1, "forward")
         self._forward_latency, self._decode_latency = LatencyAverage(), LatencyAverage()
         self._gate = BatchGate(self.spec.max_batch_size)
-        self._began: float | None = None
+        self.busy_since: float | None = None
         self._users = 0
         self._closing = False
         self._max_pixels = 0
@@ -108,10 +111,6 @@ class Predictor:
         self._enqueue.set_batch_wait_timeout_s(self._own_wait_s if wait_s is None else wait_s)
         self._gate.max_batch_size = config.max_batch_size or self.spec.max_batch_size
         self._enqueue.set_max_batch_size(self._gate.max_batch_size)
-
-    def busy_since(self) -> float | None:
-        """Return when the current forward pass began, by `time.monotonic()`, if there is one."""
-        return self._began
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -137,17 +136,13 @@ class Predictor:
     async def preprocess(self, image: bytes, sent_bytes: int) -> tuple[Preprocessed, float]:
         """Decode one image off the event loop; return it and the seconds it took.
 
-        Args:
-            image: encoded.
-            sent_bytes: of its request's body; the fewer, the fewer pixels are allowed.
+        The fewer `sent_bytes` its request had, the fewer pixels are allowed.
 
         Raises:
             DecodeError: it cannot be labelled.
         """
-        loop = asyncio.get_running_loop()
-        decoded, seconds = await loop.run_in_executor(
-            self._decoders, self._decode, image, sent_bytes
-        )
+        decoding = self._decoders.submit(self._decode, image, sent_bytes)
+        decoded, seconds = await asyncio.wrap_future(decoding)
         self._metrics.observe_decode(self.spec.name, seconds)
         self._decode_latency.add(self._decoders.count, seconds)
         return decoded, seconds
@@ -189,32 +184,28 @@ class Predictor:
         return decoded, time.perf_counter() - started
 
     async def _run_batch(self, items: list[_Item]) -> list[Output]:
-        began = time.monotonic()
-        self._began = began
+        self.busy_since = began = time.monotonic()
         self._gate.begin(len(items))
         for item in items:
             item.begun = True
-        loop = asyncio.get_running_loop()
+        pixels = [item.pixels for item in items]
         try:
-            outputs, seconds = await loop.run_in_executor(
-                self._forward_thread, self._forward, [item.pixels for item in items]
-            )
+            passing = self._forward_thread.submit(self._forward, pixels)
+            outputs, seconds = await asyncio.wrap_future(passing)
         finally:
-            self._began = None
+            self.busy_since = None
             self._gate.end()
         self._forward_latency.add(len(items), seconds)
         waits = [began - item.entered for item in items]
-        spec = self.spec
-        self._metrics.observe_batch(spec.name, waits, seconds)
-        self._statistics.record_execution(spec.name, spec.version, len(items), seconds)
+        name, version = self.spec.name, self.spec.version
+        self._metrics.observe_batch(name, waits, seconds)
+        self._statistics.record_execution(name, version, len(items), seconds)
         return [
             Output(logits, embedding, wait, seconds, len(items))
             for (logits, embedding), wait in zip(outputs, waits, strict=True)
         ]
 
-    def _forward(
-        self, pixels: list[Pixels]
-    ) -> tuple[list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]], float]:
+    def _forward(self, pixels: list[Pixels]) -> tuple[list[tuple[_Floats, _Floats]], float]:
         started = time.perf_counter()
         outputs = self._classifier.predict(np.stack(pixels))
         assert outputs.embedding is not None

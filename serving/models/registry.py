@@ -14,7 +14,7 @@ from serving.config import ServingConfig, UserConfig
 from serving.errors import NotFoundError
 from serving.models.predictor import Decoders, Predictor
 from serving.models.state import LOADING, Loaded
-from serving.protocol.metadata import IMAGE_SUFFIX, complete_config, image_variant_config
+from serving.protocol.metadata import complete_config, image_variant_config
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.statistics import Statistics
 
@@ -97,9 +97,9 @@ class Models:
         Raises:
             NotFoundError: nothing is loaded.
         """
-        for _, image_variant in self._served.values():
-            return image_variant
-        raise NotFoundError("no model is loaded")
+        if not self._served:
+            raise NotFoundError("no model is loaded")
+        return next(iter(self._served.values()))[1]
 
     def errors(self) -> list[str]:
         """Return why configured models could not be loaded.
@@ -122,12 +122,9 @@ class Models:
         )
 
     async def apply(self, wanted: dict[str, int]) -> None:
-        """Load and unload until the wanted models are there.
+        """Load and unload until the wanted models, reference → revision, are there.
 
         A model that cannot be loaded again stays as it is; `loaded` has the reason.
-
-        Args:
-            wanted: reference → revision.
         """
         for reference in [key for key in self._served if key not in wanted]:
             self._served.pop(reference)[0].predictor.close()
@@ -166,17 +163,12 @@ class Models:
         predictor = served.predictor
         predictor.reconfigure(self._limits)
         variant = Served(predictor, image_variant_config(served.config), encoded=True)
-        before = self._served.get(reference)
+        before, _ = self._served.get(reference, (None, None))
         self._served[reference] = served, variant
         self.loaded[reference] = Loaded(revision)
-        if before is not None:
-            before[0].predictor.close()
+        if before:
+            before.predictor.close()
 
     def predictors(self) -> Iterable[Predictor]:
         """Return one predictor for each model."""
         return (served.predictor for served, _ in self._served.values())
-
-
-def repository_name(name: str) -> str:
-    """Return the name that the repository has for the model that clients call `name`."""
-    return name.removesuffix(IMAGE_SUFFIX)

@@ -13,12 +13,7 @@ from serving.protocol.parameters import (
     read_size,
     refuse_shared_memory,
 )
-from serving.protocol.tensor_data import (
-    read_json_data,
-    read_raw,
-    write_json_data,
-    write_raw,
-)
+from serving.protocol.tensor_data import read_json_data, read_raw, write_json_data, write_raw
 from serving.protocol.tensors import (
     InferRequest,
     InferResponse,
