@@ -31,16 +31,10 @@ _Found = TypeVar("_Found")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labelled:
-    """One image that was labelled.
-
-    Attributes:
-        output: of the network.
-        prepared: the decoded image; None where the request held pixels.
-        decode_s: the time that decoding took.
-    """
+    """One image that was labelled."""
 
     output: Output
-    prepared: Preprocessed | None = None
+    prepared: Preprocessed | None = None  # None where the request held pixels
     decode_s: float = 0.0
 
 

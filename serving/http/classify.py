@@ -120,16 +120,12 @@ def _to_prediction(
         "score": best[0].score,
         "labels": [asdict(each) for each in best],
         "timing": {
-            "decode_ms": _milliseconds(one.decode_s),
-            "queue_ms": _milliseconds(output.queue_s),
-            "forward_ms": _milliseconds(output.forward_s),
+            "decode_ms": round(one.decode_s * 1000, 3),
+            "queue_ms": round(output.queue_s * 1000, 3),
+            "forward_ms": round(output.forward_s * 1000, 3),
             "batch_size": output.batch_size,
         },
     }
     if embedding:
         prediction["embedding"] = output.embedding.tolist()
     return prediction
-
-
-def _milliseconds(seconds: float) -> float:
-    return round(seconds * 1000, 3)

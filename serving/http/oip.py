@@ -1,5 +1,6 @@
 """The Open Inference Protocol over HTTP, with Triton's extensions."""
 
+from itertools import product
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -185,15 +186,16 @@ def _add_unimplemented(router: APIRouter) -> None:
     async def refuse() -> Response:
         raise UnimplementedError("shared memory, tracing and logging are not supported")
 
-    for path in ("systemsharedmemory", "cudasharedmemory"):
-        for middle in ("", "/region/{region}"):
-            router.add_api_route(f"/{path}{middle}/status", refuse, include_in_schema=False)
-            for verb in ("register", "unregister"):
-                router.add_api_route(
-                    f"/{path}{middle}/{verb}", refuse, methods=["POST"], include_in_schema=False
-                )
+    def add(path: str, *methods: str) -> None:
+        router.add_api_route(path, refuse, methods=list(methods), include_in_schema=False)
+
+    for kind, region in product(("system", "cuda"), ("", "/region/{region}")):
+        memory = f"/{kind}sharedmemory{region}"
+        add(memory + "/status", "GET")
+        add(memory + "/register", "POST")
+        add(memory + "/unregister", "POST")
     for path in ("/trace/setting", "/logging", "/models/{name}/trace/setting"):
-        router.add_api_route(path, refuse, methods=["GET", "POST"], include_in_schema=False)
+        add(path, "GET", "POST")
 
 
 async def _read_options(request: Request, options: type[BaseModel]) -> Any:

@@ -4,6 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from model_repo.inception_v3.postprocess import Label
+
 # A test runs its examples.
 DESCRIPTION = """
 Inception V3 behind HTTP: images in, labels out.
@@ -29,14 +31,6 @@ class Error(BaseModel):
     """The body of every error."""
 
     error: str = Field(examples=["JPEG cannot be decoded: premature end of file"])
-
-
-class Label(BaseModel):
-    """One class; `index` is its place in labels.txt, `score` the softmax score."""
-
-    index: int
-    label: str
-    score: float
 
 
 class Timing(BaseModel):

@@ -28,20 +28,12 @@ _Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Output:
-    """The network's output for one image, and how long it took.
+    """The network's output for one image, and how long it took."""
 
-    Attributes:
-        logits: float32 [classes].
-        embedding: float32 [2048].
-        queue_s: from `predict` until the forward pass began.
-        forward_s: of the image's batch.
-        batch_size: of that batch.
-    """
-
-    logits: _Floats
-    embedding: _Floats
-    queue_s: float
-    forward_s: float
+    logits: _Floats  # [classes]
+    embedding: _Floats  # [2048]
+    queue_s: float  # from `predict` until the forward pass began
+    forward_s: float  # of the image's batch
     batch_size: int
 
 
@@ -61,17 +53,10 @@ class Decoders(ThreadPoolExecutor):
 
 
 class Predictor:
-    """A classifier, shared by many requests.
+    """A classifier with `embedding` among its outputs, shared by many requests.
 
     Attributes:
-        spec: what the model predicts, and how.
-        weights_sha256: of its checkpoint, or `untrained:<seed>`.
         busy_since: when the current forward pass began, by `time.monotonic()`, if there is one.
-
-    Args:
-        classifier: with `embedding` among its outputs.
-        batch_wait_timeout_s: what the model's config.pbtxt says.
-        decoders: shared with the other models of the process.
     """
 
     def __init__(

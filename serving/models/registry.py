@@ -23,16 +23,11 @@ logger = logging.getLogger("ray.serve")
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One version of one model, under one of its two names.
-
-    Attributes:
-        config: its config.pbtxt; that of the image variant where `encoded`.
-        encoded: whether it takes encoded images rather than pixels.
-    """
+    """One version of one model, under one of its two names."""
 
     predictor: Predictor
-    config: ModelConfig
-    encoded: bool = False
+    config: ModelConfig  # that of the image variant where `encoded`
+    encoded: bool = False  # whether it takes encoded images rather than pixels
 
     @property
     def name(self) -> str:
@@ -60,9 +55,7 @@ class Models:
         self._config = config
         self._limits: UserConfig = config
         self._options = replace(options, outputs=("embedding",))
-        self._decoders = decoders
-        self._metrics = metrics
-        self._statistics = statistics
+        self._shared = decoders, metrics, statistics
         # reference → the model for pixels, and its image variant
         self._served: dict[str, tuple[Served, Served]] = {}
         self.loaded: dict[str, Loaded] = {}
@@ -77,11 +70,10 @@ class Models:
         Raises:
             NotFoundError: it is not served.
         """
-        found = [served for served in self.all() if served.name == name]
-        if not found:
+        by_version = {served.version: served for served in self.all() if served.name == name}
+        if not by_version:
             known = ", ".join(dict.fromkeys(served.name for served in self.all())) or "none"
             raise NotFoundError(f"unknown model {name!r}; there is {known}")
-        by_version = {served.version: served for served in found}
         if version and version not in by_version:
             known = ", ".join(by_version)
             raise NotFoundError(f"model {name!r} has no version {version!r} here; it has {known}")
@@ -153,7 +145,7 @@ class Models:
         logger.info("model %s runs in %s on %s", reference, options.precision, options.runtime)
         config = parse_config(model.folder.parent / "config.pbtxt")
         wait_s = config.dynamic_batching.max_queue_delay_microseconds / 1e6
-        predictor = Predictor(classifier, wait_s, self._decoders, self._metrics, self._statistics)
+        predictor = Predictor(classifier, wait_s, *self._shared)
         complete = complete_config(config, model.spec)
         complete.parameters["precision"].string_value = options.precision
         return Served(predictor, complete)

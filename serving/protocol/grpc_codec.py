@@ -94,17 +94,13 @@ def _read_inputs(message: service_pb2.ModelInferRequest) -> tuple[Tensor, ...]:
 
 def _read_contents(given: Any, shape: tuple[int, ...]) -> Tensor:
     name, datatype = given.name, given.datatype
+    owner = f"input {quote(name)} of datatype {datatype}"
     expected = _CONTENTS.get(datatype)
     if expected is None:
-        raise BadRequestError(
-            f"input {quote(name)} of datatype {datatype} cannot have contents; "
-            "send raw_input_contents"
-        )
+        raise BadRequestError(f"{owner} cannot have contents; send raw_input_contents")
     for field, _ in given.contents.ListFields():
         if field.name != expected:
-            raise BadRequestError(
-                f"input {quote(name)} of datatype {datatype} has {field.name}; expected {expected}"
-            )
+            raise BadRequestError(f"{owner} has {field.name}; expected {expected}")
     elements = getattr(given.contents, expected)
     check_count(name, shape, len(elements))
     if datatype == "BYTES":
@@ -118,7 +114,7 @@ def _read_contents(given: Any, shape: tuple[int, ...]) -> Tensor:
                 f"input {quote(name)} has contents from {wide.min()} to {wide.max()}; "
                 f"{datatype} takes {limits.min} to {limits.max}"
             )
-        return Tensor(name, datatype, shape, wide.astype(dtype).reshape(shape))
+        elements = wide
     return Tensor(name, datatype, shape, np.fromiter(elements, dtype, len(elements)).reshape(shape))
 
 

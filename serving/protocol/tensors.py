@@ -34,48 +34,32 @@ _short.maxlist = _short.maxdict = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tensor:
-    """A named tensor.
-
-    Attributes:
-        data: an array of `shape`; of BYTES, the elements in row-major order.
-    """
+    """A named tensor."""
 
     name: str
     datatype: str
     shape: tuple[int, ...]
-    data: npt.NDArray[Any] | list[bytes]
+    data: npt.NDArray[Any] | list[bytes]  # of `shape`; of BYTES, the elements in row-major order
 
 
 @dataclass(frozen=True, slots=True)
 class RequestedOutput:
-    """An output that the caller asks for.
-
-    Attributes:
-        binary: whether to send it as bytes after the JSON.
-        classification: how many of the best classes to name; 0 means all scores, without names.
-    """
+    """An output that the caller asks for."""
 
     name: str
-    binary: bool
-    classification: int = 0
+    binary: bool  # whether to send it as bytes after the JSON
+    classification: int = 0  # how many of the best classes to name; 0: all scores, without names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferRequest:
-    """A call of `infer`, well-formed, but not yet checked against a model.
+    """A call of `infer`, well-formed, but not yet checked against a model."""
 
-    Attributes:
-        id: the caller's; empty if there is none.
-        outputs: those asked for; none means all.
-        parameters: the request's own, such as `timeout` in microseconds.
-        binary_data_output: whether to send outputs that are not in `outputs` as bytes.
-    """
-
-    id: str = ""
+    id: str = ""  # the caller's
     inputs: tuple[Tensor, ...] = ()
-    outputs: tuple[RequestedOutput, ...] = ()
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
-    binary_data_output: bool = False
+    outputs: tuple[RequestedOutput, ...] = ()  # none means all
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)  # `timeout`: microseconds
+    binary_data_output: bool = False  # for outputs that are not in `outputs`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
