@@ -178,8 +178,5 @@ INFER_BODY: dict[str, Any] = {
 }
 INFER_RESPONSE: dict[str, Any] = {
     "description": "The outputs, in the form that the request asks for.",
-    "content": {
-        "application/json": {"schema": _RESPONSE},
-        "application/octet-stream": BINARY,
-    },
+    "content": {"application/json": {"schema": _RESPONSE}, "application/octet-stream": BINARY},
 }

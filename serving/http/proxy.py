@@ -168,7 +168,6 @@ class _Upload:
         return size
 
     async def next(self) -> Message:
-        """Return the next message, the body's first."""
         return self._messages.popleft() if self._messages else await self._fetch()
 
     async def _fetch(self) -> Message:
@@ -187,7 +186,6 @@ class _Answer:
         self.is_own = False
 
     async def send(self, message: Message) -> None:
-        """Pass on one message."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(raw=message["headers"])
@@ -203,7 +201,6 @@ class _Answer:
             await self._send(message)
 
     async def refuse(self, status: int, text: str, headers: Mapping[str, str] = {}) -> None:
-        """Answer with an error."""
         self.status, self.is_own = status, True
         answer = JSONResponse({"error": text}, status, headers)
         start = {"type": "http.response.start", "status": status, "headers": answer.raw_headers}

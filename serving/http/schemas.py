@@ -121,8 +121,6 @@ CLASSIFY_BODY: dict[str, Any] = {
     "content": {
         **dict.fromkeys(("image/jpeg", "image/png", "image/webp"), BINARY),
         "application/octet-stream": BINARY,
-        "multipart/form-data": {
-            "schema": describe_object("image", image=describe_array(_BYTES)),
-        },
+        "multipart/form-data": {"schema": describe_object("image", image=describe_array(_BYTES))},
     },
 }

@@ -6,16 +6,10 @@ from collections import deque
 _SMOOTHING = 0.2  # of the newest pass in the moving average
 
 
-class LatencyAverage:
-    """A moving average of the seconds that one image takes."""
-
-    def __init__(self) -> None:
-        self.per_image_s = 0.0
-
-    def add(self, size: int, seconds: float) -> None:
-        """Add that `size` images took `seconds`."""
-        before = self.per_image_s or seconds / size
-        self.per_image_s = before + _SMOOTHING * (seconds / size - before)
+def average_latency(before_s: float, size: int, seconds: float) -> float:
+    """Return the moving average of one image's seconds, now that `size` images took `seconds`."""
+    before_s = before_s or seconds / size
+    return before_s + _SMOOTHING * (seconds / size - before_s)
 
 
 class BatchGate:

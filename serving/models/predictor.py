@@ -18,7 +18,7 @@ from model_repo.inception_v3 import Classifier, DecodeError
 from model_repo.inception_v3.preprocess import Preprocessed, preprocess, warm_up
 from model_repo.inception_v3.spec import Pixels
 from serving.config import UserConfig
-from serving.models.batching import BatchGate, LatencyAverage
+from serving.models.batching import BatchGate, average_latency
 from serving.models.decode_limits import pixel_limit
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.statistics import Statistics
@@ -75,7 +75,7 @@ class Predictor:
         self._metrics = metrics
         self._statistics = statistics
         self._forward_thread = ThreadPoolExecutor(1, "forward")
-        self._forward_latency, self._decode_latency = LatencyAverage(), LatencyAverage()
+        self._forward_s = self._decode_s = 0.0  # of one image, lately
         self._gate = BatchGate(self.spec.max_batch_size)
         self.busy_since: float | None = None
         self._users = 0
@@ -87,7 +87,7 @@ class Predictor:
     @property
     def per_image_s(self) -> float:
         """Return how many seconds one image has held up the others recently."""
-        return max(self._forward_latency.per_image_s, self._decode_latency.per_image_s)
+        return max(self._forward_s, self._decode_s)
 
     def reconfigure(self, config: UserConfig) -> None:
         """Apply what can change while the model runs."""
@@ -129,7 +129,7 @@ class Predictor:
         decoding = self._decoders.submit(self._decode, image, sent_bytes)
         decoded, seconds = await asyncio.wrap_future(decoding)
         self._metrics.observe_decode(self.spec.name, seconds)
-        self._decode_latency.add(self._decoders.count, seconds)
+        self._decode_s = average_latency(self._decode_s, self._decoders.count, seconds)
         return decoded, seconds
 
     async def predict(self, pixels: Pixels) -> Output:
@@ -180,7 +180,7 @@ class Predictor:
         finally:
             self.busy_since = None
             self._gate.end()
-        self._forward_latency.add(len(items), seconds)
+        self._forward_s = average_latency(self._forward_s, len(items), seconds)
         waits = [began - item.entered for item in items]
         name, version = self.spec.name, self.spec.version
         self._metrics.observe_batch(name, waits, seconds)
@@ -204,4 +204,4 @@ class Predictor:
         sizes = self._classifier.options.first_sizes(self.spec.max_batch_size)
         for size in (*sizes, 1):
             _, seconds = self._forward([np.zeros((3, crop, crop), np.uint8)] * size)
-        self._forward_latency.add(1, seconds)
+        self._forward_s = seconds

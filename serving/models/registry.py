@@ -32,8 +32,7 @@ class Served:
     @property
     def name(self) -> str:
         """Return the name that clients use."""
-        name: str = self.config.name
-        return name
+        return str(self.config.name)
 
     @property
     def version(self) -> str:

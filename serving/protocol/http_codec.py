@@ -126,8 +126,7 @@ def _read_raw_request(body: bytes, raw_input: model_config_pb2.ModelInput) -> In
                 f"the body has {len(body)} bytes; expected {size} for each image of input "
                 f"{raw_input.name!r}, UINT8 {list(raw_input.dims)}"
             )
-        shape = (batch, *raw_input.dims)
-        tensor = read_raw(raw_input.name, "UINT8", shape, memoryview(body))
+        tensor = read_raw(raw_input.name, "UINT8", (batch, *raw_input.dims), memoryview(body))
     return InferRequest(inputs=(tensor,), binary_data_output=True)
 
 

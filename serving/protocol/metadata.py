@@ -6,15 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 from google.protobuf.message import Message
-from tritonclient.grpc.model_config_pb2 import (
-    TYPE_FP32,
-    TYPE_STRING,
-    TYPE_UINT8,
-    DataType,
-    ModelConfig,
-    ModelInput,
-    ModelOutput,
-)
+from tritonclient.grpc import model_config_pb2 as pb
 
 from model_repo.inception_v3.spec import ModelSpec
 from serving.protocol.outputs import OUTPUT_NAME
@@ -32,7 +24,7 @@ SERVER = {
 }
 
 
-def complete_config(config: ModelConfig, spec: ModelSpec) -> ModelConfig:
+def complete_config(config: pb.ModelConfig, spec: ModelSpec) -> pb.ModelConfig:
     """Return `config` with the actual values for what its author left out or set to -1."""
     complete = deepcopy(config)
     complete.name = spec.name
@@ -42,28 +34,24 @@ def complete_config(config: ModelConfig, spec: ModelSpec) -> ModelConfig:
     label_filename = next((o.label_filename for o in config.output if o.label_filename), "")
     del complete.input[:]
     dims = [3, spec.crop_size, spec.crop_size]
-    pixels = {"data_type": TYPE_UINT8, "format": ModelInput.FORMAT_NCHW, "dims": dims}
+    pixels = {"data_type": pb.TYPE_UINT8, "format": pb.ModelInput.FORMAT_NCHW, "dims": dims}
     complete.input.add(name=INPUT_NAME, **pixels)
     del complete.output[:]
-    complete.output.add(
-        name=OUTPUT_NAME,
-        data_type=TYPE_FP32,
-        dims=[spec.num_classes],
-        label_filename=label_filename,
-    )
+    scores = {"data_type": pb.TYPE_FP32, "dims": [spec.num_classes]}
+    complete.output.add(name=OUTPUT_NAME, label_filename=label_filename, **scores)
     return complete
 
 
-def image_variant_config(config: ModelConfig) -> ModelConfig:
+def image_variant_config(config: pb.ModelConfig) -> pb.ModelConfig:
     """Return the config of the image variant: the same model, for encoded images."""
     variant = deepcopy(config)
     variant.name = config.name + IMAGE_SUFFIX
     del variant.input[:]
-    variant.input.add(name=IMAGE_INPUT_NAME, data_type=TYPE_STRING, dims=[1])
+    variant.input.add(name=IMAGE_INPUT_NAME, data_type=pb.TYPE_STRING, dims=[1])
     return variant
 
 
-def model_metadata(config: ModelConfig, versions: Sequence[str]) -> dict[str, object]:
+def model_metadata(config: pb.ModelConfig, versions: Sequence[str]) -> dict[str, object]:
     """Return a model's metadata as JSON; -1 stands for the batch size."""
     return {
         "name": config.name,
@@ -74,13 +62,13 @@ def model_metadata(config: ModelConfig, versions: Sequence[str]) -> dict[str, ob
     }
 
 
-def model_config(config: ModelConfig) -> dict[str, Any]:
+def model_config(config: pb.ModelConfig) -> dict[str, Any]:
     """Return a model's config as Triton's JSON: numbers are numbers, and defaults are included."""
     return _to_json(config)
 
 
-def _tensor_metadata(tensor: ModelInput | ModelOutput) -> dict[str, object]:
-    datatype = DataType.Name(tensor.data_type).removeprefix("TYPE_")
+def _tensor_metadata(tensor: pb.ModelInput | pb.ModelOutput) -> dict[str, object]:
+    datatype = pb.DataType.Name(tensor.data_type).removeprefix("TYPE_")
     return {
         "name": tensor.name,
         "datatype": "BYTES" if datatype == "STRING" else datatype,

@@ -1,7 +1,6 @@
 """One replica's side of what all share: which models are loaded, and the statistics."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ray import serve
@@ -17,9 +16,6 @@ from serving.telemetry.statistics import to_protocol
 _POLL_S = 0.1
 # After this time the coordinator knows what each replica had counted before.
 _SETTLED_S = SYNC_PERIOD_S + 0.2
-
-# Calls a method of the coordinator: its name, then its arguments.
-Ask = Callable[..., Awaitable[Any]]
 
 
 class AskCoordinator:
@@ -48,7 +44,7 @@ class AskCoordinator:
 class Control:
     """Keeps one replica in step with the others, by way of the coordinator."""
 
-    def __init__(self, service: Service, ask: Ask, replica_id: str) -> None:
+    def __init__(self, service: Service, ask: AskCoordinator, replica_id: str) -> None:
         self._service = service
         self._ask = ask
         self._replica_id = replica_id
