@@ -53,16 +53,10 @@ def check_expansion(sent_bytes: int, byte_count: int) -> None:
 
 @dataclass(slots=True)
 class Ticket:
-    """What one request holds while it is being answered.
-
-    Attributes:
-        images: found in its body.
-        byte_count: of its body, decompressed.
-        sent_bytes: of its body as sent.
-    """
+    """What one request holds while it is being answered."""
 
     images: int
-    byte_count: int
+    byte_count: int  # of its body, decompressed
     sent_bytes: int
 
 
@@ -79,11 +73,7 @@ class Admission:
 
     @contextmanager
     def admit(self, byte_count: int, per_image_s: float) -> Iterator[Ticket]:
-        """Admit a request with a body of `byte_count` bytes; hold room for it during the context.
-
-        Args:
-            byte_count: of the body, as declared.
-            per_image_s: seconds that one image takes at present.
+        """Admit a request whose body has `byte_count` bytes, as declared, and hold room for it.
 
         Raises:
             ContentTooLargeError: the body is over the limit.
@@ -119,11 +109,9 @@ class Admission:
         Raises:
             OverloadedError: there is no room for so many.
         """
-        more = images - ticket.images
-        if more > 0 and self._images > ticket.images:  # others wait, too
-            self._check_images(more, per_image_s)
-        ticket.images += more
-        self._images += more
+        self._check_images(images, per_image_s)
+        ticket.images += images
+        self._images += images
 
     def _check_images(self, images: int, per_image_s: float) -> None:
         wait_s = (self._images + images) * per_image_s

@@ -1,18 +1,12 @@
 """`serve run serving.app:build_app [key=value …]`: the service as a Ray Serve application."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import click
 import ray
 from ray import serve
 from ray.serve import Application
-from ray.serve.config import (
-    AutoscalingConfig,
-    BackpressureConfig,
-    DeploymentActorConfig,
-)
+from ray.serve.config import AutoscalingConfig, BackpressureConfig, DeploymentActorConfig
 from ray.serve.schema import LoggingConfig
 
 from model_repo.inception_v3 import ModelError
@@ -37,18 +31,30 @@ def build_app(args: dict[str, Any]) -> Application:
     Raises:
         ConfigError: an argument is wrong, or a model or its weights cannot be used.
     """
-    with _plain_errors():
+    try:
         config = load_config(args)
         for reference in config.models:
             find_model(config.source(reference))
         if not ray.is_initialized():
             start_serve(config)
+    except (ConfigError, ModelError, OSError) as exc:
+        if click.get_current_context(silent=True) is None:
+            raise
+        # On the command line, one sentence instead of a traceback. The model's own errors name
+        # options as `labelmill label` spells them.
+        raise click.ClickException(str(exc).replace("--weights ", "weights=")) from exc
     return build_deployment(config, ray.cluster_resources()).bind(config)
 
 
 def build_deployment(config: ServingConfig, resources: dict[str, float]) -> serve.Deployment:
     """Build the deployment for a cluster with `resources`; config files can override options."""
     num_cpus, num_gpus, most = _replica_resources(config, resources)
+    coordinator = DeploymentActorConfig(
+        name=ACTOR_NAME,
+        actor_class=ray.remote(Coordinator),
+        init_kwargs={"references": list(config.models)},
+        actor_options={"num_cpus": 0},
+    )
     return serve.deployment(
         name=NAME,
         ray_actor_options={"num_cpus": num_cpus, "num_gpus": num_gpus},
@@ -68,14 +74,7 @@ def build_deployment(config: ServingConfig, resources: dict[str, float]) -> serv
         health_check_timeout_s=10,
         graceful_shutdown_timeout_s=config.request_timeout_s + 5,
         graceful_shutdown_wait_loop_s=0.5,
-        deployment_actors=[
-            DeploymentActorConfig(
-                name=ACTOR_NAME,
-                actor_class=ray.remote(Coordinator),
-                init_kwargs={"references": list(config.models)},
-                actor_options={"num_cpus": 0},
-            )
-        ],
+        deployment_actors=[coordinator],
         logging_config=LoggingConfig(encoding="JSON", enable_access_log=False),
     )(serve.ingress()(Labelmill))
 
@@ -92,15 +91,3 @@ def _replica_resources(
         return config.num_cpus or _SHARE, 0, int(cpus / max(1, config.num_cpus or 1))
     most = gpus if config.num_gpus is None else count_shares(max(1, gpus), num_gpus)
     return config.num_cpus or max(1, int(cpus / most / 2)), num_gpus, most
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """On the command line, print one sentence instead of a traceback."""
-    try:
-        yield
-    except (ConfigError, ModelError, OSError) as exc:
-        if click.get_current_context(silent=True) is None:
-            raise
-        # The model's own errors name options as `labelmill label` spells them.
-        raise click.ClickException(str(exc).replace("--weights ", "weights=")) from exc

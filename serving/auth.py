@@ -25,16 +25,13 @@ def read_tokens(path: Path | None) -> tuple[str, ...]:
         OSError: the file cannot be read.
         ValueError: it is not a list of hashes; the message never repeats a token.
     """
-    found: dict[str, None] = {}
+    found: list[str] = []
     sources = [] if path is None else [(str(path), path.read_text("utf-8"))]
     if VARIABLE in os.environ:
         sources.append((VARIABLE, os.environ[VARIABLE].replace(",", "\n")))
     for name, text in sources:
-        hashes = _parse(name, text)
-        if not hashes:
-            raise ValueError(f"{name} holds no token; remove it to serve without tokens")
-        found |= dict.fromkeys(hashes)
-    return tuple(found)
+        found += _parse(name, text)
+    return tuple(dict.fromkeys(found))
 
 
 def authorize(authorization: str | None, hashes: Sequence[str]) -> None:
@@ -56,6 +53,8 @@ def authorize(authorization: str | None, hashes: Sequence[str]) -> None:
 def _parse(name: str, text: str) -> list[str]:
     lines = [line.partition("#")[0].split() for line in text.splitlines()]
     hashes = [words[0].lower() for words in lines if words]
+    if not hashes:
+        raise ValueError(f"{name} holds no token; remove it to serve without tokens")
     if not all(map(_SHA256.fullmatch, hashes)):
         raise ValueError(
             f"{name} must hold SHA-256 hashes in hexadecimal, one a line, not the tokens "

@@ -35,63 +35,41 @@ class ConfigError(Exception):
 
 
 class UserConfig(BaseModel):
-    """What can change without a restart; `None` means as the model's config.pbtxt says.
-
-    Attributes:
-        max_batch_size: images of one forward pass.
-        batch_wait_timeout_s: how long an idle model waits for a batch to fill up.
-        max_body_bytes: of one request.
-        max_pixels: of one image; small files may have fewer, see `serving.models.decode_limits`.
-        max_queue_s: a request that would wait longer is refused at once.
-        request_timeout_s: time limit of every request; clients can ask for less.
-        hang_timeout_s: a longer forward pass makes its replica unhealthy.
-    """
+    """What can change without a restart; `None` means as the model's config.pbtxt says."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_batch_size: PositiveInt | None = None
-    batch_wait_timeout_s: NonNegativeFloat | None = None
+    max_batch_size: PositiveInt | None = None  # images of one forward pass
+    batch_wait_timeout_s: NonNegativeFloat | None = None  # of an idle model, for a batch to fill up
     max_body_bytes: PositiveInt = 64 * MEBIBYTE
-    max_pixels: PositiveInt = 50_000_000
-    max_queue_s: PositiveFloat = 4
-    request_timeout_s: PositiveFloat = 30
-    hang_timeout_s: PositiveFloat = 60
+    max_pixels: PositiveInt = 50_000_000  # of one image; small files may have fewer
+    max_queue_s: PositiveFloat = 4  # a request that would wait longer is refused at once
+    request_timeout_s: PositiveFloat = 30  # clients can ask for less
+    hang_timeout_s: PositiveFloat = 60  # a longer forward pass makes its replica unhealthy
 
 
 class ServingConfig(UserConfig):
-    """One service.
+    """One service."""
 
-    Attributes:
-        models: references, `name` or `name:version`; each is served as `name`, for pixels, and as
-            `name_image`, for encoded images.
-        model_repository: folder or `s3://` prefix; `None` is the built-in one.
-        weights, labels: of the only model that is served, as for `labelmill label`.
-        precision: `None` is what the model's config.pbtxt says, or else fp16 on GPUs and fp32 on
-            CPUs.
-        min_replicas, max_replicas: `None` is one for each core or GPU of the cluster.
-        num_cpus, num_gpus: of each replica, at most one GPU; `None` is half a GPU if the cluster
-            has any, else half a core.
-        tokens_file: SHA-256 of each bearer token, one a line; `LABELMILL_TOKENS` can hold the same.
-        host: that `serve run` listens on. Serve's gRPC listens on all interfaces; where `host` is a
-            loopback address, calls from other machines are refused.
-        port, grpc_port: that `serve run` listens on; 0 as `grpc_port` turns gRPC off.
-    """
-
+    # `name` or `name:version`; served as `name`, for pixels, and `name_image`, for encoded images
     models: tuple[str, ...] = ("inception_v3",)
-    model_repository: str | None = None
-    weights: str | None = None
+    model_repository: str | None = None  # folder or `s3://` prefix; `None` is the built-in one
+    weights: str | None = None  # of the only model that is served, as are `labels`
     labels: str | None = None
     runtime: RuntimeName = "auto"
-    precision: Precision | None = None
+    precision: Precision | None = None  # as config.pbtxt says, or else fp16 on GPUs, fp32 on CPUs
     min_replicas: PositiveInt = 1
-    max_replicas: PositiveInt | None = None
+    max_replicas: PositiveInt | None = None  # one for each core or GPU of the cluster
     target_ongoing_requests: PositiveFloat = 4
     upscale_delay_s: NonNegativeFloat = 3
     downscale_delay_s: NonNegativeFloat = 120
+    # Of each replica; `None` is half a GPU if the cluster has any, else half a core.
     num_cpus: PositiveFloat | None = None
     num_gpus: Annotated[float, Field(ge=0, le=1)] | None = None
-    tokens_file: Path | None = None
+    tokens_file: Path | None = None  # SHA-256 of each bearer token, as in `LABELMILL_TOKENS`
     token_hashes: tuple[str, ...] = Field(default=(), repr=False)
+    # Of `serve run`. Serve's gRPC listens on all interfaces; where `host` is a loopback address,
+    # calls from other machines are refused. 0 as `grpc_port` turns gRPC off.
     host: str = "127.0.0.1"
     port: NonNegativeInt = 8000
     grpc_port: NonNegativeInt = 9000

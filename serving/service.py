@@ -8,13 +8,13 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from math import inf
 from typing import Any, TypeVar
 
 import numpy as np
 
 from model_repo.inception_v3 import DecodeError
 from model_repo.inception_v3.preprocess import Preprocessed
-from model_repo.inception_v3.spec import Pixels
 from serving.admission import Admission, Ticket
 from serving.config import ServingConfig, UserConfig
 from serving.errors import DeadlineError, OverloadedError
@@ -24,23 +24,17 @@ from serving.protocol.inputs import read_images, read_pixels
 from serving.protocol.outputs import build_outputs, check_outputs
 from serving.protocol.tensors import InferRequest, InferResponse
 from serving.telemetry.metrics import Metrics
-from serving.telemetry.statistics import Durations, Statistics
+from serving.telemetry.statistics import Statistics
 
 _Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labelled:
-    """One image that was labelled.
-
-    Attributes:
-        output: of the network.
-        prepared: the decoded image; None where the request held pixels.
-        decode_s: the time that decoding took.
-    """
+    """One image that was labelled."""
 
     output: Output
-    prepared: Preprocessed | None = None
+    prepared: Preprocessed | None = None  # None where the request held pixels
     decode_s: float = 0.0
 
 
@@ -69,22 +63,17 @@ class Service:
 
     @asynccontextmanager
     async def admit(self, byte_count: int, timeout_s: float | None) -> AsyncIterator[Ticket]:
-        """Admit one request, within its time limit and the service's.
-
-        Args:
-            byte_count: of its body.
-            timeout_s: the client's limit; the service's own applies as well.
+        """Admit one request, within the client's time limit, if any, and the service's.
 
         Raises:
             ContentTooLargeError: the body is over the limit.
             OverloadedError: there is no room.
             DeadlineError: the time is up.
         """
-        limit_s = self.limits.request_timeout_s
-        if timeout_s is not None:
-            limit_s = min(limit_s, timeout_s)
+        limit_s = min(self.limits.request_timeout_s, timeout_s or inf)
+        per_image_s = max((one.per_image_s for one in self.models.predictors()), default=0.0)
         try:
-            with self.admission.admit(byte_count, self._per_image_s()) as ticket:
+            with self.admission.admit(byte_count, per_image_s) as ticket:
                 async with asyncio.timeout(limit_s):
                     yield ticket
         except TimeoutError as exc:
@@ -100,7 +89,7 @@ class Service:
         """
         with self._counted(served, len(images), ticket) as found:
             sent = ticket.sent_bytes
-            found.extend(await _all([self._label_image(served, each, sent) for each in images]))
+            found.extend(await _all([_label_image(served, each, sent) for each in images]))
         return found
 
     async def infer(self, served: Served, request: InferRequest, ticket: Ticket) -> InferResponse:
@@ -132,12 +121,12 @@ class Service:
         self, served: Served, request: InferRequest, ticket: Ticket
     ) -> list[Labelled]:
         if served.encoded:
-            images = read_images(request, served.config)
-            found = await self.label_images(served, images, ticket)
+            found = await self.label_images(served, read_images(request, served.config), ticket)
         else:
             pixels = read_pixels(request, served.config)
             with self._counted(served, len(pixels), ticket) as found:
-                found.extend(await _all([_label_pixels(served, each) for each in pixels]))
+                outputs = await _all([served.predictor.predict(each) for each in pixels])
+                found.extend(map(Labelled, outputs))
         for place, one in enumerate(found):
             if isinstance(one, DecodeError):
                 raise DecodeError(one.kind, f"image {place}: {one}" if len(found) > 1 else str(one))
@@ -150,24 +139,12 @@ class Service:
             RuntimeError: one does.
         """
         for predictor in self.models.predictors():
-            began = predictor.busy_since()
+            began = predictor.busy_since
             if began is not None and time.monotonic() - began > self.limits.hang_timeout_s:
                 raise RuntimeError(
                     f"a forward pass of model {predictor.spec.name!r} has not come back for "
                     f"{self.limits.hang_timeout_s:g} s"
                 )
-
-    def _per_image_s(self) -> float:
-        return max((one.per_image_s for one in self.models.predictors()), default=0.0)
-
-    async def _label_image(
-        self, served: Served, image: bytes, sent_bytes: int
-    ) -> Labelled | DecodeError:
-        try:
-            prepared, decode_s = await served.predictor.preprocess(image, sent_bytes)
-        except DecodeError as exc:
-            return exc
-        return Labelled(await served.predictor.predict(prepared.pixels), prepared, decode_s)
 
     @contextmanager
     def _counted(
@@ -199,22 +176,27 @@ class Service:
         if not found:
             self.statistics.record_failure(served.name, served.version, seconds)
             return
-        took = Durations(
-            success_s=seconds,
-            queue_s=max(one.output.queue_s for one in found),
-            compute_input_s=max(one.decode_s for one in found),
-            compute_infer_s=max(one.output.forward_s for one in found),
-        )
-        model, version, now = served.predictor.spec.name, served.version, time.time()
-        self.statistics.record_success(model, version, len(found), took, now)
-        if served.encoded:  # like an ensemble: a request counts for the model behind it, too
-            self.statistics.record_success(served.name, version, len(found), took, now)
-            seconds = took.compute_infer_s
-            self.statistics.record_execution(served.name, version, len(found), seconds)
+        forward_s = max(one.output.forward_s for one in found)
+        took_s = {
+            "success": seconds,
+            "queue": max(one.output.queue_s for one in found),
+            "compute_input": max(one.decode_s for one in found),
+            "compute_infer": forward_s,
+        }
+        version, images, now_s = served.version, len(found), time.time()
+        # like an ensemble: a request for the image variant counts for the model behind it, too
+        for name in {served.predictor.spec.name, served.name}:
+            self.statistics.record_success(name, version, images, took_s, now_s)
+        if served.encoded:
+            self.statistics.record_execution(served.name, version, images, forward_s)
 
 
-async def _label_pixels(served: Served, pixels: Pixels) -> Labelled:
-    return Labelled(await served.predictor.predict(pixels))
+async def _label_image(served: Served, image: bytes, sent_bytes: int) -> Labelled | DecodeError:
+    try:
+        prepared, decode_s = await served.predictor.preprocess(image, sent_bytes)
+    except DecodeError as exc:
+        return exc
+    return Labelled(await served.predictor.predict(prepared.pixels), prepared, decode_s)
 
 
 async def _all(coroutines: Sequence[Coroutine[Any, Any, _Found]]) -> list[_Found]:

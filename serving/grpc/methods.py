@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from google.protobuf.json_format import ParseDict
@@ -21,11 +22,7 @@ from serving.errors import (
 )
 from serving.grpc.peers import check_peer
 from serving.protocol.grpc_codec import build_infer_response, parse_infer_request
-from serving.protocol.metadata import (
-    model_config_message,
-    model_metadata_message,
-    server_metadata_message,
-)
+from serving.protocol.metadata import SERVER, model_metadata
 from serving.replicas.control import Control
 from serving.service import Service
 from serving.telemetry.access_log import CLIENT_GONE, log_access
@@ -36,41 +33,41 @@ Context = RayServegRPCContext
 _Handler = Callable[["GrpcMethods", Any], Awaitable[Any]]
 
 
-def _method(
-    request_type: Any, answer_type: Any, *, open_to_all: bool = False
-) -> Callable[[_Handler], Any]:
+def _method(*, open_to_all: bool = False, parsed: bool = True) -> Callable[[_Handler], Any]:
     """Turn a handler of messages into a method that Serve calls with bytes and a context."""
 
     def decorate(handler: _Handler) -> Any:
+        name = handler.__name__
+        request_type, answer_type = getattr(pb, f"{name}Request"), getattr(pb, f"{name}Response")
+
         async def method(self: "GrpcMethods", data: bytes, grpc_context: Context) -> Any:
             status, started = CLIENT_GONE, time.monotonic()
             try:
                 check_peer(grpc_context.peer(), self.service.config.host)
                 if not open_to_all:
                     self._authorize(grpc_context)
-                answer = await handler(self, _parse(request_type, data))
+                answer = await handler(self, _parse(request_type, data) if parsed else data)
                 status = 200
                 return answer
             except Exception as exc:
                 status = _set_status(grpc_context, exc)
                 return answer_type()
             finally:
-                self._note(handler.__name__, status, started)
+                self._note(name, status, started)
 
-        method.__name__ = handler.__name__
-        method.__doc__ = handler.__doc__
+        method.__name__, method.__doc__ = name, handler.__doc__
         return method
 
     return decorate
 
 
-def _unimplemented(name: str, answer_type: Any) -> Any:
+def _unimplemented(name: str) -> Any:
     async def handler(self: "GrpcMethods", _: Any) -> Any:
         raise UnimplementedError(f"labelmill does not support {name}")
 
     handler.__name__ = name
     handler.__doc__ = "Answer that this part of the protocol is not supported."
-    return _method(None, answer_type)(handler)
+    return _method(parsed=False)(handler)
 
 
 class GrpcMethods:
@@ -79,67 +76,69 @@ class GrpcMethods:
     service: Service
     control: Control
 
-    @_method(pb.ServerLiveRequest, pb.ServerLiveResponse, open_to_all=True)
+    @_method(open_to_all=True)
     async def ServerLive(self, _: Any) -> Any:
         """Answer that the service runs."""
         return pb.ServerLiveResponse(live=True)
 
-    @_method(pb.ServerReadyRequest, pb.ServerReadyResponse, open_to_all=True)
+    @_method(open_to_all=True)
     async def ServerReady(self, _: Any) -> Any:
         """Answer that the service is ready: Serve routes to a replica once its models are warm."""
         return pb.ServerReadyResponse(ready=True)
 
-    @_method(pb.ModelReadyRequest, pb.ModelReadyResponse)
+    @_method()
     async def ModelReady(self, request: Any) -> Any:
         """Answer whether a model is ready."""
-        try:
+        ready = False
+        with suppress(NotFoundError):  # as Triton: over gRPC not an error
             self.service.models.find(request.name, request.version)
-        except NotFoundError:  # as Triton: over gRPC not an error
-            return pb.ModelReadyResponse(ready=False)
-        return pb.ModelReadyResponse(ready=True)
+            ready = True
+        return pb.ModelReadyResponse(ready=ready)
 
-    @_method(pb.ServerMetadataRequest, pb.ServerMetadataResponse)
+    @_method()
     async def ServerMetadata(self, _: Any) -> Any:
         """Describe the server."""
-        return server_metadata_message()
+        return pb.ServerMetadataResponse(**SERVER)
 
-    @_method(pb.ModelMetadataRequest, pb.ModelMetadataResponse)
+    @_method()
     async def ModelMetadata(self, request: Any) -> Any:
         """Return a model's inputs and outputs."""
         models = self.service.models
         served = models.find(request.name, request.version)
-        return model_metadata_message(served.config, models.versions(request.name))
+        metadata = model_metadata(served.config, models.versions(request.name))
+        return pb.ModelMetadataResponse(**metadata)
 
-    @_method(pb.ModelConfigRequest, pb.ModelConfigResponse)
+    @_method()
     async def ModelConfig(self, request: Any) -> Any:
         """Return a model's config.pbtxt."""
-        return model_config_message(self.service.models.find(request.name, request.version).config)
+        config = self.service.models.find(request.name, request.version).config
+        return pb.ModelConfigResponse(config=config)
 
-    @_method(pb.ModelStatisticsRequest, pb.ModelStatisticsResponse)
+    @_method()
     async def ModelStatistics(self, request: Any) -> Any:
         """Return the statistics of one model, or of all, over all replicas."""
         statistics = await self.control.statistics(request.name, request.version)
         return ParseDict(statistics, pb.ModelStatisticsResponse())
 
-    @_method(pb.RepositoryIndexRequest, pb.RepositoryIndexResponse)
+    @_method()
     async def RepositoryIndex(self, request: Any) -> Any:
         """List the models of the repository, and which of them are loaded."""
         models = await self.control.index(ready_only=request.ready)
         return ParseDict({"models": models}, pb.RepositoryIndexResponse())
 
-    @_method(pb.RepositoryModelLoadRequest, pb.RepositoryModelLoadResponse)
+    @_method()
     async def RepositoryModelLoad(self, request: Any) -> Any:
         """Load or reload a model of the repository in all replicas."""
         await self.control.load(request.model_name, with_parameters=bool(request.parameters))
         return pb.RepositoryModelLoadResponse()
 
-    @_method(pb.RepositoryModelUnloadRequest, pb.RepositoryModelUnloadResponse)
+    @_method()
     async def RepositoryModelUnload(self, request: Any) -> Any:
         """Unload a model from all replicas."""
         await self.control.unload(request.model_name)
         return pb.RepositoryModelUnloadResponse()
 
-    @_method(None, pb.ModelInferResponse)
+    @_method(parsed=False)
     async def ModelInfer(self, data: bytes) -> Any:
         """Label pixels, or encoded images where the model's name ends in `_image`."""
         return await self._infer(data)
@@ -170,26 +169,14 @@ class GrpcMethods:
                 self._note("ModelStreamInfer", status, started)
             yield answer
 
-    SystemSharedMemoryStatus = _unimplemented(
-        "SystemSharedMemoryStatus", pb.SystemSharedMemoryStatusResponse
-    )
-    SystemSharedMemoryRegister = _unimplemented(
-        "SystemSharedMemoryRegister", pb.SystemSharedMemoryRegisterResponse
-    )
-    SystemSharedMemoryUnregister = _unimplemented(
-        "SystemSharedMemoryUnregister", pb.SystemSharedMemoryUnregisterResponse
-    )
-    CudaSharedMemoryStatus = _unimplemented(
-        "CudaSharedMemoryStatus", pb.CudaSharedMemoryStatusResponse
-    )
-    CudaSharedMemoryRegister = _unimplemented(
-        "CudaSharedMemoryRegister", pb.CudaSharedMemoryRegisterResponse
-    )
-    CudaSharedMemoryUnregister = _unimplemented(
-        "CudaSharedMemoryUnregister", pb.CudaSharedMemoryUnregisterResponse
-    )
-    TraceSetting = _unimplemented("TraceSetting", pb.TraceSettingResponse)
-    LogSettings = _unimplemented("LogSettings", pb.LogSettingsResponse)
+    SystemSharedMemoryStatus = _unimplemented("SystemSharedMemoryStatus")
+    SystemSharedMemoryRegister = _unimplemented("SystemSharedMemoryRegister")
+    SystemSharedMemoryUnregister = _unimplemented("SystemSharedMemoryUnregister")
+    CudaSharedMemoryStatus = _unimplemented("CudaSharedMemoryStatus")
+    CudaSharedMemoryRegister = _unimplemented("CudaSharedMemoryRegister")
+    CudaSharedMemoryUnregister = _unimplemented("CudaSharedMemoryUnregister")
+    TraceSetting = _unimplemented("TraceSetting")
+    LogSettings = _unimplemented("LogSettings")
 
     def _authorize(self, context: Context) -> None:
         metadata = dict(context.invocation_metadata())
@@ -208,8 +195,6 @@ class GrpcMethods:
 
 
 def _parse(request_type: Any, data: bytes) -> Any:
-    if request_type is None:
-        return data
     try:
         return request_type.FromString(data)
     except DamagedMessage as exc:
@@ -217,11 +202,9 @@ def _parse(request_type: Any, data: bytes) -> Any:
 
 
 def _id_of(data: bytes) -> str:
-    try:
-        request_id: str = pb.ModelInferRequest.FromString(data).id
-    except DamagedMessage:
-        return ""
-    return request_id
+    with suppress(DamagedMessage):
+        return str(pb.ModelInferRequest.FromString(data).id)
+    return ""
 
 
 def _set_status(context: Context, exc: Exception) -> int:

@@ -34,11 +34,7 @@ async def admit(request: Request, service: Service) -> AsyncIterator[tuple[Ticke
 
 
 def _declared_size(headers: Headers, limits: UserConfig) -> int:
-    """Return the declared length of the body; undeclared, it counts as the largest allowed.
-
-    Raises:
-        BadRequestError: Content-Length is not a number.
-    """
+    """Return the declared length of the body; undeclared, it counts as the largest allowed."""
     text = headers.get("content-length")
     if text is None:
         return limits.max_body_bytes if "transfer-encoding" in headers else 0
@@ -48,11 +44,6 @@ def _declared_size(headers: Headers, limits: UserConfig) -> int:
 
 
 def _client_timeout_s(headers: Headers) -> float | None:
-    """Return the client's time limit in seconds, if it sends one.
-
-    Raises:
-        BadRequestError: it is not a number of seconds.
-    """
     text = headers.get(_TIMEOUT_HEADER)
     if text is None:
         return None

@@ -24,6 +24,7 @@ from serving.telemetry.access_log import CLIENT_GONE, log_access
 # Open to all: health, and the pages, which hold no data and ask for a token themselves.
 _OPEN_PATHS = ("/v2/health/live", "/v2/health/ready", "/", "/docs", "/openapi.json")
 _OPEN_PREFIX = "/page/"
+_ERRORS = (ServiceError, DecodeError, RequestValidationError, HTTPException, Exception)
 
 
 def build_http_app(service: Service, control: Control) -> FastAPI:
@@ -35,6 +36,7 @@ def build_http_app(service: Service, control: Control) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         separate_input_output_schemas=False,
+        exception_handlers=dict.fromkeys(_ERRORS, _answer_error),
     )
     # Shows tokens in /docs; `_AccessMiddleware` checks them.
     security = [Security(HTTPBearer(auto_error=False))] if service.config.token_hashes else []
@@ -42,11 +44,6 @@ def build_http_app(service: Service, control: Control) -> FastAPI:
     app.include_router(oip.build_router(service, control), dependencies=security)
     app.include_router(oip.build_health_router())
     pages.add_pages(app)
-    app.add_exception_handler(ServiceError, _answer_error)
-    app.add_exception_handler(DecodeError, _answer_error)
-    app.add_exception_handler(RequestValidationError, _answer_invalid)
-    app.add_exception_handler(HTTPException, _answer_http_error)
-    app.add_exception_handler(Exception, _answer_error)
     app.add_middleware(_AccessMiddleware, service=service)
     return app
 
@@ -118,16 +115,10 @@ def _error_response(exc: Exception) -> JSONResponse:
 
 
 async def _answer_error(_: Request, exc: Exception) -> Response:
+    if isinstance(exc, HTTPException):
+        return JSONResponse({"error": exc.detail.lower()}, exc.status_code, exc.headers)
+    if isinstance(exc, RequestValidationError):
+        problem = exc.errors()[0]
+        name = ".".join(map(str, problem["loc"][1:]))
+        return JSONResponse({"error": describe_problem(name, problem)}, 400)
     return _error_response(exc)
-
-
-async def _answer_invalid(_: Request, exc: Exception) -> Response:
-    assert isinstance(exc, RequestValidationError)
-    problem = exc.errors()[0]
-    name = ".".join(map(str, problem["loc"][1:]))
-    return JSONResponse({"error": describe_problem(name, problem)}, 400)
-
-
-async def _answer_http_error(_: Request, exc: Exception) -> Response:
-    assert isinstance(exc, HTTPException)
-    return JSONResponse({"error": exc.detail.lower()}, exc.status_code, exc.headers)

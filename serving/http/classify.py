@@ -16,7 +16,7 @@ from serving.protocol.metadata import IMAGE_SUFFIX
 from serving.service import Labelled, Service
 
 # What curl and other clients send by default.
-_UNSPECIFIC = ("application/octet-stream", "application/x-www-form-urlencoded")
+_UNSPECIFIC = ("", "application/octet-stream", "application/x-www-form-urlencoded")
 
 
 def build_router(service: Service) -> APIRouter:
@@ -69,18 +69,19 @@ def build_router(service: Service) -> APIRouter:
     @router.get("/models", response_model=ModelList, responses=describe_errors(401))
     async def list_models() -> Any:
         """List the models that `model` can name."""
-        return {"models": [_describe(one) for one in service.models.all() if not one.encoded]}
+        found = [
+            {
+                "name": served.name,
+                "version": served.version,
+                "weights_sha256": served.predictor.weights_sha256,
+                "classes": served.predictor.spec.num_classes,
+            }
+            for served in service.models.all()
+            if not served.encoded
+        ]
+        return {"models": found}
 
     return router
-
-
-def _describe(served: Served) -> dict[str, Any]:
-    return {
-        "name": served.name,
-        "version": served.version,
-        "weights_sha256": served.predictor.weights_sha256,
-        "classes": served.predictor.spec.num_classes,
-    }
 
 
 def _find(models: Models, reference: str | None) -> Served:
@@ -93,20 +94,14 @@ def _find(models: Models, reference: str | None) -> Served:
 
 
 def _is_form(content_type: str) -> bool:
-    """Say whether the body is a form rather than the bytes of one image.
-
-    Raises:
-        UnsupportedMediaTypeError: it is declared to be neither.
-    """
     media_type = content_type.partition(";")[0].strip().lower()
-    if media_type == "multipart/form-data":
-        return True
-    if media_type and not media_type.startswith("image/") and media_type not in _UNSPECIFIC:
+    is_form = media_type == "multipart/form-data"
+    if not (is_form or media_type.startswith("image/") or media_type in _UNSPECIFIC):
         raise UnsupportedMediaTypeError(
             f"Content-Type {media_type!r} is not an image; send an image's bytes as image/jpeg (or "
             "image/png, application/octet-stream …), or files as multipart/form-data"
         )
-    return False
+    return is_form
 
 
 def _to_prediction(
@@ -125,16 +120,12 @@ def _to_prediction(
         "score": best[0].score,
         "labels": [asdict(each) for each in best],
         "timing": {
-            "decode_ms": _milliseconds(one.decode_s),
-            "queue_ms": _milliseconds(output.queue_s),
-            "forward_ms": _milliseconds(output.forward_s),
+            "decode_ms": round(one.decode_s * 1000, 3),
+            "queue_ms": round(output.queue_s * 1000, 3),
+            "forward_ms": round(output.forward_s * 1000, 3),
             "batch_size": output.batch_size,
         },
     }
     if embedding:
         prediction["embedding"] = output.embedding.tolist()
     return prediction
-
-
-def _milliseconds(seconds: float) -> float:
-    return round(seconds * 1000, 3)

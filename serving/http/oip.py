@@ -1,6 +1,7 @@
 """The Open Inference Protocol over HTTP, with Triton's extensions."""
 
-from typing import Annotated, Any, TypeVar
+from itertools import product
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ValidationError
@@ -25,13 +26,13 @@ from serving.http.oip_schemas import (
     describe_options,
 )
 from serving.http.schemas import describe_errors
-from serving.models.registry import Models, Served
+from serving.models.registry import Served
 from serving.protocol.http_codec import (
     build_infer_response,
     parse_header_length,
     parse_infer_request,
 )
-from serving.protocol.metadata import model_config, model_metadata, server_metadata
+from serving.protocol.metadata import SERVER, model_config, model_metadata
 from serving.replicas.control import Control
 from serving.service import Service
 
@@ -40,9 +41,6 @@ _TAG = "Open Inference Protocol"
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 _MAX_JSON_BYTES = 8 * 1024 * 1024  # parsing them takes half a second, and blocks all other requests
-
-_Options = TypeVar("_Options", bound=BaseModel)
-
 _OPTIONS_LIMITS = UserConfig(max_body_bytes=64 * 1024)
 
 
@@ -50,18 +48,17 @@ def build_health_router() -> APIRouter:
     """Build the health routes, which need no token."""
     router = APIRouter(prefix=_PREFIX, tags=[_TAG])
 
-    @router.get("/health/live", response_class=Response)
+    @router.head("/health/live", include_in_schema=False)
+    @router.get("/health/live", response_class=Response)  # the first of both names the methods
     async def live() -> Response:
         """Answer that the service runs."""
         return Response()
 
-    @router.get("/health/ready", response_class=Response)
+    @router.head("/health/ready", include_in_schema=False)
+    @router.get("/health/ready", response_class=Response)  # the first of both names the methods
     async def ready() -> Response:
         """Answer that the service is ready: Serve routes to a replica once its models are warm."""
         return Response()
-
-    for path, answer in (("/health/live", live), ("/health/ready", ready)):  # for load balancers
-        router.add_api_route(path, answer, methods=["HEAD"], include_in_schema=False)
 
     return router
 
@@ -70,27 +67,20 @@ def build_router(service: Service, control: Control) -> APIRouter:
     """Build the protocol's other routes."""
     router = APIRouter(prefix=_PREFIX, tags=[_TAG])
     _add_server(router, control)
-    for path, find in _model_paths(service.models).items():
-        _add_model(router, path, find, service, control)
-        _add_infer(router, path, find, service)
+
+    async def find_newest(name: ModelName) -> Served:
+        return service.models.find(name)
+
+    async def find_version(name: ModelName, version: ModelVersion) -> Served:
+        return service.models.find(name, version)
+
+    path = "/models/{name}"
+    for prefix, find in ((path, find_newest), (path + "/versions/{version}", find_version)):
+        _add_model(router, prefix, find, service, control)
+        _add_infer(router, prefix, find, service)
     _add_repository(router, control)
     _add_unimplemented(router)
     return router
-
-
-def _model_paths(models: Models) -> dict[str, Any]:
-    """Return the two prefixes of a model's paths, each with what finds the model it names."""
-
-    async def find_newest(name: ModelName) -> Served:
-        return models.find(name)
-
-    async def find_version(name: ModelName, version: ModelVersion) -> Served:
-        return models.find(name, version)
-
-    return {
-        "/models/{name}": find_newest,
-        "/models/{name}/versions/{version}": find_version,
-    }
 
 
 def _add_server(router: APIRouter, control: Control) -> None:
@@ -99,7 +89,7 @@ def _add_server(router: APIRouter, control: Control) -> None:
     @router.get("", response_model=ServerMetadata, responses=errors)
     async def server() -> Any:
         """Describe the server."""
-        return server_metadata()
+        return SERVER
 
     @router.get("/models/stats", response_model=StatisticsList, responses=errors)
     async def all_statistics() -> Any:
@@ -142,15 +132,20 @@ def _add_infer(router: APIRouter, path: str, find: Any, service: Service) -> Non
         header_length = parse_header_length(request.headers.get(HEADER_LENGTH))
         async with admit(request, service) as (ticket, note):
             body = await read_body(request, service.limits, note)
-            _check_json(len(body) if header_length is None else min(header_length, len(body)))
+            json_length = len(body) if header_length is None else min(header_length, len(body))
+            if json_length > _MAX_JSON_BYTES:
+                raise ContentTooLargeError(
+                    f"{json_length:,} bytes of JSON exceed the limit of {_MAX_JSON_BYTES:,}; send "
+                    f"tensors as binary data behind it ({HEADER_LENGTH})"
+                )
             served = service.models.find(served.name, served.version)  # it may be unloaded by now
             asked = parse_infer_request(body, header_length, served.config.input[0])
             del body
             answer = await service.infer(served, asked, ticket)
-        content, json_length = build_infer_response(answer, asked)
-        if json_length is None:
+        content, header_length = build_infer_response(answer, asked)
+        if header_length is None:
             return Response(content, media_type="application/json")
-        headers = {HEADER_LENGTH: str(json_length)}
+        headers = {HEADER_LENGTH: str(header_length)}
         return Response(content, media_type="application/octet-stream", headers=headers)
 
 
@@ -191,26 +186,19 @@ def _add_unimplemented(router: APIRouter) -> None:
     async def refuse() -> Response:
         raise UnimplementedError("shared memory, tracing and logging are not supported")
 
-    for path in ("systemsharedmemory", "cudasharedmemory"):
-        for middle in ("", "/region/{region}"):
-            router.add_api_route(f"/{path}{middle}/status", refuse, include_in_schema=False)
-            for verb in ("register", "unregister"):
-                router.add_api_route(
-                    f"/{path}{middle}/{verb}", refuse, methods=["POST"], include_in_schema=False
-                )
+    def add(path: str, *methods: str) -> None:
+        router.add_api_route(path, refuse, methods=list(methods), include_in_schema=False)
+
+    for kind, region in product(("system", "cuda"), ("", "/region/{region}")):
+        memory = f"/{kind}sharedmemory{region}"
+        add(memory + "/status", "GET")
+        add(memory + "/register", "POST")
+        add(memory + "/unregister", "POST")
     for path in ("/trace/setting", "/logging", "/models/{name}/trace/setting"):
-        router.add_api_route(path, refuse, methods=["GET", "POST"], include_in_schema=False)
+        add(path, "GET", "POST")
 
 
-def _check_json(byte_count: int) -> None:
-    if byte_count > _MAX_JSON_BYTES:
-        raise ContentTooLargeError(
-            f"{byte_count:,} bytes of JSON exceed the limit of {_MAX_JSON_BYTES:,}; send "
-            f"tensors as binary data behind it ({HEADER_LENGTH})"
-        )
-
-
-async def _read_options(request: Request, options: type[_Options]) -> _Options:
+async def _read_options(request: Request, options: type[BaseModel]) -> Any:
     body = await read_body(request, _OPTIONS_LIMITS)
     try:
         return options.model_validate_json(body or b"{}")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
-from serving.http.schemas import BINARY
+from serving.http.schemas import BINARY, describe_array, describe_object
 from serving.protocol.metadata import IMAGE_INPUT_NAME, INPUT_NAME
 from serving.protocol.outputs import OUTPUT_NAME
 
@@ -125,34 +125,46 @@ def describe_options(options: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"content": {"application/json": {"schema": schema}}}}
 
 
+_STRING = {"type": "string"}
 _PARAMETERS = {"type": ["object", "null"]}
 
 
 def _describe_tensor(names: list[str], datatypes: list[str]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "required": ["name", "datatype", "shape"],
-        "properties": {
-            "name": {"type": "string", "enum": names},
-            "datatype": {"type": "string", "enum": datatypes},
-            "shape": {
-                "type": "array",
-                "minItems": 1,
-                "maxItems": 4,
-                "items": {"type": "integer", "minimum": 1},
-            },
-            "data": {"type": "array", "items": {}},
-            "parameters": _PARAMETERS,
-        },
-    }
+    return describe_object(
+        *("name", "datatype", "shape"),
+        name=_STRING | {"enum": names},
+        datatype=_STRING | {"enum": datatypes},
+        shape=describe_array({"type": "integer", "minimum": 1}, minItems=1, maxItems=4),
+        data=describe_array({}),
+        parameters=_PARAMETERS,
+    )
 
 
 _INPUT = _describe_tensor([INPUT_NAME, IMAGE_INPUT_NAME], ["UINT8", "FP32", "BYTES"])
 _OUTPUT = _describe_tensor([OUTPUT_NAME], ["FP32", "BYTES"])
+_REQUESTED = describe_object("name", name=_STRING | {"enum": [OUTPUT_NAME]}, parameters=_PARAMETERS)
+_REQUEST = describe_object(
+    "inputs",
+    id=_STRING,
+    inputs=describe_array(_INPUT, minItems=1, maxItems=1),
+    outputs=describe_array(_REQUESTED),
+    parameters=_PARAMETERS,
+)
+_RESPONSE = describe_object(
+    *("model_name", "outputs"),
+    id=_STRING,
+    model_name=_STRING,
+    model_version=_STRING,
+    outputs=describe_array(_OUTPUT),
+)
 _PIXEL = (  # an image of one colour
     "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAFUlEQVR42mM8UaHBgA0wMeAAg1MCAB4nAXgllso1AAAA"
     "AElFTkSuQmCC"
 )
+_EXAMPLE = {
+    "inputs": [{"name": "image", "datatype": "BYTES", "shape": [1, 1], "data": [_PIXEL]}],
+    "outputs": [{"name": "classification", "parameters": {"classification": 3}}],
+}
 INFER_BODY: dict[str, Any] = {
     "required": True,
     "description": (
@@ -160,52 +172,11 @@ INFER_BODY: dict[str, Any] = {
         "JSON, encoded images are base64."
     ),
     "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["inputs"],
-                "properties": {
-                    "id": {"type": "string"},
-                    "inputs": {"type": "array", "minItems": 1, "maxItems": 1, "items": _INPUT},
-                    "outputs": {
-                        "type": "array",
-                        "items": {
-                            "type": "object",
-                            "required": ["name"],
-                            "properties": {
-                                "name": {"type": "string", "enum": [OUTPUT_NAME]},
-                                "parameters": _PARAMETERS,
-                            },
-                        },
-                    },
-                    "parameters": _PARAMETERS,
-                },
-            },
-            "example": {
-                "inputs": [
-                    {"name": "image", "datatype": "BYTES", "shape": [1, 1], "data": [_PIXEL]}
-                ],
-                "outputs": [{"name": "classification", "parameters": {"classification": 3}}],
-            },
-        },
+        "application/json": {"schema": _REQUEST, "example": _EXAMPLE},
         "application/octet-stream": BINARY,
     },
 }
 INFER_RESPONSE: dict[str, Any] = {
     "description": "The outputs, in the form that the request asks for.",
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["model_name", "outputs"],
-                "properties": {
-                    "id": {"type": "string"},
-                    "model_name": {"type": "string"},
-                    "model_version": {"type": "string"},
-                    "outputs": {"type": "array", "items": _OUTPUT},
-                },
-            }
-        },
-        "application/octet-stream": BINARY,
-    },
+    "content": {"application/json": {"schema": _RESPONSE}, "application/octet-stream": BINARY},
 }

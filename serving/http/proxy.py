@@ -6,7 +6,6 @@ queue, a refusal costs less, and Serve's own errors become JSON.
 """
 
 import asyncio
-import json
 import os
 import time
 from collections import deque
@@ -17,6 +16,7 @@ from math import inf
 from ray.serve.metrics import Counter
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.admission import BODIES_AT_ONCE, check_body_size
@@ -30,7 +30,7 @@ VARIABLE = "LABELMILL_LIMITS"  # a `UserConfig` as JSON; the proxy does not see 
 FULL = "x-labelmill-full"
 
 _INFERENCE = ("/classify", "/infer")
-_LOADING = "/v2/repository/models/"
+_LOADING = "/v2/repository/models/"  # has no time limit
 _TRIPPED_S = 0.5
 _GRACE_S = 1.0  # so that the replica, with the same limit, can answer first
 # Instead of Serve's own errors, which are misleading or not meant for callers: status and text.
@@ -55,6 +55,7 @@ class ProxyMiddleware:
         self._limits = limits
         self._breaker = CircuitBreaker()
         self._held_bytes = 0
+        self._answer_s = limits.request_timeout_s + _GRACE_S
         self._refused = Counter(
             "labelmill_refused_requests_total",
             description="Requests that were answered without a replica, by status.",
@@ -74,8 +75,9 @@ class ProxyMiddleware:
                 if upload.gone:
                     return
                 scope = _with_length(scope, upload.byte_count)
+                limit_s = None if _LOADING in scope["path"] else self._answer_s
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self._answer_s(scope)) as timer:
+                    async with asyncio.timeout(limit_s) as timer:
                         await self._app(scope, upload.next, answer.send)
             if answer.status is None and not upload.gone:
                 await answer.refuse(*_INSTEAD[408 if timer.expired() else 500])
@@ -88,19 +90,7 @@ class ProxyMiddleware:
             if answer.is_own and answer.status:
                 self._refused.inc(tags={"status": str(answer.status)})
 
-    def _answer_s(self, scope: Scope) -> float | None:
-        if _LOADING in scope["path"]:  # loading has no time limit
-            return None
-        return self._limits.request_timeout_s + _GRACE_S
-
     async def _read(self, upload: "_Upload", headers: Headers) -> None:
-        """Read the whole body.
-
-        Raises:
-            ContentTooLargeError: it is over the limit.
-            OverloadedError: the bodies held here are too large together.
-            DeadlineError: it takes too long.
-        """
         declared = headers.get("content-length", "")
         if declared.isdecimal():
             check_body_size(int(declared), self._limits)
@@ -170,8 +160,7 @@ class _Upload:
         """Read one message; return its number of bytes, or None after the last."""
         if self._done:
             return None
-        message = await self._receive()
-        self.gone = message["type"] == "http.disconnect"
+        message = await self._fetch()
         self._done = self.gone or not message.get("more_body", False)
         self._messages.append(message)
         size = len(message.get("body", b""))
@@ -179,9 +168,9 @@ class _Upload:
         return size
 
     async def next(self) -> Message:
-        """Return the next message, the body's first."""
-        if self._messages:
-            return self._messages.popleft()
+        return self._messages.popleft() if self._messages else await self._fetch()
+
+    async def _fetch(self) -> Message:
         message = await self._receive()
         self.gone = message["type"] == "http.disconnect"
         return message
@@ -197,33 +186,26 @@ class _Answer:
         self.is_own = False
 
     async def send(self, message: Message) -> None:
-        """Pass on one message."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(raw=message["headers"])
-            self.is_own = self.status >= 400 and not _is_json(headers)
+            is_json = headers.get("content-type", "").startswith("application/json")
+            self.is_own = self.status >= 400 and not is_json
             if headers.get(FULL):
                 self._breaker.trip(int(headers["retry-after"]))
                 del headers[FULL]
             if self.is_own:
                 kept = {key: value for key, value in headers.items() if key == "retry-after"}
-                status, text = _INSTEAD.get(self.status, (self.status, "not found"))
-                await self.refuse(status, text, kept)
-                return
-        elif self.is_own:
-            return
-        await self._send(message)
+                await self.refuse(*_INSTEAD.get(self.status, (self.status, "not found")), kept)
+        if not self.is_own:
+            await self._send(message)
 
     async def refuse(self, status: int, text: str, headers: Mapping[str, str] = {}) -> None:
-        """Answer with an error."""
         self.status, self.is_own = status, True
-        body = json.dumps({"error": text}).encode()
-        all_headers = MutableHeaders(
-            {"content-type": "application/json", "content-length": str(len(body)), **headers}
-        )
-        start = {"type": "http.response.start", "status": status, "headers": all_headers.raw}
+        answer = JSONResponse({"error": text}, status, headers)
+        start = {"type": "http.response.start", "status": status, "headers": answer.raw_headers}
         await self._send(start)
-        await self._send({"type": "http.response.body", "body": body})
+        await self._send({"type": "http.response.body", "body": answer.body})
 
 
 def _headers_of(exc: ServiceError) -> dict[str, str]:
@@ -232,10 +214,6 @@ def _headers_of(exc: ServiceError) -> dict[str, str]:
     if isinstance(exc, DeadlineError):
         return {"connection": "close"}  # or it would stay open while bytes trickle in
     return {}
-
-
-def _is_json(headers: Headers) -> bool:
-    return headers.get("content-type", "").startswith("application/json")
 
 
 def _with_length(scope: Scope, byte_count: int) -> Scope:

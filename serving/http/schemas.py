@@ -4,6 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from model_repo.inception_v3.postprocess import Label
+
 # A test runs its examples.
 DESCRIPTION = """
 Inception V3 behind HTTP: images in, labels out.
@@ -29,14 +31,6 @@ class Error(BaseModel):
     """The body of every error."""
 
     error: str = Field(examples=["JPEG cannot be decoded: premature end of file"])
-
-
-class Label(BaseModel):
-    """One class; `index` is its place in labels.txt, `score` the softmax score."""
-
-    index: int
-    label: str
-    score: float
 
 
 class Timing(BaseModel):
@@ -109,23 +103,24 @@ def describe_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-BINARY = {"schema": {"type": "string", "format": "binary"}}
+def describe_object(*required: str, **properties: Any) -> dict[str, Any]:
+    """Return the schema of a JSON object."""
+    return {"type": "object", "required": list(required), "properties": properties}
+
+
+def describe_array(items: dict[str, Any], **limits: int) -> dict[str, Any]:
+    """Return the schema of a JSON array."""
+    return {"type": "array", "items": items, **limits}
+
+
+_BYTES = {"type": "string", "format": "binary"}
+BINARY = {"schema": _BYTES}
 CLASSIFY_BODY: dict[str, Any] = {
     "required": True,
     "description": "An image's bytes (JPEG, PNG, WebP, GIF, BMP or TIFF), or several in a form.",
     "content": {
-        "image/jpeg": BINARY,
-        "image/png": BINARY,
-        "image/webp": BINARY,
+        **dict.fromkeys(("image/jpeg", "image/png", "image/webp"), BINARY),
         "application/octet-stream": BINARY,
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": ["image"],
-                "properties": {
-                    "image": {"type": "array", "items": {"type": "string", "format": "binary"}}
-                },
-            }
-        },
+        "multipart/form-data": {"schema": describe_object("image", image=describe_array(_BYTES))},
     },
 }

@@ -6,16 +6,10 @@ from collections import deque
 _SMOOTHING = 0.2  # of the newest pass in the moving average
 
 
-class LatencyAverage:
-    """A moving average of the seconds that one image takes."""
-
-    def __init__(self) -> None:
-        self.per_image_s = 0.0
-
-    def add(self, size: int, seconds: float) -> None:
-        """Add that `size` images took `seconds`."""
-        before = self.per_image_s or seconds / size
-        self.per_image_s = before + _SMOOTHING * (seconds / size - before)
+def average_latency(before_s: float, size: int, seconds: float) -> float:
+    """Return the moving average of one image's seconds, now that `size` images took `seconds`."""
+    before_s = before_s or seconds / size
+    return before_s + _SMOOTHING * (seconds / size - before_s)
 
 
 class BatchGate:
@@ -34,17 +28,15 @@ class BatchGate:
 
     async def enter(self) -> None:
         """Wait until the model is free and the next batch has room."""
-        if self._waiting or not self._has_room():
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            try:
-                await turn  # `_let_in` has counted it
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self.leave(1)
-                raise
-            return
-        self._inside += 1
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._let_in()
+        try:
+            await turn  # `_let_in` has counted it
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.leave(1)
+            raise
 
     def leave(self, images: int) -> None:
         """Give up the places of images that were let in but are not in a batch yet."""
@@ -61,11 +53,8 @@ class BatchGate:
         self._busy = False
         self._let_in()
 
-    def _has_room(self) -> bool:
-        return not self._busy and self._inside < self.max_batch_size
-
     def _let_in(self) -> None:
-        while self._waiting and self._has_room():
+        while self._waiting and not self._busy and self._inside < self.max_batch_size:
             turn = self._waiting.popleft()
             if not turn.done():
                 self._inside += 1

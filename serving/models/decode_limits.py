@@ -37,11 +37,9 @@ def _bytes_per_pixel(image: bytes) -> float:
         return _OTHERS  # it will not be decoded
     if kind == "JPEG":
         return _jpeg_bytes_per_pixel(image)
-    if kind == "WEBP":
-        return _WEBP
     if kind == "PNG" and image[24:26] == b"\x08\x02":
         return _PNG_RGB
-    return _OTHERS
+    return _WEBP if kind == "WEBP" else _OTHERS
 
 
 def _jpeg_bytes_per_pixel(image: bytes) -> float:

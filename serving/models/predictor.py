@@ -18,28 +18,22 @@ from model_repo.inception_v3 import Classifier, DecodeError
 from model_repo.inception_v3.preprocess import Preprocessed, preprocess, warm_up
 from model_repo.inception_v3.spec import Pixels
 from serving.config import UserConfig
-from serving.models.batching import BatchGate, LatencyAverage
+from serving.models.batching import BatchGate, average_latency
 from serving.models.decode_limits import pixel_limit
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.statistics import Statistics
 
+_Floats = npt.NDArray[np.float32]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Output:
-    """The network's output for one image, and how long it took.
+    """The network's output for one image, and how long it took."""
 
-    Attributes:
-        logits: float32 [classes].
-        embedding: float32 [2048].
-        queue_s: from `predict` until the forward pass began.
-        forward_s: of the image's batch.
-        batch_size: of that batch.
-    """
-
-    logits: npt.NDArray[np.float32]
-    embedding: npt.NDArray[np.float32]
-    queue_s: float
-    forward_s: float
+    logits: _Floats  # [classes]
+    embedding: _Floats  # [2048]
+    queue_s: float  # from `predict` until the forward pass began
+    forward_s: float  # of the image's batch
     batch_size: int
 
 
@@ -59,16 +53,10 @@ class Decoders(ThreadPoolExecutor):
 
 
 class Predictor:
-    """A classifier, shared by many requests.
+    """A classifier with `embedding` among its outputs, shared by many requests.
 
     Attributes:
-        spec: what the model predicts, and how.
-        weights_sha256: of its checkpoint, or `untrained:<seed>`.
-
-    Args:
-        classifier: with `embedding` among its outputs.
-        batch_wait_timeout_s: what the model's config.pbtxt says.
-        decoders: shared with the other models of the process.
+        busy_since: when the current forward pass began, by `time.monotonic()`, if there is one.
     """
 
     def __init__(
@@ -87,9 +75,9 @@ class Predictor:
         self._metrics = metrics
         self._statistics = statistics
         self._forward_thread = ThreadPoolExecutor(1, "forward")
-        self._forward_latency, self._decode_latency = LatencyAverage(), LatencyAverage()
+        self._forward_s = self._decode_s = 0.0  # of one image, lately
         self._gate = BatchGate(self.spec.max_batch_size)
-        self._began: float | None = None
+        self.busy_since: float | None = None
         self._users = 0
         self._closing = False
         self._max_pixels = 0
@@ -99,7 +87,7 @@ class Predictor:
     @property
     def per_image_s(self) -> float:
         """Return how many seconds one image has held up the others recently."""
-        return max(self._forward_latency.per_image_s, self._decode_latency.per_image_s)
+        return max(self._forward_s, self._decode_s)
 
     def reconfigure(self, config: UserConfig) -> None:
         """Apply what can change while the model runs."""
@@ -108,10 +96,6 @@ class Predictor:
         self._enqueue.set_batch_wait_timeout_s(self._own_wait_s if wait_s is None else wait_s)
         self._gate.max_batch_size = config.max_batch_size or self.spec.max_batch_size
         self._enqueue.set_max_batch_size(self._gate.max_batch_size)
-
-    def busy_since(self) -> float | None:
-        """Return when the current forward pass began, by `time.monotonic()`, if there is one."""
-        return self._began
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -137,19 +121,15 @@ class Predictor:
     async def preprocess(self, image: bytes, sent_bytes: int) -> tuple[Preprocessed, float]:
         """Decode one image off the event loop; return it and the seconds it took.
 
-        Args:
-            image: encoded.
-            sent_bytes: of its request's body; the fewer, the fewer pixels are allowed.
+        The fewer `sent_bytes` its request had, the fewer pixels are allowed.
 
         Raises:
             DecodeError: it cannot be labelled.
         """
-        loop = asyncio.get_running_loop()
-        decoded, seconds = await loop.run_in_executor(
-            self._decoders, self._decode, image, sent_bytes
-        )
+        decoding = self._decoders.submit(self._decode, image, sent_bytes)
+        decoded, seconds = await asyncio.wrap_future(decoding)
         self._metrics.observe_decode(self.spec.name, seconds)
-        self._decode_latency.add(self._decoders.count, seconds)
+        self._decode_s = average_latency(self._decode_s, self._decoders.count, seconds)
         return decoded, seconds
 
     async def predict(self, pixels: Pixels) -> Output:
@@ -189,32 +169,28 @@ class Predictor:
         return decoded, time.perf_counter() - started
 
     async def _run_batch(self, items: list[_Item]) -> list[Output]:
-        began = time.monotonic()
-        self._began = began
+        self.busy_since = began = time.monotonic()
         self._gate.begin(len(items))
         for item in items:
             item.begun = True
-        loop = asyncio.get_running_loop()
+        pixels = [item.pixels for item in items]
         try:
-            outputs, seconds = await loop.run_in_executor(
-                self._forward_thread, self._forward, [item.pixels for item in items]
-            )
+            passing = self._forward_thread.submit(self._forward, pixels)
+            outputs, seconds = await asyncio.wrap_future(passing)
         finally:
-            self._began = None
+            self.busy_since = None
             self._gate.end()
-        self._forward_latency.add(len(items), seconds)
+        self._forward_s = average_latency(self._forward_s, len(items), seconds)
         waits = [began - item.entered for item in items]
-        spec = self.spec
-        self._metrics.observe_batch(spec.name, waits, seconds)
-        self._statistics.record_execution(spec.name, spec.version, len(items), seconds)
+        name, version = self.spec.name, self.spec.version
+        self._metrics.observe_batch(name, waits, seconds)
+        self._statistics.record_execution(name, version, len(items), seconds)
         return [
             Output(logits, embedding, wait, seconds, len(items))
             for (logits, embedding), wait in zip(outputs, waits, strict=True)
         ]
 
-    def _forward(
-        self, pixels: list[Pixels]
-    ) -> tuple[list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]], float]:
+    def _forward(self, pixels: list[Pixels]) -> tuple[list[tuple[_Floats, _Floats]], float]:
         started = time.perf_counter()
         outputs = self._classifier.predict(np.stack(pixels))
         assert outputs.embedding is not None
@@ -228,4 +204,4 @@ class Predictor:
         sizes = self._classifier.options.first_sizes(self.spec.max_batch_size)
         for size in (*sizes, 1):
             _, seconds = self._forward([np.zeros((3, crop, crop), np.uint8)] * size)
-        self._forward_latency.add(1, seconds)
+        self._forward_s = seconds

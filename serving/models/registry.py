@@ -14,7 +14,7 @@ from serving.config import ServingConfig, UserConfig
 from serving.errors import NotFoundError
 from serving.models.predictor import Decoders, Predictor
 from serving.models.state import LOADING, Loaded
-from serving.protocol.metadata import IMAGE_SUFFIX, complete_config, image_variant_config
+from serving.protocol.metadata import complete_config, image_variant_config
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.statistics import Statistics
 
@@ -23,22 +23,16 @@ logger = logging.getLogger("ray.serve")
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One version of one model, under one of its two names.
-
-    Attributes:
-        config: its config.pbtxt; that of the image variant where `encoded`.
-        encoded: whether it takes encoded images rather than pixels.
-    """
+    """One version of one model, under one of its two names."""
 
     predictor: Predictor
-    config: ModelConfig
-    encoded: bool = False
+    config: ModelConfig  # that of the image variant where `encoded`
+    encoded: bool = False  # whether it takes encoded images rather than pixels
 
     @property
     def name(self) -> str:
         """Return the name that clients use."""
-        name: str = self.config.name
-        return name
+        return str(self.config.name)
 
     @property
     def version(self) -> str:
@@ -60,9 +54,7 @@ class Models:
         self._config = config
         self._limits: UserConfig = config
         self._options = replace(options, outputs=("embedding",))
-        self._decoders = decoders
-        self._metrics = metrics
-        self._statistics = statistics
+        self._shared = decoders, metrics, statistics
         # reference → the model for pixels, and its image variant
         self._served: dict[str, tuple[Served, Served]] = {}
         self.loaded: dict[str, Loaded] = {}
@@ -77,11 +69,10 @@ class Models:
         Raises:
             NotFoundError: it is not served.
         """
-        found = [served for served in self.all() if served.name == name]
-        if not found:
+        by_version = {served.version: served for served in self.all() if served.name == name}
+        if not by_version:
             known = ", ".join(dict.fromkeys(served.name for served in self.all())) or "none"
             raise NotFoundError(f"unknown model {name!r}; there is {known}")
-        by_version = {served.version: served for served in found}
         if version and version not in by_version:
             known = ", ".join(by_version)
             raise NotFoundError(f"model {name!r} has no version {version!r} here; it has {known}")
@@ -97,9 +88,9 @@ class Models:
         Raises:
             NotFoundError: nothing is loaded.
         """
-        for _, image_variant in self._served.values():
-            return image_variant
-        raise NotFoundError("no model is loaded")
+        if not self._served:
+            raise NotFoundError("no model is loaded")
+        return next(iter(self._served.values()))[1]
 
     def errors(self) -> list[str]:
         """Return why configured models could not be loaded.
@@ -122,12 +113,9 @@ class Models:
         )
 
     async def apply(self, wanted: dict[str, int]) -> None:
-        """Load and unload until the wanted models are there.
+        """Load and unload until the wanted models, reference → revision, are there.
 
         A model that cannot be loaded again stays as it is; `loaded` has the reason.
-
-        Args:
-            wanted: reference → revision.
         """
         for reference in [key for key in self._served if key not in wanted]:
             self._served.pop(reference)[0].predictor.close()
@@ -156,7 +144,7 @@ class Models:
         logger.info("model %s runs in %s on %s", reference, options.precision, options.runtime)
         config = parse_config(model.folder.parent / "config.pbtxt")
         wait_s = config.dynamic_batching.max_queue_delay_microseconds / 1e6
-        predictor = Predictor(classifier, wait_s, self._decoders, self._metrics, self._statistics)
+        predictor = Predictor(classifier, wait_s, *self._shared)
         complete = complete_config(config, model.spec)
         complete.parameters["precision"].string_value = options.precision
         return Served(predictor, complete)
@@ -166,17 +154,12 @@ class Models:
         predictor = served.predictor
         predictor.reconfigure(self._limits)
         variant = Served(predictor, image_variant_config(served.config), encoded=True)
-        before = self._served.get(reference)
+        before, _ = self._served.get(reference, (None, None))
         self._served[reference] = served, variant
         self.loaded[reference] = Loaded(revision)
-        if before is not None:
-            before[0].predictor.close()
+        if before:
+            before.predictor.close()
 
     def predictors(self) -> Iterable[Predictor]:
         """Return one predictor for each model."""
         return (served.predictor for served, _ in self._served.values())
-
-
-def repository_name(name: str) -> str:
-    """Return the name that the repository has for the model that clients call `name`."""
-    return name.removesuffix(IMAGE_SUFFIX)

@@ -5,12 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The last attempt of a replica to load a model.
-
-    Attributes:
-        revision: of the attempt.
-        error: why it failed.
-    """
+    """The last attempt of a replica to load a model, and why it failed."""
 
     revision: int
     error: str | None = None

@@ -7,12 +7,8 @@ import numpy as np
 from tritonclient.grpc import service_pb2
 
 from serving.errors import BadRequestError
-from serving.protocol.parameters import (
-    check_request_parameters,
-    read_size,
-    refuse_shared_memory,
-)
-from serving.protocol.raw_data import read_raw, write_raw
+from serving.protocol.parameters import check_request_parameters, read_size, refuse_shared_memory
+from serving.protocol.tensor_data import read_raw, write_raw
 from serving.protocol.tensors import (
     NUMPY_TYPES,
     InferRequest,
@@ -30,13 +26,9 @@ from serving.protocol.tensors import (
 # The field of InferTensorContents for each datatype; FP16 is sent raw only.
 _CONTENTS = {
     "BOOL": "bool_contents",
-    "UINT8": "uint_contents",
-    "UINT16": "uint_contents",
-    "UINT32": "uint_contents",
+    **dict.fromkeys(("UINT8", "UINT16", "UINT32"), "uint_contents"),
+    **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
     "UINT64": "uint64_contents",
-    "INT8": "int_contents",
-    "INT16": "int_contents",
-    "INT32": "int_contents",
     "INT64": "int64_contents",
     "FP32": "fp32_contents",
     "FP64": "fp64_contents",
@@ -53,13 +45,12 @@ def parse_infer_request(message: service_pb2.ModelInferRequest) -> InferRequest:
         BadRequestError: the message does not follow the protocol.
         UnimplementedError: it asks for shared memory.
     """
+    parameters = _read_parameters("the request", message.parameters)
     return InferRequest(
         id=message.id,
         inputs=_read_inputs(message),
         outputs=_read_outputs(message),
-        parameters=check_request_parameters(
-            _read_parameters("the request", message.parameters), _ALLOWED
-        ),
+        parameters=check_request_parameters(parameters, _ALLOWED),
         binary_data_output=True,
     )
 
@@ -69,8 +60,6 @@ def build_infer_response(response: InferResponse) -> service_pb2.ModelInferRespo
     message = service_pb2.ModelInferResponse(
         model_name=response.model_name, model_version=response.model_version, id=response.id
     )
-    for name, value in response.parameters.items():
-        _write_parameter(message.parameters[name], value)
     for tensor in response.outputs:
         message.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
         message.raw_output_contents.append(write_raw(tensor))
@@ -95,8 +84,7 @@ def _read_inputs(message: service_pb2.ModelInferRequest) -> tuple[Tensor, ...]:
                 "expected one of the two for all inputs"
             )
         if raw:
-            content = memoryview(raw[index])
-            tensors.append(read_raw(given.name, given.datatype, shape, content))
+            tensors.append(read_raw(given.name, given.datatype, shape, memoryview(raw[index])))
         elif given.HasField("contents"):
             tensors.append(_read_contents(given, shape))
         else:
@@ -106,17 +94,13 @@ def _read_inputs(message: service_pb2.ModelInferRequest) -> tuple[Tensor, ...]:
 
 def _read_contents(given: Any, shape: tuple[int, ...]) -> Tensor:
     name, datatype = given.name, given.datatype
+    owner = f"input {quote(name)} of datatype {datatype}"
     expected = _CONTENTS.get(datatype)
     if expected is None:
-        raise BadRequestError(
-            f"input {quote(name)} of datatype {datatype} cannot have contents; "
-            "send raw_input_contents"
-        )
+        raise BadRequestError(f"{owner} cannot have contents; send raw_input_contents")
     for field, _ in given.contents.ListFields():
         if field.name != expected:
-            raise BadRequestError(
-                f"input {quote(name)} of datatype {datatype} has {field.name}; expected {expected}"
-            )
+            raise BadRequestError(f"{owner} has {field.name}; expected {expected}")
     elements = getattr(given.contents, expected)
     check_count(name, shape, len(elements))
     if datatype == "BYTES":
@@ -130,7 +114,7 @@ def _read_contents(given: Any, shape: tuple[int, ...]) -> Tensor:
                 f"input {quote(name)} has contents from {wide.min()} to {wide.max()}; "
                 f"{datatype} takes {limits.min} to {limits.max}"
             )
-        return Tensor(name, datatype, shape, wide.astype(dtype).reshape(shape))
+        elements = wide
     return Tensor(name, datatype, shape, np.fromiter(elements, dtype, len(elements)).reshape(shape))
 
 
@@ -155,14 +139,3 @@ def _read_parameters(owner: str, parameters: Mapping[str, Any]) -> dict[str, Par
             raise BadRequestError(f"parameter {quote(name)} of {owner} has no value")
         found[name] = getattr(parameter, kind)
     return found
-
-
-def _write_parameter(parameter: Any, value: Parameter) -> None:
-    if isinstance(value, bool):
-        parameter.bool_param = value
-    elif isinstance(value, int):
-        parameter.int64_param = value
-    elif isinstance(value, float):
-        parameter.double_param = value
-    else:
-        parameter.string_param = value

@@ -7,14 +7,13 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2
 
 from serving.errors import BadRequestError
-from serving.protocol.json_data import read_json_data, write_json_data
 from serving.protocol.parameters import (
     check_request_parameters,
     read_flag,
     read_size,
     refuse_shared_memory,
 )
-from serving.protocol.raw_data import read_raw, write_raw
+from serving.protocol.tensor_data import read_json_data, read_raw, write_json_data, write_raw
 from serving.protocol.tensors import (
     InferRequest,
     InferResponse,
@@ -108,21 +107,13 @@ def build_infer_response(
         outputs.append(output)
     answer: dict[str, object] = {"id": response.id} if response.id else {}
     answer |= {"model_name": response.model_name, "model_version": response.model_version}
-    if response.parameters:
-        answer["parameters"] = dict(response.parameters)
     answer["outputs"] = outputs
     header = json.dumps(answer, separators=(",", ":"), allow_nan=False).encode()
     return (b"".join([header, *contents]), len(header)) if contents else (header, None)
 
 
 def _read_raw_request(body: bytes, raw_input: model_config_pb2.ModelInput) -> InferRequest:
-    """Read `body` as `raw_input`: one image, or the pixels of several.
-
-    The answer to such a request is binary.
-
-    Raises:
-        BadRequestError: the body is empty, or not a whole number of images' pixels.
-    """
+    """Read `body` as `raw_input`: one image, or the pixels of several; the answer is binary."""
     if raw_input.data_type == model_config_pb2.TYPE_STRING:
         if not body:
             raise BadRequestError("the body is empty; expected the bytes of an image")
@@ -135,8 +126,7 @@ def _read_raw_request(body: bytes, raw_input: model_config_pb2.ModelInput) -> In
                 f"the body has {len(body)} bytes; expected {size} for each image of input "
                 f"{raw_input.name!r}, UINT8 {list(raw_input.dims)}"
             )
-        shape = (batch, *raw_input.dims)
-        tensor = read_raw(raw_input.name, "UINT8", shape, memoryview(body))
+        tensor = read_raw(raw_input.name, "UINT8", (batch, *raw_input.dims), memoryview(body))
     return InferRequest(inputs=(tensor,), binary_data_output=True)
 
 
@@ -191,10 +181,8 @@ def _read_input(given: dict[str, Any], content: memoryview) -> tuple[Tensor, int
     refuse_shared_memory(owner, parameters)
     size = read_size(owner, parameters, "binary_data_size")
     if (size is None) == ("data" not in given):
-        raise BadRequestError(
-            f"{owner} has {'neither' if size is None else 'both'} 'data' "
-            f"{'nor' if size is None else 'and'} the parameter 'binary_data_size'; expected one"
-        )
+        both = "neither 'data' nor" if size is None else "both 'data' and"
+        raise BadRequestError(f"{owner} has {both} the parameter 'binary_data_size'; expected one")
     if size is None:
         data = read_json_data(name, datatype, shape, _member(owner, given, "data", list))
         return Tensor(name, datatype, shape, data), 0
@@ -210,9 +198,8 @@ def _read_outputs(request: dict[str, Any], default: bool) -> tuple[RequestedOutp
     found: dict[str, RequestedOutput] = {}
     given = _member("the request", request, "outputs", list) if "outputs" in request else []
     for number, output in enumerate(given):
-        name: str = _member(
-            f"output number {number}", _expect(f"output number {number}", output, dict), "name", str
-        )
+        owner = f"output number {number}"
+        name: str = _member(owner, _expect(owner, output, dict), "name", str)
         owner = f"output {quote(name)}"
         parameters = _parameters(owner, output)
         refuse_shared_memory(owner, parameters)

@@ -2,15 +2,14 @@
 
 import numpy as np
 import numpy.typing as npt
-from tritonclient.grpc import model_config_pb2
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from model_repo.inception_v3.spec import Pixels
 from serving.errors import BadRequestError
 from serving.protocol.tensors import InferRequest, Tensor, quote
 
 
-def read_pixels(
-    request: InferRequest, config: model_config_pb2.ModelConfig
-) -> npt.NDArray[np.uint8]:
+def read_pixels(request: InferRequest, config: ModelConfig) -> Pixels:
     """Take the pixels from a request to the model that `config` describes.
 
     Returns:
@@ -19,20 +18,13 @@ def read_pixels(
     Raises:
         BadRequestError: the request holds something else.
     """
-    tensor = _only_input(request, config)
-    _check_datatype(tensor, config, ("UINT8", "FP32"))
-    expected = (-1, *config.input[0].dims)
-    if len(tensor.shape) != len(expected) or tensor.shape[1:] != expected[1:]:
-        raise BadRequestError(
-            f"unexpected shape for {_of(tensor, config)}: expected {list(expected)}, "
-            f"got {list(tensor.shape)}; the batch comes first, -1 stands for its size"
-        )
-    _check_batch(tensor, config)
+    tensor = _only_input(request, config, "UINT8", "FP32")
+    _check_shape(tensor, config, (-1, *config.input[0].dims))
     pixels = np.asarray(tensor.data)
     return pixels if pixels.dtype == np.uint8 else _round(pixels, _of(tensor, config))
 
 
-def read_images(request: InferRequest, config: model_config_pb2.ModelConfig) -> list[bytes]:
+def read_images(request: InferRequest, config: ModelConfig) -> list[bytes]:
     """Take the encoded images from a request to the image variant that `config` describes.
 
     Returns:
@@ -41,18 +33,12 @@ def read_images(request: InferRequest, config: model_config_pb2.ModelConfig) -> 
     Raises:
         BadRequestError: the request holds something else.
     """
-    tensor = _only_input(request, config)
-    _check_datatype(tensor, config, ("BYTES",))
-    if len(tensor.shape) not in (1, 2) or tensor.shape[1:] not in ((), (1,)):
-        raise BadRequestError(
-            f"unexpected shape for {_of(tensor, config)}: expected [-1, 1], "
-            f"got {list(tensor.shape)}; the batch comes first, -1 stands for its size"
-        )
-    _check_batch(tensor, config)
+    tensor = _only_input(request, config, "BYTES")
+    _check_shape(tensor, config, (-1, 1), (-1,))
     return [bytes(element) for element in tensor.data]
 
 
-def _only_input(request: InferRequest, config: model_config_pb2.ModelConfig) -> Tensor:
+def _only_input(request: InferRequest, config: ModelConfig, *datatypes: str) -> Tensor:
     expected = config.input[0].name
     for tensor in request.inputs:
         if tensor.name != expected:
@@ -65,20 +51,21 @@ def _only_input(request: InferRequest, config: model_config_pb2.ModelConfig) -> 
             f"expected 1 input but got {len(request.inputs)} inputs for model {config.name!r}; "
             f"send {expected!r} once"
         )
-    return request.inputs[0]
-
-
-def _check_datatype(
-    tensor: Tensor, config: model_config_pb2.ModelConfig, expected: tuple[str, ...]
-) -> None:
-    if tensor.datatype not in expected:
+    tensor = request.inputs[0]
+    if tensor.datatype not in datatypes:
         raise BadRequestError(
-            f"unexpected datatype for {_of(tensor, config)}: expected {' or '.join(expected)}, "
+            f"unexpected datatype for {_of(tensor, config)}: expected {' or '.join(datatypes)}, "
             f"got {quote(tensor.datatype)}"
         )
+    return tensor
 
 
-def _check_batch(tensor: Tensor, config: model_config_pb2.ModelConfig) -> None:
+def _check_shape(tensor: Tensor, config: ModelConfig, *shapes: tuple[int, ...]) -> None:
+    if not tensor.shape or (-1, *tensor.shape[1:]) not in shapes:
+        raise BadRequestError(
+            f"unexpected shape for {_of(tensor, config)}: expected {list(shapes[0])}, "
+            f"got {list(tensor.shape)}; the batch comes first, -1 stands for its size"
+        )
     batch, limit = tensor.shape[0], config.max_batch_size
     if not 1 <= batch <= limit:
         raise BadRequestError(
@@ -87,7 +74,7 @@ def _check_batch(tensor: Tensor, config: model_config_pb2.ModelConfig) -> None:
         )
 
 
-def _round(values: npt.NDArray[np.float32], owner: str) -> npt.NDArray[np.uint8]:
+def _round(values: npt.NDArray[np.float32], owner: str) -> Pixels:
     low, high = float(values.min()), float(values.max())  # NaN if any is
     if not (low >= 0 and high <= 255):
         raise BadRequestError(
@@ -104,5 +91,5 @@ def _round(values: npt.NDArray[np.float32], owner: str) -> npt.NDArray[np.uint8]
     return rounded.astype(np.uint8)
 
 
-def _of(tensor: Tensor, config: model_config_pb2.ModelConfig) -> str:
+def _of(tensor: Tensor, config: ModelConfig) -> str:
     return f"input {tensor.name!r} of model {config.name!r}"

@@ -1,11 +1,12 @@
 """What the protocol says of a model, of its image variant, and of the service."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from importlib.metadata import version
 from typing import Any
 
 from google.protobuf.message import Message
-from tritonclient.grpc import model_config_pb2, service_pb2
+from tritonclient.grpc import model_config_pb2 as pb
 
 from model_repo.inception_v3.spec import ModelSpec
 from serving.protocol.outputs import OUTPUT_NAME
@@ -13,59 +14,44 @@ from serving.protocol.outputs import OUTPUT_NAME
 INPUT_NAME = "pixels"
 IMAGE_INPUT_NAME = "image"
 IMAGE_SUFFIX = "_image"
-SERVER_NAME = "labelmill"
-SERVER_VERSION = version("labelmill")
-EXTENSIONS = (
-    "classification",
-    "model_repository",
-    "model_configuration",
-    "binary_tensor_data",
-    "parameters",
-    "statistics",
-)
+SERVER = {
+    "name": "labelmill",
+    "version": version("labelmill"),
+    "extensions": [
+        *("classification", "model_repository", "model_configuration", "binary_tensor_data"),
+        *("parameters", "statistics"),
+    ],
+}
 
 
-def complete_config(
-    config: model_config_pb2.ModelConfig, spec: ModelSpec
-) -> model_config_pb2.ModelConfig:
+def complete_config(config: pb.ModelConfig, spec: ModelSpec) -> pb.ModelConfig:
     """Return `config` with the actual values for what its author left out or set to -1."""
-    complete = model_config_pb2.ModelConfig()
-    complete.CopyFrom(config)
+    complete = deepcopy(config)
     complete.name = spec.name
     complete.max_batch_size = spec.max_batch_size
     if not (complete.platform or complete.backend):
         complete.backend = "python"
     label_filename = next((o.label_filename for o in config.output if o.label_filename), "")
     del complete.input[:]
-    complete.input.add(
-        name=INPUT_NAME,
-        data_type=model_config_pb2.TYPE_UINT8,
-        format=model_config_pb2.ModelInput.FORMAT_NCHW,
-        dims=[3, spec.crop_size, spec.crop_size],
-    )
+    dims = [3, spec.crop_size, spec.crop_size]
+    pixels = {"data_type": pb.TYPE_UINT8, "format": pb.ModelInput.FORMAT_NCHW, "dims": dims}
+    complete.input.add(name=INPUT_NAME, **pixels)
     del complete.output[:]
-    complete.output.add(
-        name=OUTPUT_NAME,
-        data_type=model_config_pb2.TYPE_FP32,
-        dims=[spec.num_classes],
-        label_filename=label_filename,
-    )
+    scores = {"data_type": pb.TYPE_FP32, "dims": [spec.num_classes]}
+    complete.output.add(name=OUTPUT_NAME, label_filename=label_filename, **scores)
     return complete
 
 
-def image_variant_config(config: model_config_pb2.ModelConfig) -> model_config_pb2.ModelConfig:
+def image_variant_config(config: pb.ModelConfig) -> pb.ModelConfig:
     """Return the config of the image variant: the same model, for encoded images."""
-    variant = model_config_pb2.ModelConfig()
-    variant.CopyFrom(config)
+    variant = deepcopy(config)
     variant.name = config.name + IMAGE_SUFFIX
     del variant.input[:]
-    variant.input.add(name=IMAGE_INPUT_NAME, data_type=model_config_pb2.TYPE_STRING, dims=[1])
+    variant.input.add(name=IMAGE_INPUT_NAME, data_type=pb.TYPE_STRING, dims=[1])
     return variant
 
 
-def model_metadata(
-    config: model_config_pb2.ModelConfig, versions: Sequence[str]
-) -> dict[str, object]:
+def model_metadata(config: pb.ModelConfig, versions: Sequence[str]) -> dict[str, object]:
     """Return a model's metadata as JSON; -1 stands for the batch size."""
     return {
         "name": config.name,
@@ -76,39 +62,13 @@ def model_metadata(
     }
 
 
-def model_metadata_message(
-    config: model_config_pb2.ModelConfig, versions: Sequence[str]
-) -> service_pb2.ModelMetadataResponse:
-    """Return a model's metadata as a gRPC message."""
-    return service_pb2.ModelMetadataResponse(**model_metadata(config, versions))
-
-
-def model_config(config: model_config_pb2.ModelConfig) -> dict[str, Any]:
+def model_config(config: pb.ModelConfig) -> dict[str, Any]:
     """Return a model's config as Triton's JSON: numbers are numbers, and defaults are included."""
     return _to_json(config)
 
 
-def model_config_message(
-    config: model_config_pb2.ModelConfig,
-) -> service_pb2.ModelConfigResponse:
-    """Return a model's config as a gRPC message."""
-    return service_pb2.ModelConfigResponse(config=config)
-
-
-def server_metadata() -> dict[str, object]:
-    """Return the server's metadata as JSON."""
-    return {"name": SERVER_NAME, "version": SERVER_VERSION, "extensions": list(EXTENSIONS)}
-
-
-def server_metadata_message() -> service_pb2.ServerMetadataResponse:
-    """Return the server's metadata as a gRPC message."""
-    return service_pb2.ServerMetadataResponse(**server_metadata())
-
-
-def _tensor_metadata(
-    tensor: model_config_pb2.ModelInput | model_config_pb2.ModelOutput,
-) -> dict[str, object]:
-    datatype = model_config_pb2.DataType.Name(tensor.data_type).removeprefix("TYPE_")
+def _tensor_metadata(tensor: pb.ModelInput | pb.ModelOutput) -> dict[str, object]:
+    datatype = pb.DataType.Name(tensor.data_type).removeprefix("TYPE_")
     return {
         "name": tensor.name,
         "datatype": "BYTES" if datatype == "STRING" else datatype,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from tritonclient.grpc import model_config_pb2
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from model_repo.inception_v3.postprocess import postprocess, softmax
 from serving.errors import BadRequestError
@@ -13,7 +13,7 @@ from serving.protocol.tensors import InferRequest, RequestedOutput, Tensor, quot
 OUTPUT_NAME = "classification"
 
 
-def check_outputs(request: InferRequest, config: model_config_pb2.ModelConfig) -> None:
+def check_outputs(request: InferRequest, config: ModelConfig) -> None:
     """Check that the model of `config` has the outputs that `request` asks for.
 
     Raises:
@@ -47,22 +47,19 @@ def build_outputs(
     """
     requested = request.outputs or (RequestedOutput(OUTPUT_NAME, request.binary_data_output),)
     return tuple(
-        _classify(logits, labels, output) if output.classification else _score(logits, output)
+        _classify(logits, labels, output)
+        if output.classification
+        else Tensor(output.name, "FP32", logits.shape, softmax(logits))
         for output in requested
     )
-
-
-def _score(logits: npt.NDArray[np.float32], output: RequestedOutput) -> Tensor:
-    return Tensor(output.name, "FP32", logits.shape, softmax(logits))
 
 
 def _classify(
     logits: npt.NDArray[np.float32], labels: Sequence[str], output: RequestedOutput
 ) -> Tensor:
-    predictions = postprocess(logits, labels, top_k=output.classification)
     named = [
         f"{label.score:f}:{label.index}:{label.label}".encode()
-        for prediction in predictions
+        for prediction in postprocess(logits, labels, top_k=output.classification)
         for label in prediction.labels
     ]
     shape = (len(logits), min(output.classification, len(labels)))

@@ -23,9 +23,7 @@ def check_request_parameters(
 ) -> dict[str, Parameter]:
     """Return a request's parameters, checked; ones that the protocol does not name are kept.
 
-    Args:
-        parameters: as sent.
-        allowed: names that may be used though they begin with `triton_`.
+    Names that begin with `triton_` must be among those `allowed`.
 
     Raises:
         BadRequestError: one has the wrong type, or a reserved name.
@@ -39,8 +37,12 @@ def check_request_parameters(
         kinds = _RESERVED.get(name, (bool, int, float, str))
         if not isinstance(value, bool | int | float | str) or type(value) not in kinds:
             raise BadRequestError(_wrong_type("the request", name, value, kinds))
-        if type(value) is int:
-            _check_range(name, value)
+        low = 0 if name in _UNSIGNED else -(2**63)
+        if type(value) is int and not low <= value < 2**64:
+            raise BadRequestError(
+                f"parameter {quote(name)} of the request is out of range; "
+                f"expected {low} to {2**64 - 1}"
+            )
         checked[name] = value
     return checked
 
@@ -83,14 +85,6 @@ def refuse_shared_memory(owner: str, parameters: Mapping[str, object]) -> None:
         raise UnimplementedError(
             f"{owner} asks for shared memory, which is not supported; send the data with the "
             "request, and take it from the response"
-        )
-
-
-def _check_range(name: str, value: int) -> None:
-    low = 0 if name in _UNSIGNED else -(2**63)
-    if not low <= value < 2**64:
-        raise BadRequestError(
-            f"parameter {quote(name)} of the request is out of range; expected {low} to {2**64 - 1}"
         )
 
 

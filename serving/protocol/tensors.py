@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from tritonclient.utils import triton_to_np_dtype
 
 from serving.errors import BadRequestError
 
@@ -16,18 +17,11 @@ Parameter = bool | int | float | str
 # The protocol's datatypes as numpy's, little-endian on the wire. BYTES has none, since its elements
 # have any length.
 NUMPY_TYPES: dict[str, np.dtype[Any]] = {
-    "BOOL": np.dtype("?"),
-    "UINT8": np.dtype("u1"),
-    "UINT16": np.dtype("<u2"),
-    "UINT32": np.dtype("<u4"),
-    "UINT64": np.dtype("<u8"),
-    "INT8": np.dtype("i1"),
-    "INT16": np.dtype("<i2"),
-    "INT32": np.dtype("<i4"),
-    "INT64": np.dtype("<i8"),
-    "FP16": np.dtype("<f2"),
-    "FP32": np.dtype("<f4"),
-    "FP64": np.dtype("<f8"),
+    name: np.dtype(triton_to_np_dtype(name)).newbyteorder("<")
+    for name in (
+        *("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64"),
+        *("FP16", "FP32", "FP64"),
+    )
 }
 DATATYPES = (*NUMPY_TYPES, "BYTES")
 
@@ -40,48 +34,32 @@ _short.maxlist = _short.maxdict = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tensor:
-    """A named tensor.
-
-    Attributes:
-        data: an array of `shape`; of BYTES, the elements in row-major order.
-    """
+    """A named tensor."""
 
     name: str
     datatype: str
     shape: tuple[int, ...]
-    data: npt.NDArray[Any] | list[bytes]
+    data: npt.NDArray[Any] | list[bytes]  # of `shape`; of BYTES, the elements in row-major order
 
 
 @dataclass(frozen=True, slots=True)
 class RequestedOutput:
-    """An output that the caller asks for.
-
-    Attributes:
-        binary: whether to send it as bytes after the JSON.
-        classification: how many of the best classes to name; 0 means all scores, without names.
-    """
+    """An output that the caller asks for."""
 
     name: str
-    binary: bool
-    classification: int = 0
+    binary: bool  # whether to send it as bytes after the JSON
+    classification: int = 0  # how many of the best classes to name; 0: all scores, without names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferRequest:
-    """A call of `infer`, well-formed, but not yet checked against a model.
+    """A call of `infer`, well-formed, but not yet checked against a model."""
 
-    Attributes:
-        id: the caller's; empty if there is none.
-        outputs: those asked for; none means all.
-        parameters: the request's own, such as `timeout` in microseconds.
-        binary_data_output: whether to send outputs that are not in `outputs` as bytes.
-    """
-
-    id: str = ""
+    id: str = ""  # the caller's
     inputs: tuple[Tensor, ...] = ()
-    outputs: tuple[RequestedOutput, ...] = ()
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
-    binary_data_output: bool = False
+    outputs: tuple[RequestedOutput, ...] = ()  # none means all
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)  # `timeout`: microseconds
+    binary_data_output: bool = False  # for outputs that are not in `outputs`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +70,6 @@ class InferResponse:
     model_version: str
     id: str = ""
     outputs: tuple[Tensor, ...] = ()
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
 
 def quote(value: object) -> str:

@@ -1,20 +1,14 @@
 """One replica's side of what all share: which models are loaded, and the statistics."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ray import serve
 from ray.exceptions import RayActorError
 
 from model_repo.inception_v3.repository.locate import list_repository
-from serving.errors import (
-    BadRequestError,
-    NotFoundError,
-    UnavailableError,
-    UnimplementedError,
-)
-from serving.models.registry import repository_name
+from serving.errors import BadRequestError, NotFoundError, UnavailableError, UnimplementedError
+from serving.protocol.metadata import IMAGE_SUFFIX
 from serving.replicas.coordinator import ACTOR_NAME, SYNC_PERIOD_S
 from serving.service import Service
 from serving.telemetry.statistics import to_protocol
@@ -22,10 +16,6 @@ from serving.telemetry.statistics import to_protocol
 _POLL_S = 0.1
 # After this time the coordinator knows what each replica had counted before.
 _SETTLED_S = SYNC_PERIOD_S + 0.2
-
-
-# Calls a method of the coordinator: its name, then its arguments.
-Ask = Callable[..., Awaitable[Any]]
 
 
 class AskCoordinator:
@@ -54,7 +44,7 @@ class AskCoordinator:
 class Control:
     """Keeps one replica in step with the others, by way of the coordinator."""
 
-    def __init__(self, service: Service, ask: Ask, replica_id: str) -> None:
+    def __init__(self, service: Service, ask: AskCoordinator, replica_id: str) -> None:
         self._service = service
         self._ask = ask
         self._replica_id = replica_id
@@ -79,7 +69,7 @@ class Control:
         if self._applying is not None:
             if not self._applying.done():
                 return False
-            self._applying.result()
+            self._applying.result()  # it may raise
             self._applying = None
         if models.are_as(wanted):
             return True
@@ -107,14 +97,15 @@ class Control:
         ]
         if ready_only:
             return ready
-        config = self._service.config
-        names = await asyncio.to_thread(list_repository, config.model_repository)
         known = {each["name"] for each in ready}
         return ready + [
             {"name": name, "version": "", "state": "UNAVAILABLE", "reason": "not loaded"}
-            for name in names
+            for name in await self._names()
             if name not in known
         ]
+
+    async def _names(self) -> list[str]:
+        return await asyncio.to_thread(list_repository, self._service.config.model_repository)
 
     async def load(self, name: str, *, with_parameters: bool = False) -> None:
         """Load or reload `name` in every replica.
@@ -126,16 +117,15 @@ class Control:
         """
         if with_parameters:
             raise UnimplementedError("a model is loaded without parameters, as it is stored")
-        repository = self._service.config.model_repository
-        known = await asyncio.to_thread(list_repository, repository)
-        name = name if name in known else repository_name(name)
+        known = await self._names()
+        name = name if name in known else name.removesuffix(IMAGE_SUFFIX)
         if name not in known:
             raise NotFoundError(f"the model repository has no model {name!r}")
         revisions = await self._ask("load", name)
         while (errors := await self._ask("errors", revisions)) is None:
             await asyncio.sleep(_POLL_S)
         if errors:
-            if not any(served.name == name for served in self._service.models.all()):
+            if name not in [served.name for served in self._service.models.all()]:
                 await self._ask("unload", name)
             raise BadRequestError(f"cannot load model {name!r}: {'; '.join(errors)}")
 

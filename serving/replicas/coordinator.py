@@ -6,11 +6,10 @@ a new coordinator, after a crash, soon knows what all living replicas have count
 """
 
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from serving.models.state import LOADING, Loaded
-from serving.telemetry.statistics import Totals, add_totals
+from serving.telemetry.statistics import Totals, add_up
 
 ACTOR_NAME = "coordinator"
 SYNC_PERIOD_S = 0.5
@@ -18,10 +17,9 @@ _TOLD_S = 4 * SYNC_PERIOD_S  # by then a new coordinator has heard from all repl
 _SILENT_S = 5.0  # a replica that is silent for longer counts as gone
 
 
-@dataclass(slots=True)
-class _Replica:
+class _Replica(NamedTuple):
     heard: float
-    loaded: dict[str, Loaded] = field(default_factory=dict)
+    loaded: dict[str, Loaded]
 
 
 class Coordinator:
@@ -44,9 +42,9 @@ class Coordinator:
             for reference, state in loaded.items():  # told to the coordinator before this one
                 self._wanted.setdefault(reference, state.revision)
         self._replicas[replica_id] = _Replica(now, loaded)
-        silent = [key for key, one in self._replicas.items() if now - one.heard > _SILENT_S]
-        for key in silent:
-            del self._replicas[key]
+        self._replicas = {
+            key: one for key, one in self._replicas.items() if now - one.heard <= _SILENT_S
+        }
         return self._wanted
 
     def totals(self) -> Totals | None:
@@ -56,25 +54,21 @@ class Coordinator:
         """
         if time.monotonic() - self._began < _TOLD_S:
             return None
-        totals: Totals = {}
-        for counted in self._counted.values():
-            add_totals(totals, counted)
-        return totals
+        return add_up(self._counted.values())
 
     def load(self, name: str) -> dict[str, int]:
         """Want the model `name` loaded or reloaded; return its references and their revision."""
         # Higher than any that an earlier coordinator has given out.
         self._revision = max(self._revision + 1, time.time_ns())
-        references = [key for key in self._configured if key.partition(":")[0] == name] or [name]
+        references = [key for key in self._configured if _names(key, name)] or [name]
         added = dict.fromkeys(references, self._revision)
         self._wanted |= added
         return added
 
     def unload(self, name: str) -> None:
         """Want the model `name` unloaded."""
-        self._wanted = {
-            key: revision for key, revision in self._wanted.items() if key.partition(":")[0] != name
-        }
+        for key in [key for key in self._wanted if _names(key, name)]:
+            del self._wanted[key]
 
     def errors(self, revisions: dict[str, int]) -> list[str] | None:
         """Return why replicas could not load `revisions`, or None while some are still loading."""
@@ -91,10 +85,10 @@ class Coordinator:
 
     def is_unloaded(self, name: str) -> bool:
         """Say whether all replicas have unloaded the model `name`, or it is wanted again."""
-        if _names(self._wanted, name):
-            return True
-        return not any(_names(replica.loaded, name) for replica in self._replicas.values())
+        loaded = [key for replica in self._replicas.values() for key in replica.loaded]
+        is_wanted = any(_names(key, name) for key in self._wanted)
+        return is_wanted or not any(_names(key, name) for key in loaded)
 
 
-def _names(references: Iterable[str], name: str) -> bool:
-    return any(reference.partition(":")[0] == name for reference in references)
+def _names(reference: str, name: str) -> bool:
+    return reference.partition(":")[0] == name

@@ -9,16 +9,11 @@ CLIENT_GONE = 499  # the status that proxies log when the client left first
 
 def log_access(protocol: str, method: str, path: str, status: int, seconds: float) -> None:
     """Log one request; `status` is HTTP's, for gRPC, too."""
-    _logger.info(
-        "%s %s %d",
-        method,
-        path,
-        status,
-        extra={
-            "protocol": protocol,
-            "method": method,
-            "path": path,
-            "status": status,
-            "milliseconds": round(seconds * 1000, 1),
-        },
-    )
+    fields = {
+        "protocol": protocol,
+        "method": method,
+        "path": path,
+        "status": status,
+        "milliseconds": round(seconds * 1000, 1),
+    }
+    _logger.info("%(method)s %(path)s %(status)d", fields, extra=fields)

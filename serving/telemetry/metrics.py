@@ -1,9 +1,11 @@
 """Prometheus metrics beside Serve's own: sums and histograms, which add up over replicas."""
 
+from functools import partial
+
 from ray.serve.metrics import Counter, Histogram
 
 _SECONDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30]
-_SIZES = [1, 2, 4, 8, 16, 32, 64, 128, 256]
+_SIZES: list[float] = [1, 2, 4, 8, 16, 32, 64, 128, 256]
 
 
 class Metrics:
@@ -20,12 +22,13 @@ class Metrics:
             description="Images by outcome: ok, unreadable, too_large, rejected, failed, dropped.",
             tag_keys=("model", "outcome"),  # type: ignore[arg-type]
         )
-        self._batch_size = _histogram("labelmill_batch_size", "Images in one forward pass.", _SIZES)
-        self._decode = _histogram("labelmill_decode_seconds", "Decoding one image.", _SECONDS)
-        self._queue = _histogram(
+        histogram = partial(Histogram, tag_keys=("model",))
+        self._batch_size = histogram("labelmill_batch_size", "Images in one forward pass.", _SIZES)
+        self._decode = histogram("labelmill_decode_seconds", "Decoding one image.", _SECONDS)
+        self._queue = histogram(
             "labelmill_queue_seconds", "Wait of a decoded image for its forward pass.", _SECONDS
         )
-        self._forward = _histogram("labelmill_forward_seconds", "One forward pass.", _SECONDS)
+        self._forward = histogram("labelmill_forward_seconds", "One forward pass.", _SECONDS)
 
     def count_request(self, protocol: str, status: int) -> None:
         """Count one request, answered or refused."""
@@ -47,9 +50,3 @@ class Metrics:
         self._forward.observe(forward_s, tags=tags)
         for seconds in queue_s:
             self._queue.observe(seconds, tags=tags)
-
-
-def _histogram(name: str, description: str, boundaries: list[float] | list[int]) -> Histogram:
-    return Histogram(
-        name, description=description, boundaries=list(boundaries), tag_keys=("model",)
-    )

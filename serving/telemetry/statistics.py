@@ -4,7 +4,9 @@
 """
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 Totals = dict[str, Counter[str]]
@@ -14,31 +16,20 @@ _LAST = "last_inference_ms"  # the only one that is not a sum
 
 
 @dataclass(slots=True)
-class Durations:
-    """How long one answered request took; of several images the longest."""
-
-    success_s: float
-    queue_s: float = 0.0
-    compute_input_s: float = 0.0
-    compute_infer_s: float = 0.0
-    compute_output_s: float = 0.0
-
-
-@dataclass(slots=True)
 class Statistics:
     """The totals of one process."""
 
     totals: Totals = field(default_factory=dict)
 
     def record_success(
-        self, name: str, version: str, images: int, took: Durations, now_s: float
+        self, name: str, version: str, images: int, took_s: dict[str, float], now_s: float
     ) -> None:
-        """Count an answered request with `images` images."""
+        """Count an answered request; `took_s` is kind → seconds, of several images the longest."""
         counter = self._counter(name, version)
         counter["inference_count"] += images
         counter[_LAST] = max(counter[_LAST], int(now_s * 1000))
-        for kind, seconds in asdict(took).items():
-            _add_duration(counter, kind.removesuffix("_s"), seconds)
+        for kind in set(_DURATIONS) - {"fail"}:
+            _add_duration(counter, kind, took_s.get(kind, 0))
 
     def record_failure(self, name: str, version: str, seconds: float) -> None:
         """Count a request that was not answered."""
@@ -54,13 +45,15 @@ class Statistics:
         return self.totals.setdefault(f"{name}/{version}", Counter())
 
 
-def add_totals(totals: Totals, more: Totals) -> None:
-    """Add `more` to `totals`, in place."""
-    for model, counter in more.items():
-        known = totals.setdefault(model, Counter())
+def add_up(many: Iterable[Totals]) -> Totals:
+    """Return the sums of the totals of several processes."""
+    sums: Totals = {}
+    for model, counter in chain.from_iterable(totals.items() for totals in many):
+        known = sums.setdefault(model, Counter())
         last = max(known[_LAST], counter[_LAST])
         known.update(counter)
         known[_LAST] = last
+    return sums
 
 
 def to_protocol(totals: Totals, models: list[tuple[str, str]]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from serving.models.batching import BatchGate, LatencyAverage
+from serving.models.batching import BatchGate, average_latency
 
 
 async def settle():
@@ -67,10 +67,8 @@ def test_place_of_who_gives_up_goes_to_the_next(let_in):
 
 
 def test_pace_follows_what_images_cost():
-    average = LatencyAverage()
-    assert average.per_image_s == 0
-    average.add(10, 1.0)
-    assert average.per_image_s == pytest.approx(0.1)
+    per_image_s = average_latency(0.0, 10, 1.0)
+    assert per_image_s == pytest.approx(0.1)
     for _ in range(50):
-        average.add(2, 1.0)
-    assert average.per_image_s == pytest.approx(0.5, rel=0.01)
+        per_image_s = average_latency(per_image_s, 2, 1.0)
+    assert per_image_s == pytest.approx(0.5, rel=0.01)

@@ -249,7 +249,6 @@ def test_tritonclient_reads_what_was_answered():
             Tensor("scores", "FP32", (1, 3), scores),
             Tensor("labels", "BYTES", (1, 2), labels),
         ),
-        parameters={"flag": True, "count": 3, "half": 0.5, "word": "yes"},
     )
 
     wire = build_infer_response(response).SerializeToString()
@@ -259,7 +258,3 @@ def test_tritonclient_reads_what_was_answered():
     np.testing.assert_array_equal(result.as_numpy("scores"), scores)
     assert result.as_numpy("labels").tolist() == [labels]
     assert (answer.model_name, answer.model_version, answer.id) == ("inception_v3", "1", "seven")
-    assert answer.parameters["flag"].bool_param is True
-    assert answer.parameters["count"].int64_param == 3
-    assert answer.parameters["half"].double_param == 0.5
-    assert answer.parameters["word"].string_param == "yes"

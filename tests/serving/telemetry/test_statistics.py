@@ -1,9 +1,9 @@
-from serving.telemetry.statistics import Durations, Statistics, add_totals, to_protocol
+from serving.telemetry.statistics import Statistics, add_up, to_protocol
 
 
 def recorded() -> Statistics:
     statistics = Statistics()
-    took = Durations(success_s=0.5, queue_s=0.1, compute_input_s=0.05, compute_infer_s=0.3)
+    took = {"success": 0.5, "queue": 0.1, "compute_input": 0.05, "compute_infer": 0.3}
     statistics.record_success("a", "1", 3, took, now_s=100.0)
     statistics.record_execution("a", "1", 3, 0.3)
     statistics.record_failure("a", "1", 0.01)
@@ -26,9 +26,7 @@ def test_totals_add_up_and_the_last_moment_is_the_latest():
     totals, more = recorded().totals, recorded().totals
     more["a/1"]["last_inference_ms"] = 50
 
-    add_totals(totals, more)
-
-    (stats,) = to_protocol(totals, [("a", "1")])["model_stats"]
+    (stats,) = to_protocol(add_up([totals, more]), [("a", "1")])["model_stats"]
     assert (stats["inference_count"], stats["last_inference"]) == (6, 100_000)
 
 
