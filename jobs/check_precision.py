@@ -21,7 +21,7 @@ from jobs.job.model import find_model, load_classifier, model_source
 from jobs.job.resolve import resolve_inference
 from jobs.job.spec import JobSpec
 from jobs.labelling.child_reader import read_isolated
-from jobs.labelling.decode import Image, Pixels
+from jobs.labelling.decode import Image
 from jobs.labelling.summary import Summary
 from jobs.progress import JobProgress
 from jobs.resources import count_cores
@@ -30,7 +30,7 @@ from model_repo.inception_v3 import Classifier, ModelError, RuntimeOptions
 from model_repo.inception_v3.agreement import Agreement, compare
 from model_repo.inception_v3.classifier import device_name, is_native
 from model_repo.inception_v3.options import Device
-from model_repo.inception_v3.spec import Precision
+from model_repo.inception_v3.spec import Pixels, Precision
 
 THRESHOLD = 0.995  # of the images must keep their label
 MIN_IMAGES = 200  # with fewer, a single image is more than the threshold allows

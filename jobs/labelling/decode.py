@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from jobs.dataset.schema import Row
@@ -15,8 +13,7 @@ from jobs.inputs.fetch import fetch_images
 from jobs.job.inference import InferenceSpec
 from jobs.storage import Fetched, Storage
 from model_repo.inception_v3 import DecodeError, preprocess
-
-Pixels = npt.NDArray[np.uint8]
+from model_repo.inception_v3.spec import Pixels
 
 _DECODED_AHEAD = 32
 

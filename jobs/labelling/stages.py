@@ -22,12 +22,13 @@ from jobs.job.job import Job
 from jobs.job.model import load_classifier
 from jobs.labelling.attempts import Attempts
 from jobs.labelling.child_reader import read_isolated
-from jobs.labelling.decode import Image, Pixels, read_images
+from jobs.labelling.decode import Image, read_images
 from jobs.labelling.summary import OUR_ERRORS, Failure, Summary
 from jobs.labelling.tasks import ChunkTask, Columns, DecodedChunk, pack, unpack
 from jobs.storage import Storage, is_s3, local_path
 from model_repo.inception_v3 import Classifier, postprocess
 from model_repo.inception_v3.preprocess import warm_up
+from model_repo.inception_v3.spec import Pixels
 
 T = TypeVar("T")
 Batch = tuple[list[Row], Pixels]  # rows, and uint8 [N, 3, crop, crop] of those that have pixels

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from jobs.dataset.schema import Row
-from jobs.labelling.decode import Pixels
 from jobs.labelling.summary import Failure
+from model_repo.inception_v3.spec import Pixels
 
 T = TypeVar("T")
 Columns = dict[str, Any]  # of a dataset with one row: name → a sequence of one value

@@ -22,10 +22,11 @@ from jobs.errors import FetchError
 from jobs.job.job import Job
 from jobs.job.model import load_classifier
 from jobs.labelling.child_reader import die_with
-from jobs.labelling.decode import Image, Pixels, decode_object
+from jobs.labelling.decode import Image, decode_object
 from jobs.labelling.stages import batch_images, predict_images
 from jobs.storage import Fetched, Storage
 from model_repo.inception_v3.preprocess import warm_up
+from model_repo.inception_v3.spec import Pixels
 
 _FORWARD_S = 1.5
 _OUTPUT_BYTES = 128 * 1024 * 1024  # that one rehearsal of the forward pass may return

@@ -7,8 +7,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -16,7 +17,7 @@ from PIL import Image
 
 from tests.support.images import encode, photo
 from tests.support.load import ask_in_turn, build_post
-from tests.support.processes import is_running, of_session, replicas
+from tests.support.processes import is_running, of_session, replicas, unread_bytes
 from tests.support.service import FAULTS, RunningService, run_service, wait_until
 
 pytestmark = pytest.mark.ray
@@ -101,11 +102,15 @@ def test_end_answers_what_is_in_flight(tmp_path):
 def end_in_flight(service: RunningService, requests: int, number: signal.Signals) -> None:
     """End the service while it answers so many; none may be lost, and nothing be left of it."""
     session = of_session(service.ray_folder)
-    with ThreadPoolExecutor(requests) as pool:
-        asked = [pool.submit(service.post, _IMAGE) for _ in range(requests)]
-        time.sleep(0.7)
-        service.process.send_signal(number)
-        statuses = [each.result().status_code for each in asked]
+    address = urlsplit(service.url)
+    asked = [HTTPConnection(address.hostname, address.port, 60) for _ in range(requests)]
+    for each in asked:
+        each.request("POST", "/v1/classify", _IMAGE)
+    wait_until(lambda: not unread_bytes(address.port))
+    service.process.send_signal(number)
+    statuses = [each.getresponse().status for each in asked]
+    for each in asked:
+        each.close()
     service.process.wait(60)
     assert statuses == [200] * requests
     wait_until(lambda: not any(map(is_running, session)))

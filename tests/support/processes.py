@@ -61,6 +61,16 @@ def peak_bytes(pid: int) -> int:
     return _bytes(pid, "VmHWM")
 
 
+def unread_bytes(port: int) -> int:
+    """Return how many bytes wait to be read by whoever listens on the port."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(
+        int(queues.partition(":")[2], 16)
+        for _, local, _, _, queues, *_ in rows
+        if int(local.partition(":")[2], 16) == port
+    )
+
+
 def _workers(service: RunningService, title: str) -> list[int]:
     session = of_session(service.ray_folder)
     return sorted(pid for pid, command in session.items() if command.startswith(title))
