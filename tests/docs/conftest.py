@@ -21,8 +21,10 @@ from model_repo.inception_v3 import ModelSpec, Weights, load_model
 from model_repo.inception_v3.runtimes.checkpoint import load_state_dict
 from tests.support.images import encode, photo
 from tests.support.pages import ROOT, blocks
-from tests.support.processes import of_session
+from tests.support.processes import started_with
 from tests.support.service import clean_environment, ray_folder
+
+_STARTS = 4  # of Ray's, which gives up after half a minute, even on a machine that is busy
 
 FLOWERS = ("daisy", "rose", "tulip")
 FILES = {"csv": "list.csv", "yaml": "job.yaml"}  # what the pages show of them
@@ -94,19 +96,29 @@ def write_models(folder: Path, home: Path) -> None:
 @contextmanager
 def ray_head(folder: Path, environment: dict[str, str]) -> Iterator[str]:
     """Run a Ray of two CPUs until the context ends; yield its address."""
-    (port,) = free_ports(1)
-    start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", f"--port={port}"]
+    start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--num-cpus=2"]
     with ray_folder() as session:
-        subprocess.run(
-            [*start, "--num-cpus=2", "--include-dashboard=false"],
-            env=environment | {"RAY_TMPDIR": str(session), "RAY_worker_niceness": "0"},
-            cwd=folder,
-            check=True,
-            capture_output=True,
-        )
+        environment = environment | {"RAY_TMPDIR": str(session), "RAY_worker_niceness": "0"}
         try:
+            for _ in range(_STARTS):
+                port, client_port = free_ports(2)
+                ports = [f"--port={port}", f"--ray-client-server-port={client_port}"]
+                command = [*start, "--include-dashboard=false", *ports]
+                done = subprocess.run(
+                    command, env=environment, cwd=folder, capture_output=True, check=False
+                )
+                if done.returncode == 0:
+                    break
+                kill_all(session)
+            else:
+                raise AssertionError(done.stderr.decode())
             yield f"127.0.0.1:{port}"
         finally:
-            for pid in of_session(session):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            kill_all(session)
+
+
+def kill_all(session: Path) -> None:
+    """End every process of a Ray."""
+    for pid in started_with(session):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

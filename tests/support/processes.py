@@ -35,6 +35,12 @@ def of_session(ray_folder: Path) -> dict[int, str]:
     return found | {pid: _command(pid) for pid in _all() if _parent(pid) in found}
 
 
+def started_with(ray_folder: Path) -> list[int]:
+    """Return the processes that found the folder in their environment, as RAY_TMPDIR."""
+    wanted = f"RAY_TMPDIR={ray_folder}".encode()
+    return [pid for pid in _all() if wanted in _environment(pid)]
+
+
 def is_running(pid: int) -> bool:
     """Say whether the process is there and no zombie."""
     return _status(pid).get("State", "Z")[0] not in "ZX"
@@ -79,6 +85,13 @@ def _command(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:
         return ""
+
+
+def _environment(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
 
 
 def _status(pid: int) -> dict[str, str]:
