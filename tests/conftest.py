@@ -31,7 +31,6 @@ SHARED_FIXTURES = (
     "pair",
     "guarded",
     "calibrated_model",
-    "world",
 )
 
 
