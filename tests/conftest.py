@@ -7,6 +7,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 
@@ -31,8 +32,9 @@ SHARED_FIXTURES = (
     "pair",
     "guarded",
     "calibrated_model",
-    "world",
 )
+
+OPENED = pytest.StashKey[ExitStack]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,6 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.stash[OPENED] = ExitStack()
     long = config.getoption("--long")
     settings.register_profile("labelmill", max_examples=10_000 if long else 300, deadline=None)
     settings.load_profile("labelmill")
@@ -79,6 +82,12 @@ def _place(item: pytest.Item) -> int:
     if group in SHARED_FIXTURES:
         return SHARED_FIXTURES.index(group)
     return len(SHARED_FIXTURES) + (item.get_closest_marker("ray") is None)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    if nextitem is None or _group(nextitem) != _group(item):
+        item.config.stash[OPENED].close()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -169,7 +178,13 @@ def sample_photos() -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+def opened(pytestconfig: pytest.Config) -> ExitStack:
+    """What ends with the last test of a group, and not only with the run: memory is scarce."""
+    return pytestconfig.stash[OPENED]
+
+
+@pytest.fixture(scope="session")
+def service(opened: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> RunningService:
     """A service with one replica of untrained weights, for all who do it no harm."""
-    with run_service(tmp_path_factory.mktemp("service"), "max_replicas=1") as running:
-        yield running
+    folder = tmp_path_factory.mktemp("service")
+    return opened.enter_context(run_service(folder, "max_replicas=1"))

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +40,9 @@ class World:
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory, seaweedfs: S3Server) -> Iterator[World]:
+def world(
+    opened: ExitStack, tmp_path_factory: pytest.TempPathFactory, seaweedfs: S3Server
+) -> World:
     """Photos in every form that the pages name, models, a bucket, and a Ray for all jobs."""
     folder, home = tmp_path_factory.mktemp("docs"), tmp_path_factory.mktemp("torch")
     write_images(folder)
@@ -56,10 +58,9 @@ def world(tmp_path_factory: pytest.TempPathFactory, seaweedfs: S3Server) -> Iter
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = seaweedfs.child_environment() | clean_environment()
     environment |= {"TORCH_HOME": str(home), "PATH": programs} | seaweedfs.environment()
-    with ray_head(folder, environment) as address:
-        yield World(folder, environment | {"RAY_ADDRESS": address})
-    client.delete_bucket(Bucket="bucket")
     client.close()
+    address = opened.enter_context(ray_head(folder, environment))
+    return World(folder, environment | {"RAY_ADDRESS": address})
 
 
 def write_images(folder: Path) -> None:

@@ -1,5 +1,5 @@
 import hashlib
-from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -15,24 +15,24 @@ from tests.support.service import (
 
 
 @pytest.fixture(scope="session")
-def slow_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+def slow_service(opened: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> RunningService:
     """A service whose model only sleeps, so that its speed is the same on a busy machine."""
     slow = FAULTS | {"FORWARD_SECONDS": str(SLOW_FORWARD_S)}
     folder = tmp_path_factory.mktemp("slow")
-    with run_service(folder, "max_replicas=1", "max_queue_s=2", environment=slow) as running:
-        yield running
+    return opened.enter_context(
+        run_service(folder, "max_replicas=1", "max_queue_s=2", environment=slow)
+    )
 
 
 @pytest.fixture(scope="session")
-def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+def hasty(opened: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> RunningService:
     """A service that waits a few seconds for a request, or for its answer."""
     folder, patience = tmp_path_factory.mktemp("hasty"), f"request_timeout_s={PATIENCE_S}"
-    with run_service(folder, "max_replicas=1", patience) as running:
-        yield running
+    return opened.enter_context(run_service(folder, "max_replicas=1", patience))
 
 
 @pytest.fixture(scope="session")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+def guarded(opened: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> RunningService:
     """A service of two replicas that asks for tokens; its model only sleeps, 20 ms for an image."""
     folder = tmp_path_factory.mktemp("guarded")
     first, second, third = (hashlib.sha256(token.encode()).hexdigest() for token in TOKENS)
@@ -44,14 +44,13 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
         "RAY_metrics_report_interval_ms": "1000",
     }
     replicas = ("min_replicas=2", "max_replicas=2", f"tokens_file={tokens}")
-    with run_service(folder, *replicas, environment=FAULTS | environment) as running:
-        yield running
+    return opened.enter_context(run_service(folder, *replicas, environment=FAULTS | environment))
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(opened: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     """A cluster that the service is deployed on anew by each test."""
-    with run_cluster(tmp_path_factory.mktemp("cluster")) as running:
-        running.deploy({"max_replicas": 1})
-        running.wait_until_running()
-        yield running
+    running = opened.enter_context(run_cluster(tmp_path_factory.mktemp("cluster")))
+    running.deploy({"max_replicas": 1})
+    running.wait_until_running()
+    return running

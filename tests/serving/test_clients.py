@@ -25,9 +25,9 @@ MODULES = {"http": http_client, "grpc": grpc_client}
 
 
 @pytest.fixture(scope="module", params=["proxy", "haproxy"])
-def any_service(request, tmp_path_factory):
+def any_service(request, service, tmp_path_factory):
     if request.param == "proxy":
-        yield request.getfixturevalue("service")
+        yield service
         return
     folder = tmp_path_factory.mktemp("haproxy")
     with run_service(
