@@ -54,7 +54,7 @@ def open_source(text: str, storage: Storage, *, image_column: str | None = None)
 def _shards(
     listing: Listing, first: StoredObject, storage: Storage, image_column: str | None
 ) -> tuple[StoredObject, ...]:
-    """Return the tar or Parquet files if there is nothing else; with an image column, anyway."""
+    """Return the tar or Parquet files; if other files are beside them, only for an image column."""
     kind = _extension(first.uri) if image_column is None else ".parquet"
     if kind not in (".tar", ".parquet"):
         return ()

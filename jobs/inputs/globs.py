@@ -23,7 +23,7 @@ def literal_prefix(uri: str) -> str:
 
 
 def matches_glob(uri: str, glob: str) -> bool:
-    """Say whether a glob takes a uri."""
+    """Say whether a uri matches a glob."""
     return re.fullmatch(translate_glob(glob), uri, re.DOTALL) is not None
 
 

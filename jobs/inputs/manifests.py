@@ -51,7 +51,7 @@ class ManifestSource(Source):
 
 
 def open_manifest(storage: Storage, uri: str) -> ManifestSource:
-    """Find out a manifest's columns.
+    """Find a manifest's columns.
 
     Raises:
         SpecError: it is empty, damaged or without a `uri` column.
@@ -84,7 +84,7 @@ def _reader(uri: str) -> _Reader:
 
 
 def _read_csv(storage: Storage, uri: str, columns: pa.Schema | None) -> _Table:
-    """Read every value as the string that it is; an empty one is an empty string."""
+    """Read every value as a string, also an empty one."""
     options = pa.csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False)
     if columns is None:
         names = pa.csv.open_csv(storage.open(uri), options).schema.names

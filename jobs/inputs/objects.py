@@ -51,7 +51,7 @@ class ObjectSource(Source):
         return self.listing.uri
 
     def _listed(self, storage: Storage) -> Iterator[pa.Table]:
-        # A server that is written to may give the last key of a page again.
+        # During writes, a server may list the last key of a page again.
         objects = self.listing.objects(storage)
         distinct = (next(same) for _, same in groupby(objects, attrgetter("uri")))
         for group in in_groups(distinct, ROWS_PER_TABLE):

@@ -65,7 +65,7 @@ class ParquetSource(Source):
 def open_parquet_images(
     storage: Storage, files: tuple[StoredObject, ...], image_column: str | None
 ) -> ParquetSource:
-    """Find the image column and what else the first file holds.
+    """Find the image column and the others, from the first file.
 
     Raises:
         SpecError: there is no such column, or more than one.

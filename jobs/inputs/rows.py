@@ -1,4 +1,4 @@
-"""The rows that every kind of input gives, and what is checked on their way."""
+"""The rows that every kind of input gives, and the checks that they pass."""
 
 import sys
 from abc import ABC, abstractmethod
@@ -28,7 +28,7 @@ ROWS_PER_TABLE = 1000
 # the views, which not all of Arrow's own functions understand
 _PLAIN_TYPES = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 
-# what a predictions dataset or the table of objects calls its own
+# the columns of a predictions dataset and of the table of objects
 _OUR_COLUMNS = frozenset(
     """location offset row size etag width height flags label score labels embedding error_kind
     error model model_version weights_sha256 precision outcome""".split()  # noqa: SIM905
@@ -38,7 +38,7 @@ _Item = TypeVar("_Item")
 
 @dataclass(slots=True, kw_only=True)
 class Source(ABC):
-    """One INPUT, understood; picklable.
+    """One INPUT, as understood; picklable.
 
     Attributes:
         kind: `objects`, `manifest`, `webdataset` or `parquet`.

@@ -1,4 +1,4 @@
-"""A few rows out of a listing of any length, spread evenly over it."""
+"""A few rows of a listing of any length, spread evenly over it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""Rows → chunks whose ids depend on nothing but the listing, kept as a manifest."""
+"""Rows → chunks whose ids depend on the listing alone, kept as a manifest."""

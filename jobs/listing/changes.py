@@ -40,7 +40,7 @@ class Labelled:
 
     @classmethod
     def load(cls, job: Job, storage: Storage, *, retry_errors: bool) -> "Labelled":
-        """Read the dataset's uris and versions; errors have none if they are to be tried again."""
+        """Read the dataset's uris and versions; errors that are to be retried have no version."""
         uris, versions = [], []
         for file in data_files(job.layout, storage):
             again = retry_errors and file.startswith(f"{job.layout.outcome('error')}/")
@@ -53,7 +53,7 @@ class Labelled:
         return cls(joined[order], join(versions)[order], np.zeros(len(order), np.bool_))
 
     def changed(self, rows: pa.Table, carried: list[str]) -> pa.Table:
-        """Keep the rows that are not in the dataset, or not as they are now."""
+        """Keep the rows that the dataset lacks, or has in another version."""
         places, known = find(digest_uris(rows), self.uris)
         self.seen[places[known]] = True
         same = known.copy()
@@ -118,4 +118,4 @@ def _look(storage: Storage, uri: str) -> StoredObject | None:
     try:
         return storage.look(uri)
     except FetchError:
-        return None  # the object's own trouble, which its row says
+        return None  # it will have an error row

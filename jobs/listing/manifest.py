@@ -1,4 +1,4 @@
-"""What was listed, kept beside the output: one row per object, one row group per chunk.
+"""What was listed, kept with the output: one row per object, one row group per chunk.
 
 Each generation has its own manifest. Parts are written during the listing, `complete.json` at its
 end. A rerun reads a complete manifest; if it is incomplete, the input is listed again, and chunks

@@ -65,7 +65,7 @@ class _Ahead:
                 self._queue.put(chunk)
             self.finished.set()
             self._queue.put(None)
-        except Exception as exc:  # whatever it is, it is raised again in the consumer's thread
+        except Exception as exc:  # raised again in the consumer's thread, whatever it is
             self._queue.put(exc)
 
 

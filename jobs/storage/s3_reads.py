@@ -126,7 +126,7 @@ def _read_despite(exc: BaseException, clients: S3Clients, wanted: Wanted) -> Par
             raise storage_error("read", wanted.uri, again, clients) from again
         reason = fault_of(again).text[:300]
         raise FetchError(
-            "storage", f"cannot read {wanted.uri}, but others beside it: {reason}"
+            "storage", f"cannot read {wanted.uri}, although others can be read: {reason}"
         ) from again
 
 
