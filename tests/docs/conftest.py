@@ -25,6 +25,7 @@ from tests.support.processes import started_with
 from tests.support.service import clean_environment, ray_folder
 
 _STARTS = 4  # of Ray's, which gives up after half a minute, even on a machine that is busy
+_PORTS = ("port", "dashboard-port", "ray-client-server-port")  # of each Ray its own
 
 FLOWERS = ("daisy", "rose", "tulip")
 FILES = {"csv": "list.csv", "yaml": "job.yaml"}  # what the pages show of them
@@ -97,14 +98,14 @@ def write_models(folder: Path, home: Path) -> None:
 @contextmanager
 def ray_head(folder: Path, environment: dict[str, str]) -> Iterator[str]:
     """Run a Ray of two CPUs until the context ends; yield its address."""
-    start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--num-cpus=2"]
+    start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head"]
+    start += ["--num-cpus=2", "--include-dashboard=false"]
     with ray_folder() as session:
         environment = environment | {"RAY_TMPDIR": str(session), "RAY_worker_niceness": "0"}
         try:
             for _ in range(_STARTS):
-                port, client_port = free_ports(2)
-                ports = [f"--port={port}", f"--ray-client-server-port={client_port}"]
-                command = [*start, "--include-dashboard=false", *ports]
+                ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
+                command = [*start, *(f"--{name}={port}" for name, port in ports.items())]
                 done = subprocess.run(
                     command, env=environment, cwd=folder, capture_output=True, check=False
                 )
@@ -113,7 +114,7 @@ def ray_head(folder: Path, environment: dict[str, str]) -> Iterator[str]:
                 kill_all(session)
             else:
                 raise AssertionError(done.stderr.decode())
-            yield f"127.0.0.1:{port}"
+            yield f"127.0.0.1:{ports['port']}"
         finally:
             kill_all(session)
 
