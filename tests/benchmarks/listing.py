@@ -102,22 +102,21 @@ async def _make_objects(server: S3Server, count: int) -> None:
 
 def _work(source_uri: str, output: str) -> Figures:
     """List; in a process of its own, so that its memory is the listing's."""
-    from jobs.inputs import open_source  # noqa: PLC0415
-    from jobs.job.job import Resources  # noqa: PLC0415
-    from jobs.job.resolve import resolve_plan  # noqa: PLC0415
+    from jobs.job.checks import check_job  # noqa: PLC0415
+    from jobs.job.resolve import resolve_job  # noqa: PLC0415
     from jobs.job.spec import JobSpec  # noqa: PLC0415
     from jobs.listing.manifest import Manifest  # noqa: PLC0415
     from jobs.listing.stream import record_tables  # noqa: PLC0415
-    from jobs.storage import Storage, to_uri  # noqa: PLC0415
+    from jobs.resources import Resources  # noqa: PLC0415
+    from jobs.storage import Storage  # noqa: PLC0415
 
     storage = Storage()
-    spec = JobSpec(input=to_uri(source_uri), output=output, weights="untrained")
-    source = open_source(spec.input, storage, image_column=None)
-    plan = resolve_plan(spec, source, storage, Resources(cpus=1, gpus=0), first_rows=1)
+    spec = JobSpec(input=source_uri, output=output, weights="untrained")
+    job = resolve_job(check_job(spec, storage), Resources(cpus=1, gpus=0))
     before_bytes = _peak_bytes()
     wall, cpu = time.perf_counter(), time.process_time()
-    manifest = Manifest(storage, plan.layout.manifest)
-    chunks = record_tables(source.tables(storage), plan, manifest)
+    manifest = Manifest(storage, job.layout.manifest)
+    chunks = record_tables(job.source.tables(storage), job, manifest)
     keys = sum(chunk.objects.num_rows for chunk in chunks)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     return {
