@@ -26,12 +26,16 @@ from tests.chaos.harness import (
     Process,
     Reference,
     S3Place,
+    agrees,
     check_dataset,
     check_ending,
     has_chunk,
+    read_rows,
 )
+from tests.chaos.images import write_photos
 from tests.chaos.kills import Kill, Round, plan_rounds
 from tests.support.faulty_proxy import faulty_proxy
+from tests.support.images import encode, photo
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
@@ -167,3 +171,22 @@ def test_the_reference_is_what_the_classifier_says(reference: Reference, images:
         assert scores == pytest.approx(expected, abs=SCORE_TOLERANCE)
         assert reference[name]["label"] == prediction.labels[0].label
     assert len({row["score"] for row in reference.values()}) > 100  # else anything would agree
+
+
+def test_a_finished_job_labels_what_is_new_or_changed(
+    images: dict[str, bytes], start: Start, reference: Reference, tmp_path: Path
+):
+    folder = write_photos(images, tmp_path / "input")
+    place = LocalPlace(tmp_path / "out")
+    assert end(start(folder, place.uri), [], place)
+    (folder / "000.jpg").write_bytes(images["001.jpg"])
+    (folder / "new.jpg").write_bytes(encode(photo(400, 300, seed=999), "JPEG"))
+
+    assert end(start(folder, place.uri), [], place)
+
+    rows = read_rows(place.root)
+    assert rows.keys() == {*reference, "new.jpg"}
+    assert agrees(rows["000.jpg"], reference["001.jpg"])
+    assert rows["new.jpg"]["width"] == 400
+    untouched = reference.keys() - {"000.jpg"}
+    assert all(agrees(rows[name], reference[name]) for name in untouched)
