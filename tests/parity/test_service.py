@@ -49,7 +49,7 @@ def job_scores(files, calibrated_model, tmp_path_factory) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def service(calibrated_model, tmp_path_factory):
+def probe_service(calibrated_model, tmp_path_factory):
     repository = calibrated_model.folder.parents[1]
     arguments = ["models=probe", f"model_repository={repository}", "num_gpus=0"]
     with run_service(tmp_path_factory.mktemp("service"), *arguments) as running:
@@ -60,18 +60,18 @@ def _by_index(labels: list[dict]) -> list[float]:
     return [each["score"] for each in sorted(labels, key=lambda each: each["index"])]
 
 
-def _classify(probe_service, path: Path) -> list[float]:
-    answer = probe_service.post(path.read_bytes(), top_k=CLASS_COUNT).json()
+def _classify(service, path: Path) -> list[float]:
+    answer = service.post(path.read_bytes(), top_k=CLASS_COUNT).json()
     return _by_index(answer["predictions"][0]["labels"])
 
 
-def _classify_all(probe_service, paths: list[Path]) -> np.ndarray:
-    return np.array([_classify(probe_service, path) for path in paths])
+def _classify_all(service, paths: list[Path]) -> np.ndarray:
+    return np.array([_classify(service, path) for path in paths])
 
 
-def _classify_form(probe_service, paths: list[Path]) -> np.ndarray:
+def _classify_form(service, paths: list[Path]) -> np.ndarray:
     form = [("image", (path.name, path.read_bytes())) for path in paths]
-    url = f"{probe_service.url}/v1/classify?top_k={CLASS_COUNT}"
+    url = f"{service.url}/v1/classify?top_k={CLASS_COUNT}"
     predictions = httpx.post(url, files=form, timeout=60).json()["predictions"]
     return np.array([_by_index(each["labels"]) for each in predictions])
 
@@ -93,14 +93,14 @@ def _infer(client, module, paths: list[Path]) -> np.ndarray:
     return np.concatenate(scores)
 
 
-def _infer_http(probe_service, paths: list[Path]) -> np.ndarray:
-    address = probe_service.url.removeprefix("http://")
+def _infer_http(service, paths: list[Path]) -> np.ndarray:
+    address = service.url.removeprefix("http://")
     with tritonclient.http.InferenceServerClient(address) as client:
         return _infer(client, tritonclient.http, paths)
 
 
-def _infer_grpc(probe_service, paths: list[Path]) -> np.ndarray:
-    with tritonclient.grpc.InferenceServerClient(probe_service.grpc) as client:
+def _infer_grpc(service, paths: list[Path]) -> np.ndarray:
+    with tritonclient.grpc.InferenceServerClient(service.grpc) as client:
         return _infer(client, tritonclient.grpc, paths)
 
 
