@@ -56,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Chosen here once: the processes of pytest-xdist inherit it, and collect the same rounds.
     for name, value in (
-        ("CHAOS_ROUNDS", 20 if long else 2),
+        ("CHAOS_ROUNDS", 10 if long else 2),
         ("CHAOS_SEED", random.SystemRandom().randrange(10_000)),
         ("TESTS_BEGAN_AT", time.time()),
     ):

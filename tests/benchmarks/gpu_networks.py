@@ -56,7 +56,7 @@ def costly_variants(bench: Bench) -> dict[str, Variant]:
     """Return what is not used: it may pay, and takes long to prepare, or is new."""
 
     def build_compiled() -> Step:
-        torch._dynamo.reset()
+        torch.compiler.reset()
         return torch.compile(build_ours(bench), dynamic=False)
 
     sizes = tuple(size for size in bench.sizes if size >= bench.batch_size)
