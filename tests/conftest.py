@@ -16,7 +16,8 @@ from hypothesis import settings
 
 from jobs.demo import seaweedfs as seaweedfs_module
 from jobs.demo.seaweedfs import S3Server, run_seaweedfs
-from tests.support.service import RunningService, ray_folder, run_service
+from tests.support.ray_head import ray_head
+from tests.support.service import RunningService, clean_environment, ray_folder, run_service
 
 S3_FIXTURES = {"seaweedfs", "s3_environment", "s3_bucket", "s3_client"}
 
@@ -32,6 +33,7 @@ SHARED_FIXTURES = (
     "pair",
     "guarded",
     "calibrated_model",
+    "shared_ray",
 )
 
 OPENED = pytest.StashKey[ExitStack]()
@@ -74,7 +76,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _group(item: pytest.Item) -> str:
     names = getattr(item, "fixturenames", ())
-    return next((name for name in SHARED_FIXTURES if name in names), item.location[0])
+    group = next((name for name in SHARED_FIXTURES if name in names), item.location[0])
+    return "service" if group == "shared_ray" else group  # it has time for both
 
 
 def _place(item: pytest.Item) -> int:
@@ -181,6 +184,21 @@ def sample_photos() -> list[Path]:
 def opened(pytestconfig: pytest.Config) -> ExitStack:
     """What ends with the last test of a group, and not only with the run: memory is scarce."""
     return pytestconfig.stash[OPENED]
+
+
+@pytest.fixture(scope="session")
+def shared_ray(
+    tmp_path_factory: pytest.TempPathFactory, seaweedfs: S3Server
+) -> Iterator[dict[str, str]]:
+    """The environment of jobs that join one Ray, one per process of a run.
+
+    Its workers know the S3 server, and look for downloaded weights in a TORCH_HOME of their own.
+    """
+    home = tmp_path_factory.mktemp("torch")
+    environment = seaweedfs.child_environment() | clean_environment() | seaweedfs.environment()
+    environment |= {"TORCH_HOME": str(home)}
+    with ray_head(environment) as address:
+        yield environment | {"RAY_ADDRESS": address}
 
 
 @pytest.fixture(scope="session")

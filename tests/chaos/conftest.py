@@ -52,12 +52,12 @@ def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[...,
 
 @pytest.fixture(scope="session")
 def reference(
-    photos: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    photos: Path, shared_ray: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Reference:
     """The rows of all images, from the same command with nothing in its way."""
     folder = tmp_path_factory.mktemp("reference")
     out = LocalPlace(folder / "out")
     arguments = ["label", str(photos), out.uri, *OPTIONS]
-    with Job(arguments, environment, folder / "run.log") as job:
+    with Job(arguments, shared_ray, folder / "run.log") as job:
         check_ending(job, job.wait(), (3,))
     return read_rows(out.root)

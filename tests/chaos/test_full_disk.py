@@ -34,6 +34,7 @@ def mount(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_a_full_disk_ends_in_a_sentence_and_the_next_run_completes_the_job(
     small_disk: Path,
     start: Callable[..., Job],
+    shared_ray: dict[str, str],
     images: dict[str, bytes],
     reference: Reference,
     tmp_path: Path,
@@ -43,11 +44,11 @@ def test_a_full_disk_ends_in_a_sentence_and_the_next_run_completes_the_job(
     place = LocalPlace(small_disk / "out")
     options = ("--emit", "classification,embedding")
 
-    job = start(photos, place.uri, *options)
+    job = start(photos, place.uri, *options, **shared_ray)
     check_ending(job, job.wait(), (1,))
     assert "no space left" in job.said.lower()
 
     assert mount("-o", "remount,size=50m", str(small_disk)).returncode == 0
-    job = start(photos, place.uri, *options)
+    job = start(photos, place.uri, *options, **shared_ray)
     check_ending(job, job.wait(), (0,))
     check_dataset(place, tmp_path / "copy", {name: reference[name] for name in few})

@@ -174,15 +174,19 @@ def test_the_reference_is_what_the_classifier_says(reference: Reference, images:
 
 
 def test_a_finished_job_labels_what_is_new_or_changed(
-    images: dict[str, bytes], start: Start, reference: Reference, tmp_path: Path
+    images: dict[str, bytes],
+    start: Start,
+    shared_ray: dict[str, str],
+    reference: Reference,
+    tmp_path: Path,
 ):
     folder = write_photos(images, tmp_path / "input")
     place = LocalPlace(tmp_path / "out")
-    assert end(start(folder, place.uri), [], place)
+    assert end(start(folder, place.uri, **shared_ray), [], place)
     (folder / "000.jpg").write_bytes(images["001.jpg"])
     (folder / "new.jpg").write_bytes(encode(photo(400, 300, seed=999), "JPEG"))
 
-    assert end(start(folder, place.uri), [], place)
+    assert end(start(folder, place.uri, **shared_ray), [], place)
 
     rows = read_rows(place.root)
     assert rows.keys() == {*reference, "new.jpg"}

@@ -2,11 +2,7 @@
 
 import os
 import shutil
-import signal
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,16 +12,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from jobs.demo.seaweedfs import S3Server, free_ports
+from jobs.demo.seaweedfs import S3Server
 from model_repo.inception_v3 import ModelSpec, Weights, load_model
 from model_repo.inception_v3.runtimes.checkpoint import load_state_dict
 from tests.support.images import encode, photo
 from tests.support.pages import ROOT, blocks
-from tests.support.processes import started_with
-from tests.support.service import clean_environment, ray_folder
-
-_STARTS = 4  # of Ray's, which gives up after half a minute, even on a machine that is busy
-_PORTS = ("port", "dashboard-port", "ray-client-server-port")  # of each Ray its own
 
 FLOWERS = ("daisy", "rose", "tulip")
 FILES = {"csv": "list.csv", "yaml": "job.yaml"}  # what the pages show of them
@@ -42,12 +33,12 @@ class World:
 
 @pytest.fixture(scope="session")
 def world(
-    opened: ExitStack, tmp_path_factory: pytest.TempPathFactory, seaweedfs: S3Server
+    shared_ray: dict[str, str], tmp_path_factory: pytest.TempPathFactory, seaweedfs: S3Server
 ) -> World:
     """Photos in every form that the pages name, models, a bucket, and a Ray for all jobs."""
-    folder, home = tmp_path_factory.mktemp("docs"), tmp_path_factory.mktemp("torch")
+    folder = tmp_path_factory.mktemp("docs")
     write_images(folder)
-    write_models(folder, home)
+    write_models(folder, Path(shared_ray["TORCH_HOME"]))
     for language, name in FILES.items():
         (block,) = blocks(language)
         (folder / name).write_text(block.text)
@@ -57,11 +48,8 @@ def world(
         if path.exists():
             client.put_object(Bucket="bucket", Key=f"photos/{path.name}", Body=path.read_bytes())
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = seaweedfs.child_environment() | clean_environment()
-    environment |= {"TORCH_HOME": str(home), "PATH": programs} | seaweedfs.environment()
     client.close()
-    address = opened.enter_context(ray_head(folder, environment))
-    return World(folder, environment | {"RAY_ADDRESS": address})
+    return World(folder, shared_ray | {"PATH": programs})
 
 
 def write_images(folder: Path) -> None:
@@ -93,34 +81,3 @@ def write_models(folder: Path, home: Path) -> None:
     save_file(load_state_dict(seeded, spec), flowers / "1" / "model.safetensors")
     for path in (flowers / "labels.txt", flowers / "1" / "model.safetensors"):
         (folder / path.name).symlink_to(path)
-
-
-@contextmanager
-def ray_head(folder: Path, environment: dict[str, str]) -> Iterator[str]:
-    """Run a Ray of two CPUs until the context ends; yield its address."""
-    start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head"]
-    start += ["--num-cpus=2", "--include-dashboard=false"]
-    with ray_folder() as session:
-        environment = environment | {"RAY_TMPDIR": str(session), "RAY_worker_niceness": "0"}
-        try:
-            for _ in range(_STARTS):
-                ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
-                command = [*start, *(f"--{name}={port}" for name, port in ports.items())]
-                done = subprocess.run(
-                    command, env=environment, cwd=folder, capture_output=True, check=False
-                )
-                if done.returncode == 0:
-                    break
-                kill_all(session)
-            else:
-                raise AssertionError(done.stderr.decode())
-            yield f"127.0.0.1:{ports['port']}"
-        finally:
-            kill_all(session)
-
-
-def kill_all(session: Path) -> None:
-    """End every process of a Ray."""
-    for pid in started_with(session):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)

@@ -156,7 +156,7 @@ def test_the_queries_of_the_docs_work(on_s3, tmp_path, monkeypatch):
     assert outcomes.loc["error"].sum() == 4
 
 
-def test_an_interrupted_job_ends_soon_and_the_same_command_continues(tmp_path):
+def test_an_interrupted_job_ends_soon_and_the_same_command_continues(shared_ray, tmp_path):
     photos, out = tmp_path / "photos", tmp_path / "out"
     photos.mkdir()
     for number in range(150):
@@ -173,29 +173,29 @@ def test_an_interrupted_job_ends_soon_and_the_same_command_continues(tmp_path):
     assert 1 <= len(chunks_of(out)) < 5  # it did not label the rest first
     assert not (out / "_SUCCESS").exists()
 
-    again = labelmill(*command)
+    again = labelmill(*command, **shared_ray)
     assert again.returncode == 0, again.stderr
     assert "of 150 images were done before; continuing" in again.stderr
     rows = pd.read_parquet(out)
     assert len(rows) == rows["uri"].nunique() == 150
-    assert "nothing is left to do" in labelmill(*command).stderr
+    assert "nothing is left to do" in labelmill(*command, **shared_ray).stderr
 
 
 def chunks_of(out: Path) -> list[Path]:
     return list(out.glob("_labelmill/chunks/*.parquet"))
 
 
-def test_an_output_of_another_job_is_refused_until_overwritten(photos, tmp_path):
+def test_an_output_of_another_job_is_refused_until_overwritten(shared_ray, photos, tmp_path):
     out = tmp_path / "out"
     command = ["label", str(photos), str(out), "--weights", "untrained", "--max-error-rate", "1"]
-    assert labelmill(*command, "--limit", "1").returncode == 0
+    assert labelmill(*command, "--limit", "1", **shared_ray).returncode == 0
     (out / "mine.txt").write_text("not labelmill's")
 
-    refused = labelmill(*command, "--limit", "2")
+    refused = labelmill(*command, "--limit", "2", **shared_ray)
     assert refused.returncode == 2
     assert "limit was 1 and is now 2" in refused.stderr
 
-    assert labelmill(*command, "--limit", "2", "--overwrite").returncode == 0
+    assert labelmill(*command, "--limit", "2", "--overwrite", **shared_ray).returncode == 0
     assert (
         len(pd.read_parquet(out / "outcome=ok")) + len(pd.read_parquet(out / "outcome=error")) == 2
     )
