@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from model_repo.inception_v3.decoding.decode import MAX_PIXELS, Decoded, decode_image, sort_flags
+from model_repo.inception_v3.decoding.decode import decode_image
+from model_repo.inception_v3.decoding.decoded import MAX_PIXELS, Decoded, sort_flags
 from model_repo.inception_v3.spec import INCEPTION_V3, ModelSpec, Pixels
 
 # A crop whose channels each stay within this many levels is blank; compression leaves some noise.
@@ -25,7 +26,7 @@ class Preprocessed:
     Attributes:
         pixels: uint8 [3, crop_size, crop_size], RGB, C-contiguous.
         width, height: of the original, upright, pixels.
-        flags: from `decode.FLAGS`, in its order.
+        flags: from `decoded.FLAGS`, in its order.
     """
 
     pixels: Pixels

@@ -3,7 +3,8 @@
 from math import inf
 
 from model_repo.inception_v3 import DecodeError
-from model_repo.inception_v3.decoding.headers import image_format, jpeg_segments
+from model_repo.inception_v3.decoding.formats import image_format
+from model_repo.inception_v3.decoding.jpeg import jpeg_segments
 
 # Memory that any file may take, and that each of its bytes adds. Photos and screenshots stay below
 # it; a flat picture would take hundreds of times as much.

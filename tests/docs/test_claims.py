@@ -13,7 +13,7 @@ from jobs.dataset.schema import IMAGE_FAULTS, output_schema
 from jobs.errors import FetchErrorKind, JobError, SpecError
 from jobs.inputs import webdataset
 from jobs.inputs.rows import NOTHING_CARRIED
-from model_repo.inception_v3.decoding import decode, headers
+from model_repo.inception_v3.decoding import decoded, formats, jpeg
 from model_repo.inception_v3.spec import FEATURE_SHAPES, PRECISIONS
 from serving.config import ServingConfig
 from serving.errors import _STATUS
@@ -123,15 +123,15 @@ def test_every_kind_of_error_is_described():
 
 def test_every_format_and_flag_is_described():
     text = section("inputs.md", "## Images")
-    formats = {name for _, name in headers._MAGIC} | {"WebP"}
-    unread = {word for *_, names in headers._KNOWN_BUT_UNREAD for word in names.split(" or ")}
+    read = {name for _, name in formats._MAGIC} | {"WebP"}
+    unread = {word for *_, names in formats._KNOWN_BUT_UNREAD for word in names.split(" or ")}
 
-    assert [name for name in sorted(formats) if f"| {name} |" not in text] == []
-    assert [flag for flag in decode.FLAGS if f"| `{flag}` |" not in text] == []
+    assert [name for name in sorted(read) if f"| {name} |" not in text] == []
+    assert [flag for flag in decoded.FLAGS if f"| `{flag}` |" not in text] == []
     assert [x for x in sorted(unread) if x not in text and x not in ("MP4", "QuickTime")] == []
-    assert f"{headers.MAX_SCANS:,} scans" in text
-    assert f"{headers.MAX_PARTS:,} chunks" in text
-    assert (decode.TINY_SIDE, decode.EXTREME_ASPECT) == (64, 4)  # as the page says
+    assert f"{jpeg.MAX_SCANS:,} scans" in text
+    assert f"{decoded.MAX_PARTS:,} chunks" in text
+    assert (decoded.TINY_SIDE, decoded.EXTREME_ASPECT) == (64, 4)  # as the page says
 
 
 def test_every_name_of_a_tar_member_is_described():

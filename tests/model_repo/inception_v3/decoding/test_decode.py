@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_repo.inception_v3.decoding.decode import FLAGS, MAX_PIXELS, decode_image
-from model_repo.inception_v3.decoding.headers import (
-    MAX_PARTS,
-    MAX_SCANS,
-)
+from model_repo.inception_v3.decoding.decode import decode_image
+from model_repo.inception_v3.decoding.decoded import FLAGS, MAX_PARTS, MAX_PIXELS
+from model_repo.inception_v3.decoding.jpeg import MAX_SCANS
 from model_repo.inception_v3.errors import DecodeError
 from tests.support.decoding import ALPHA, LOSSLESS, OTHER, PHOTO, WIDE, assert_close, lossless
 from tests.support.images import encode, photo, png, png_chunk, png_header, tiff

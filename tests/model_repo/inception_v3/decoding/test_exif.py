@@ -6,12 +6,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from model_repo.inception_v3.decoding.decode import decode_image
-from model_repo.inception_v3.decoding.headers import (
-    MAX_PARTS,
-    check_tiff_tags,
-    exif_orientation,
-)
-from model_repo.inception_v3.errors import DecodeError
+from model_repo.inception_v3.decoding.exif import exif_orientation
 from tests.support.decoding import PHOTO, assert_close
 from tests.support.images import encode, with_exif
 
@@ -70,22 +65,3 @@ def test_decode_ignores_exif_that_a_comment_quotes():
     block = block[block.index(b"Exif") :][:64]
 
     assert decode_image(encode(PHOTO, "JPEG", comment=block)).flags == ()
-
-
-@pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("big", [False, True])
-def test_tiff_tags_are_read_in_every_layout(order, big):
-    letter = "Q" if big else "I"
-    magic = struct.pack(order + "2sH", b"II" if order == "<" else b"MM", 43 if big else 42)
-    magic += struct.pack(order + "HHQ", 8, 0, 16) if big else struct.pack(order + "I", 8)
-    entries = [(322, 3, 1), (323, 4, 1), (324, 4, MAX_PARTS + 1)]
-    values = [struct.pack(order + "H", 256), struct.pack(order + "I", 128), b""]
-    size = 8 if big else 4
-    body = struct.pack(order + ("Q" if big else "H"), 3) + b"".join(
-        struct.pack(order + "HH" + letter, *entry) + value.ljust(size, b"\0")
-        for entry, value in zip(entries, values, strict=True)
-    )
-
-    assert check_tiff_tags(magic + body[: -(4 + 2 * size)]) == (256, 128)
-    with pytest.raises(DecodeError, match="TIFF with 200,001 values of tag 324; the limit is 200"):
-        check_tiff_tags(magic + body)
