@@ -142,6 +142,15 @@ class Storage:
         """
         _backend(uri).write(to_uri(uri), data)
 
+    def check_bucket(self, uri: str) -> None:
+        """Make sure that the bucket is there before a write, which some servers let create it.
+
+        Raises:
+            NoBucketError: it does not exist.
+        """
+        if is_s3(uri):
+            _S3.check_bucket(uri)
+
     def upload(self, uri: str, path: Path) -> None:
         """Write a local file as an object, whole or not at all.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from jobs.errors import FetchError, SpecError, StorageError
+from model_repo.inception_v3.s3.faults import ARCHIVED
 from model_repo.inception_v3.s3.uri import is_s3
 
 MAX_OBJECT_BYTES = 256 * 1024 * 1024
@@ -95,6 +96,11 @@ def local_path(uri: str) -> str:
         return raw
     decoded = os.fsdecode(unquote_to_bytes(raw))
     return decoded if "\0" not in decoded and os.path.lexists(decoded) else raw
+
+
+def archived(uri: str) -> FetchError:
+    """Say that an object has to be restored before it can be read."""
+    return FetchError("archived", f"{uri} is {ARCHIVED}, then use --retry-errors")
 
 
 def check_size(uri: str, size: int) -> None:
