@@ -15,6 +15,7 @@ from jobs.inputs import OBJECT_SCHEMA
 from jobs.inputs.ahead import run_ahead
 from jobs.inputs.cells import CellReader
 from jobs.storage import Fetched, Storage
+from jobs.storage.objects import archived
 
 Outcome = tuple[int, Fetched | FetchError]
 
@@ -65,6 +66,8 @@ def _tasks(
 
 def _fetch_object(storage: Storage, index: int, row: dict[str, Any]) -> list[Outcome]:
     known = {"expected_size": row["size"], "expected_etag": row["etag"], "offset": row["offset"]}
+    if row["location"] is None:
+        return [(index, archived(row["uri"]))]
     try:
         return [(index, storage.read(row["location"], **known))]
     except FetchError as exc:

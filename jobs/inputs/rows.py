@@ -2,6 +2,7 @@
 
 import sys
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -41,16 +42,18 @@ class Source(ABC):
     """One INPUT, as understood; picklable.
 
     Attributes:
-        kind: `objects`, `manifest`, `webdataset` or `parquet`.
+        kind: `objects`, `inventory`, `manifest`, `webdataset` or `parquet`.
         carried: the user's further columns, which go to the output.
         may_repeat: whether two rows may have the same uri; the first one counts.
         duplicates: how many rows `tables` has left out because of that; known once it has ended.
+        passed_over: what else it has left out: why → how many.
     """
 
     kind: ClassVar[str]
     carried: pa.Schema = NOTHING_CARRIED
     may_repeat: bool = True
     duplicates: int = field(default=0, compare=False)
+    passed_over: Counter[str] = field(default_factory=Counter, compare=False)
 
     def tables(self, storage: Storage) -> Iterator[pa.Table]:
         """Stream the rows, always the same ones in the same order, at most 1,000 per table.
@@ -61,6 +64,7 @@ class Source(ABC):
         """
         seen = DigestSet() if self.may_repeat else None
         self.duplicates = rows = 0
+        self.passed_over = Counter()
         for table in self._listed(storage):
             rows += table.num_rows
             kept = self._first_times(table, seen) if seen else table
