@@ -9,7 +9,7 @@ from urllib.parse import unquote_plus
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.orc
+import pyarrow.dataset
 import pyarrow.parquet
 
 from jobs.errors import JobError, SpecError
@@ -105,11 +105,10 @@ def _with_decoded_keys(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _read_orc(file: IO[bytes]) -> _Batches:
-    orc = pa.orc.ORCFile(file)
-    for number in range(orc.nstripes):
-        stripe = orc.read_stripe(number, columns=_wanted(orc.schema.names))
-        for start in range(0, stripe.num_rows, _ROWS_AT_ONCE):
-            yield stripe.slice(start, _ROWS_AT_ONCE)
+    """Read in pieces of a stripe, as `pyarrow.orc` cannot: one may hold millions of rows."""
+    orc = pa.dataset.OrcFileFormat().make_fragment(file)
+    columns = _wanted(orc.physical_schema.names)
+    yield from orc.to_batches(columns=columns, batch_size=_ROWS_AT_ONCE, use_threads=False)
 
 
 def _read_parquet(file: IO[bytes]) -> _Batches:
