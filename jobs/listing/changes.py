@@ -53,13 +53,21 @@ class Labelled:
         return cls(joined[order], join(versions)[order], np.zeros(len(order), np.bool_))
 
     def changed(self, rows: pa.Table, carried: list[str]) -> pa.Table:
-        """Keep the rows that the dataset lacks, or has in another version."""
+        """Keep the rows that the dataset lacks, or has in another version.
+
+        An archived object that has its row may have been restored: it gets a location again.
+        """
         places, known = find(digest_uris(rows), self.uris)
         self.seen[places[known]] = True
         same = known.copy()
         same[known] = self.versions[places[known]] == _versions(rows, carried)[known]
         self.new += int((~known).sum())
         self.replaced += int((known & ~same).sum())
+        locations, at = rows.column("location"), rows.schema.get_field_index("location")
+        if locations.null_count:
+            restored = pc.coalesce(locations, rows.column("uri"))
+            locations = pc.if_else(pa.array(known), restored, locations)
+            rows = rows.set_column(at, rows.schema.field(at), locations)
         return rows.filter(pa.array(~same))
 
     @property
