@@ -143,7 +143,7 @@ class Storage:
         _backend(uri).write(to_uri(uri), data)
 
     def check_bucket(self, uri: str) -> None:
-        """Make sure that the bucket is there before a write, which some servers let create it.
+        """Make sure that a bucket exists; some servers would create it on a write.
 
         Raises:
             NoBucketError: it does not exist.
