@@ -47,8 +47,10 @@ class Names:
 
     def take_all(self, uris: Iterable[str]) -> bool:
         """Say whether certainly none of many uris is passed over; takes next to no time."""
+        if self:
+            return False
         text = "\n".join(uris).lower()
-        return not self and not any(sign in text for sign in _SIGNS_OF_LITTER)
+        return not any(sign in text for sign in _SIGNS_OF_LITTER)
 
 
 ALL_NAMES = Names()

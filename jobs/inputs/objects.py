@@ -1,10 +1,8 @@
 """Folders, prefixes, globs and single objects: every object listed is an image."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
-from operator import attrgetter
 
 import pyarrow as pa
 
@@ -51,10 +49,7 @@ class ObjectSource(Source):
         return self.listing.uri
 
     def _listed(self, storage: Storage) -> Iterator[pa.Table]:
-        # During writes, a server may list the last key of a page again.
-        objects = self.listing.objects(storage)
-        distinct = (next(same) for _, same in groupby(objects, attrgetter("uri")))
-        for listed in in_groups(distinct, ROWS_PER_TABLE):
+        for listed in in_groups(_distinct(self.listing.objects(storage)), ROWS_PER_TABLE):
             group, uris = listed, [stored.uri for stored in listed]
             if not self.names.take_all(uris):
                 group = [stored for stored in listed if self._is_chosen(stored.uri)]
@@ -73,6 +68,15 @@ class ObjectSource(Source):
         is_named = uri == self.listing.uri
         name = uri.rpartition("/")[2] if is_named else uri.split("/", depth)[-1]
         return self._counts(name, litter=not is_named)
+
+
+def _distinct(objects: Iterable[StoredObject]) -> Iterator[StoredObject]:
+    """During writes, a server may list the last key of a page again."""
+    last = None
+    for stored in objects:
+        if stored.uri != last:
+            last = stored.uri
+            yield stored
 
 
 def glob_listing(uri: str) -> Listing:
