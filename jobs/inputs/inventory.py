@@ -78,7 +78,7 @@ class InventorySource(Source):
             uri = f"s3://{bucket}/{file.key}"
             with manifest_errors(uri):
                 for listed in read_data_file(storage, uri, file.md5, *how):
-                    rows = _rows(self._current(listed))
+                    rows = _rows(self._chosen(self._current(listed)))
                     for start in range(0, rows.num_rows, ROWS_PER_TABLE):
                         yield rows.slice(start, ROWS_PER_TABLE)
 
@@ -90,6 +90,13 @@ class InventorySource(Source):
                 self.passed_over[why] += count
             listed = kept
         return listed
+
+    def _chosen(self, listed: pa.RecordBatch) -> pa.RecordBatch:
+        """Leave out what is not wanted by its name, which is the whole key, and count it."""
+        keys = listed["key"].to_pylist()
+        if self.names.take_all(f"/{key}" for key in keys):
+            return listed
+        return listed.filter(pa.array(map(self._counts, keys), pa.bool_()))
 
 
 def find_inventory(storage: Storage, uri: str, first: str) -> InventorySource | None:

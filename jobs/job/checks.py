@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jobs.dataset.layout import Layout
 from jobs.errors import FetchError, SpecError
@@ -46,6 +46,7 @@ def check_job(spec: JobSpec, storage: Storage) -> Checked:
     if spec.output:  # a plan may do without
         _check_apart(spec.input, layout)
     source = open_source(spec.input, storage, image_column=spec.image_column)
+    source = replace(source, names=spec.names)
     first_rows = _check_readable(spec, source, storage)
     if spec.output:
         _check_writable(layout, storage)

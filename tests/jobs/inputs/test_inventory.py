@@ -2,12 +2,14 @@
 
 import pickle
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
 from jobs.errors import FetchError, JobError, SpecError
 from jobs.inputs import open_source
 from jobs.inputs.fetch import fetch_images
+from jobs.inputs.names import Names
 from tests.support.faulty_proxy import faulty_proxy
 from tests.support.inputs import read_all, write_text
 from tests.support.inventories import CURRENT, FOLDER, TYPES, Inventories
@@ -150,6 +152,20 @@ def test_configuration_without_a_complete_inventory_is_refused(inventories, stor
     inventories.publish([], checksum=False)
     with pytest.raises(SpecError, match=r"is complete: none has a manifest\.checksum; wait for it"):
         open_source(inventories.prefix, storage)
+
+
+def test_names_are_chosen_among_whole_keys(inventories, photos, storage, s3_bucket):
+    _, entries = photos
+    more = [{**entries[0], "Key": key} for key in ("photos/.DS_Store", "labels/part-0.jpg")]
+    source = open_source(inventories.publish([*entries, *more]), storage)
+    chosen = replace(source, names=Names(("*.jpg",), ("photos/b*", "labels/**")))
+    uris = read_all(chosen, storage)["uri"].to_pylist()
+    assert sorted(uris) == [
+        f"s3://{s3_bucket}/photos/{key}"
+        for key in ("a.jpg", "d%2Fe.jpg", "f/g.jpg", 'q"uote,.jpg', "ünï.jpg")
+    ]
+    left_out = {".DS_Store": 1, "labels/**": 1, "photos/b*": 2, "no suffix": 1}
+    assert chosen.passed_over == left_out
 
 
 def test_stale_entries_are_not_found_or_read_as_they_are_now(
