@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jobs.dataset.layout import Layout
 from jobs.errors import FetchError, SpecError
@@ -12,7 +12,7 @@ from jobs.inputs.globs import has_glob, matches_glob
 from jobs.inputs.rows import limit_rows
 from jobs.job.model import find_model, model_source
 from jobs.job.spec import JobSpec
-from jobs.storage import Storage, to_uri
+from jobs.storage import NoBucketError, Storage, to_uri
 from model_repo.inception_v3 import Model, ModelError, Weights
 
 # So many objects are tried before "may list, may not read" is said of the whole input.
@@ -46,10 +46,10 @@ def check_job(spec: JobSpec, storage: Storage) -> Checked:
     if spec.output:  # a plan may do without
         _check_apart(spec.input, layout)
     source = open_source(spec.input, storage, image_column=spec.image_column)
+    source = replace(source, names=spec.names)
     first_rows = _check_readable(spec, source, storage)
     if spec.output:
-        storage.write(layout.probe, b"labelmill")
-        storage.delete([layout.probe])
+        _check_writable(layout, storage)
     with as_spec_errors():
         model, weights = find_model(model_source(spec), storage)
     return Checked(spec=spec, source=source, first_rows=first_rows, model=model, weights=weights)
@@ -79,6 +79,15 @@ def _check_apart(input_uri: str, layout: Layout) -> None:
         raise SpecError(
             f"output {layout.root} lies inside input {input_uri}; choose an OUTPUT beside it"
         )
+
+
+def _check_writable(layout: Layout, storage: Storage) -> None:
+    try:
+        storage.check_bucket(layout.root)
+        storage.write(layout.probe, b"labelmill")
+    except NoBucketError as exc:
+        raise SpecError(f"output {layout.root} cannot be written: {exc}") from exc
+    storage.delete([layout.probe])
 
 
 def _check_readable(spec: JobSpec, source: Source, storage: Storage) -> int:
