@@ -58,6 +58,13 @@ def read_groups(
             return
 
 
+def encode_table(table: pa.Table) -> bytes:
+    """Return a table as a file."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    return buffer.getvalue()
+
+
 def group_sizes(storage: Storage, uri: str) -> list[int]:
     """Return how many rows each row group of a file has."""
     return [table.num_rows for table in read_groups(storage, uri, ("uri",))]

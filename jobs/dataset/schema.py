@@ -1,6 +1,5 @@
 """The columns of a predictions dataset, and its rows."""
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from jobs.dataset.parquet import encode_table
 from model_repo.inception_v3.postprocess import Prediction
 from model_repo.inception_v3.spec import EMBEDDING_SIZE, FEATURE_SHAPES
 
@@ -129,8 +128,13 @@ def build_rows(
         **{name: [value] * len(rows) for name, value in asdict(origin).items()},
     }
     arrays = {name: pa.array(values, schema.field(name).type) for name, values in columns.items()}
-    outputs = {"embedding": predicted.embeddings, **predicted.features}
-    arrays |= {_column(name): _output_array(name, x) for name, x in outputs.items()}
+    features = {layer: predicted.features.get(layer, ()) for layer in FEATURE_SHAPES}
+    outputs = {"embedding": predicted.embeddings, **features}
+    arrays |= {
+        _column(name): _output_array(name, x)
+        for name, x in outputs.items()
+        if _column(name) in schema.names
+    }
     return pa.table(
         [
             _pad(arrays[name], len(rows)) if name in arrays else objects.column(name)
@@ -144,10 +148,7 @@ def encode_rows(
     schema: pa.Schema, objects: pa.Table, rows: Sequence[Row], predicted: Predicted, origin: Origin
 ) -> bytes:
     """Return the rows of `build_rows` as a Parquet file."""
-    table = build_rows(schema, objects, rows, predicted, origin)
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
-    return buffer.getvalue()
+    return encode_table(build_rows(schema, objects, rows, predicted, origin))
 
 
 def _column(output: str) -> str:

@@ -182,7 +182,7 @@ def test_an_interrupted_job_ends_soon_and_the_same_command_continues(shared_ray,
 
 
 def chunks_of(out: Path) -> list[Path]:
-    return list(out.glob("_labelmill/chunks/*.parquet"))
+    return list(out.glob("_labelmill/chunks/*.chunk"))
 
 
 def test_an_output_of_another_job_is_refused_until_overwritten(shared_ray, photos, tmp_path):
