@@ -61,7 +61,10 @@ def read_groups(
 def encode_table(table: pa.Table) -> bytes:
     """Return a table as a file."""
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    options = {"compression": "zstd", "write_page_checksum": True}
+    with pq.ParquetWriter(buffer, table.schema, **options) as writer:
+        if table.num_rows:  # Hugging Face's datasets stumbles over a row group that is empty
+            writer.write_table(table)
     return buffer.getvalue()
 
 
