@@ -51,6 +51,8 @@ def label(
     with JobProgress() as progress:
         progress.say("checking")
         checked = check_job(spec, storage)
+        if checked.warning:
+            progress.note(f"warning: {checked.warning}")
         with running_ray(verbose=verbose) as resources:
             job = resolve_job(checked, resources)
             record = read_record(storage, job.layout)
@@ -88,7 +90,8 @@ def dry_run(
         for table in tables:
             objects += table.num_rows
             size += pc.sum(table.column("size")).as_py() or 0  # as far as the listing tells
-    return {**describe_job(job), "state": "planned", "objects": objects, "bytes": size}
+    planned = {"state": "planned", "objects": objects, "bytes": size, "warning": checked.warning}
+    return describe_job(job) | planned
 
 
 def run_job(

@@ -77,6 +77,12 @@ class Layout:
         return name.startswith("part-") and name >= f"part-{self.generation:05d}-"
 
     @property
+    def examples(self) -> tuple[str, ...]:
+        """Return uris such as a job writes, one of each kind."""
+        ours = (self.job, f"{self.manifest}/complete.json", self.removed, self.chunk("0-0"))
+        return (self.success, self.part("ok", 0), self.part("error", 0), *ours)
+
+    @property
     def of_a_run(self) -> tuple[str, str]:
         """Return the folders that are empty when nothing is left to do."""
         return self.chunks, self.attempts
