@@ -14,7 +14,6 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_core import ErrorDetails
 
 from jobs.errors import SpecError
 from model_repo.inception_v3.errors import describe_problem
@@ -142,16 +141,12 @@ def load_job_spec(
         return JobSpec.model_validate(values)
     except ValidationError as exc:
         names = {key: f"{name!r} in {config_path}" for key, (name, _) in written.items()}
-        for key in given:
-            names[key] = f"--{key}".replace("_", "-")
-        problems = (_describe(names.get(str(x["loc"][0])), x) for x in exc.errors())
-        raise SpecError("; ".join(problems)) from exc
-
-
-def _describe(name: str | None, problem: ErrorDetails) -> str:
-    if problem["type"] == "extra_forbidden":
-        return f"unknown key {name}; there are {', '.join(JobSpec.model_fields)}"
-    return describe_problem(name or str(problem["loc"][0]), problem)
+        names |= {key: f"--{key}".replace("_", "-") for key in given}
+        problems = [(names[str(x["loc"][0])], x) for x in exc.errors()]
+        if unknown := [name for name, x in problems if x["type"] == "extra_forbidden"]:
+            known = ", ".join(JobSpec.model_fields)
+            raise SpecError(f"{', '.join(unknown)}: no such option; there are {known}") from exc
+        raise SpecError("; ".join(describe_problem(name, x) for name, x in problems)) from exc
 
 
 def _read_config(path: Path) -> dict[str, tuple[str, Any]]:

@@ -4,7 +4,6 @@ import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -48,6 +47,11 @@ def load_state_dict(weights: Weights, spec: ModelSpec) -> dict[str, Tensor]:
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
+    if _is_torchscript(path):
+        raise WeightsError(
+            f"{path} is a TorchScript file, which holds code; save its tensors alone: "
+            f"torch.save(torch.jit.load({path.name!r}).state_dict(), 'model.pt')"
+        )
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file  # noqa: PLC0415 - seeded weights do not need it
@@ -55,14 +59,9 @@ def _read(path: Path) -> Mapping[str, Tensor]:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as exc:  # torch.load raises a dozen unrelated classes on damaged files
-        if _is_torchscript(path):
-            raise WeightsError(
-                f"{path} is a TorchScript file, which holds code; save its tensors alone: "
-                f"torch.save(torch.jit.load({path.name!r}).state_dict(), 'model.pt')"
-            ) from exc
         reason = str(exc).partition("\n")[0]
-        # torch's own message advises to unpickle it
-        if isinstance(exc, UnpicklingError) or "weights_only" in str(exc):
+        if path.suffix != ".safetensors" and not isinstance(exc, OSError):
+            # torch's own words advise to unpickle it, or are about its internals
             reason = "it is damaged or holds more than tensors"
         raise WeightsError(
             f"cannot load weights {path}: {reason}; it must be a safetensors file or a checkpoint "

@@ -87,7 +87,8 @@ def test_unreadable_job_files_are_refused(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("topk: 3", "unknown key 'topk' in {}; there are input, output, model, .*top_k, "),
+        ("topk: 3", "'topk' in {}: no such option; there are input, output, model, .*top_k, "),
+        ("topk: 3\ntop_k: 0\no-k: 1", "'topk' in {}, 'o-k' in {}: no such option; there are inp"),
         ("top-k: 0", "'top-k' in {}: input should be greater than 0"),
         ("max_error_rate: 2", "'max_error_rate' in {}: input should be less than"),
         ("top-k: 3\ntop_k: 4", "{} has both 'top-k' and 'top_k'; keep one"),
