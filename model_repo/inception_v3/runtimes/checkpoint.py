@@ -3,6 +3,7 @@
 import re
 import zipfile
 from collections.abc import Mapping
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -111,18 +112,20 @@ def _check(state_dict: Mapping[str, Tensor], spec: ModelSpec, path: Path) -> Non
     classes = classes or spec.num_classes
     with torch.device("meta"):
         expected = build_inception(classes).state_dict()
-    problems = [
+    missing = [
         f"{name!r} is missing"
         for name in expected
         # Checkpoints older than PyTorch 0.4.1 lack these counters, which inference does not use.
         if name not in state_dict and not name.endswith(".num_batches_tracked")
     ]
-    problems += [f"{name!r} does not belong" for name in state_dict if name not in expected]
-    problems += [
+    extra = [f"{name!r} does not belong" for name in state_dict if name not in expected]
+    misshapen = [
         f"{name!r} has shape {list(state_dict[name].shape)} instead of {list(tensor.shape)}"
         for name, tensor in expected.items()
         if name in state_dict and state_dict[name].shape != tensor.shape
     ]
+    # The first of each kind tell more than several of one.
+    problems = list(filter(None, chain.from_iterable(zip_longest(missing, extra, misshapen))))
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise WeightsError(

@@ -134,6 +134,13 @@ def test_a_tensor_beside_the_network_of_a_lightning_module_is_named(load, small_
         load(tensors | {"criterion.weight": torch.ones(3)})
 
 
+def test_a_prefix_that_is_not_known_is_shown(load, small_state_dict):
+    tensors = {f"net.{name}": value for name, value in small_state_dict.items()}
+
+    with pytest.raises(WeightsError, match=r"'Conv2d_1a_3x3\.conv\.weight' is missing, 'net\.Conv"):
+        load(tensors)
+
+
 def test_two_networks_in_one_file_are_refused(load, small_state_dict):
     with pytest.raises(WeightsError, match=r"holds tensor 'fc.bias' more than once, .*'module.fc"):
         load(small_state_dict | {"module.fc.bias": torch.ones(3)})
