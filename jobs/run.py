@@ -53,6 +53,8 @@ def label(
     with JobProgress() as progress:
         progress.say("checking")
         checked = check_job(spec, storage)
+        if checked.warning:
+            progress.note(f"warning: {checked.warning}")
         with running_ray(verbose=verbose) as resources:
             job = resolve_job(checked, resources)
             record = read_record(storage, job.layout)
@@ -90,8 +92,8 @@ def dry_run(
         for table in tables:
             objects += table.num_rows
             size += pc.sum(table.column("size")).as_py() or 0  # as far as the listing tells
-    planned = {"state": "planned", "objects": objects, "bytes": size, **_left_out(job.source)}
-    return describe_job(job) | planned
+    planned = {"state": "planned", "objects": objects, "bytes": size, "warning": checked.warning}
+    return describe_job(job) | planned | _left_out(job.source)
 
 
 def run_job(

@@ -182,4 +182,5 @@ def _planned(record: dict[str, Any]) -> dict[str, str]:
         "runtime": f"{record['runtime']}, {rows['precision']}",
         "actors": f"{smallest} to {largest}, {device} each",
         "batch size": str(record["batch_size"]),
+        **({"warning": record["warning"]} if record["warning"] else {}),
     }

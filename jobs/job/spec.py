@@ -148,19 +148,26 @@ def load_job_spec(
     Raises:
         SpecError: the file cannot be read, or a value is not what it must be.
     """
-    values = _read_config(config_path) if config_path else {}
-    values |= {key: value for key, value in options.items() if value not in (None, ())}
+    given = {key: value for key, value in options.items() if value not in (None, ())}
+    written = _read_config(config_path) if config_path else {}
+    values = {key: value for key, (_, value) in written.items()} | given
     for name in ("input", "output"):
         if name.upper() in usage.split() and not values.get(name):
             raise SpecError(f"{name.upper()} is missing; labelmill {usage}")
     try:
         return JobSpec.model_validate(values)
     except ValidationError as exc:
-        problems = (describe_problem(f"--{x['loc'][0]}".replace("_", "-"), x) for x in exc.errors())
-        raise SpecError("; ".join(problems)) from exc
+        names = {key: f"{name!r} in {config_path}" for key, (name, _) in written.items()}
+        names |= {key: f"--{key}".replace("_", "-") for key in given}
+        problems = [(names[str(x["loc"][0])], x) for x in exc.errors()]
+        if unknown := [name for name, x in problems if x["type"] == "extra_forbidden"]:
+            known = ", ".join(JobSpec.model_fields)
+            raise SpecError(f"{', '.join(unknown)}: no such option; there are {known}") from exc
+        raise SpecError("; ".join(describe_problem(name, x) for name, x in problems)) from exc
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def _read_config(path: Path) -> dict[str, tuple[str, Any]]:
+    """Return key → how the file spells it, and its value."""
     try:
         # No types but text: YAML would read 2:4 as a number of base 60.
         values = yaml.load(path.read_text(), yaml.BaseLoader)
@@ -168,4 +175,10 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise SpecError(f"cannot read job file {path}: {exc}") from exc
     if not isinstance(values, dict):
         raise SpecError(f"job file {path} must hold keys and values, such as 'top_k: 5'")
-    return {key.replace("-", "_"): value for key, value in values.items() if value != ""}
+    keys: dict[str, tuple[str, Any]] = {}
+    for name, value in values.items():
+        key = name.replace("-", "_")
+        if key in keys:
+            raise SpecError(f"job file {path} has both {keys[key][0]!r} and {name!r}; keep one")
+        keys[key] = (name, value)
+    return {key: (name, value) for key, (name, value) in keys.items() if value != ""}

@@ -91,6 +91,7 @@ def find_changes(job: Job, storage: Storage, labelled: Labelled) -> Iterator[pa.
 
 def write_removed(layout: Layout, storage: Storage, removed: Digests) -> None:
     """Write the table of rows whose objects are no longer listed; none if there is no such row."""
+    storage.delete([layout.removed_earlier])
     with BufferedParquetWriter(storage, layout.removed) as file:
         for data_file in data_files(layout, storage) if len(removed) else ():
             for table in read_groups(storage, data_file, ("uri",)):

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.dataset.layout import Layout
-from jobs.errors import JobError
+from jobs.dataset.layout import EARLIER, Layout
+from jobs.errors import FetchError, JobError
 from jobs.listing.chunks import Chunk
 from jobs.storage import Storage
 
@@ -100,17 +100,25 @@ class Manifest:
             for group, chunk_id in enumerate(_chunk_ids(part)):
                 yield chunk_id, part.metadata.row_group(group).num_rows
 
-    def _part(self, number: int) -> str:
-        return f"{self._folder}/part-{number:05d}.parquet"
+    def _part(self, number: int, suffix: str = ".manifest") -> str:
+        return f"{self._folder}/part-{number:05d}{suffix}"
 
     def _parts(self) -> Iterator[pq.ParquetFile]:
         totals = self.totals()
         if totals is None:
             raise JobError(f"{self._complete} is missing; run the same command again")
         for number in range(totals.parts):
-            # Read whole, since only whole objects are compared with their checksum.
-            data = self._storage.read(self._part(number)).data
-            yield pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True)
+            file = io.BytesIO(self._read_part(number))
+            yield pq.ParquetFile(file, page_checksum_verification=True)
+
+    def _read_part(self, number: int) -> bytes:
+        """Read a part whole, since only whole objects are compared with their checksum."""
+        try:
+            return self._storage.read(self._part(number)).data
+        except FetchError as exc:
+            if exc.kind != "not_found":
+                raise
+            return self._storage.read(self._part(number, EARLIER)).data
 
     def tables(self, names: Sequence[str]) -> Iterator[pa.Table]:
         """Stream some columns of all rows of a complete manifest."""

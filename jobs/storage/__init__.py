@@ -7,12 +7,13 @@ A URI is `s3://bucket/key` or `file:///path`. A `FetchError` means that one obje
 import random
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 
 from jobs.errors import FetchError, StorageError
-from jobs.storage.local import LocalStorage
+from jobs.storage.local import LocalStorage, no_new_folders
 from jobs.storage.objects import (
     Fetched,
     NoBucketError,
@@ -27,7 +28,16 @@ from jobs.storage.s3 import S3Storage
 from model_repo.inception_v3.s3.objects import StoredObject
 from model_repo.inception_v3.s3.uri import is_s3
 
-__all__ = ["Fetched", "NoBucketError", "Storage", "StoredObject", "is_s3", "local_path", "to_uri"]
+__all__ = [
+    "Fetched",
+    "NoBucketError",
+    "Storage",
+    "StoredObject",
+    "is_s3",
+    "leaving_no_folders",
+    "local_path",
+    "to_uri",
+]
 
 _READ_ATTEMPTS = 4
 _PAUSE_S = 0.2
@@ -167,6 +177,11 @@ class Storage:
         """
         for on_s3, group in groupby(uris, is_s3):
             (_S3 if on_s3 else _LOCAL).delete(map(to_uri, group))
+
+
+def leaving_no_folders(uri: str) -> AbstractContextManager[None]:
+    """Return a context that removes the local folders above `uri` that were made within it."""
+    return nullcontext() if is_s3(uri) else no_new_folders(uri)
 
 
 def _backend(uri: str) -> LocalStorage | S3Storage:

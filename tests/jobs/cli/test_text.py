@@ -32,6 +32,22 @@ def test_summary_of_a_job_without_errors_is_short():
     )
 
 
+PLANNED = {
+    "state": "planned",
+    "spec": {"input": "list.csv", "output": "out"},
+    "rows": {"model": "inception_v3:1", "weights_sha256": "untrained:0", "precision": "fp32"},
+    **{"objects": 9, "bytes": 0, "num_classes": 1000, "runtime": "openvino", "batch_size": 8},
+    **{"actors": [1, 2], "num_gpus": 0, "num_cpus": 1.0, "warning": None},
+}
+
+
+def test_a_dry_run_warns_where_something_may_be_wrong():
+    assert "warning" not in describe(PLANNED)
+
+    warned = describe(PLANNED | {"warning": "the first object cannot be read: no"})
+    assert warned.splitlines()[-1] == "warning     the first object cannot be read: no"
+
+
 @pytest.mark.parametrize(
     ("price", "expected"), [(1234.5, "1,234.50"), (1, "1.00"), (0.0312, "0.031"), (0, "0.00")]
 )

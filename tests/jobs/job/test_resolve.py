@@ -11,6 +11,7 @@ from jobs.job.resolve import resolve_job
 from jobs.job.spec import load_job_spec
 from jobs.resources import Resources
 from jobs.storage import Storage
+from model_repo.inception_v3.runtimes.network import build_inception
 from tests.support.faulty_proxy import faulty_proxy
 
 
@@ -97,14 +98,10 @@ def test_labels_that_do_not_fit_the_head_are_refused(photos, tmp_path, make_job)
     labels = tmp_path / "labels.txt"
     labels.write_text("cat\ndog\n")
     weights = tmp_path / "model.pt"
-    _save_head(weights, classes=3)
+    torch.save(build_inception(num_classes=3).state_dict(), weights)
 
     with pytest.raises(SpecError, match="head of 3 classes, but there are 2 labels"):
         make_job(photos, tmp_path / "out", weights=str(weights), labels=str(labels))
-
-
-def _save_head(path, classes: int) -> None:
-    torch.save({"fc.weight": torch.zeros(classes, 2048)}, path)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 import pytest
 
+from jobs.errors import FetchError
 from jobs.listing.chunks import cut_chunks
 from jobs.listing.manifest import Manifest
 from jobs.storage import Storage
@@ -41,6 +42,17 @@ def test_chunks_are_read_back_as_they_were_cut(manifest):
     assert [chunk.id for chunk in read] == [chunk.id for chunk in written]
     assert uris(read) == uris(written)
     assert list(manifest.chunk_sizes()) == [(c.id, c.objects.num_rows) for c in written]
+
+
+def test_parts_that_an_earlier_release_wrote_are_read(manifest, tmp_path):
+    written = list(manifest.record(cut_chunks(listing(100)), lambda: 0))
+    (part,) = tmp_path.glob("manifest/part-00000.*")
+    part.rename(part.with_suffix(".parquet"))
+
+    assert uris(manifest.chunks()) == uris(written)
+    part.with_suffix(".parquet").unlink()
+    with pytest.raises(FetchError, match="part-00000"):
+        list(manifest.chunks())
 
 
 def test_chunks_that_are_done_are_left_out(manifest):
