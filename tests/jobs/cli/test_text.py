@@ -32,6 +32,28 @@ def test_summary_of_a_job_without_errors_is_short():
     )
 
 
+def test_what_a_job_would_leave_out_is_said_before():
+    planned = {
+        "state": "planned",
+        "spec": {"input": "file:///in", "output": "file:///out"},
+        "rows": {"model": "m:1", "weights_sha256": "0", "precision": "fp32"},
+        "runtime": "torch",
+        "actors": (1, 2),
+        "num_classes": 5,
+        "num_cpus": 1,
+        "num_gpus": 0,
+        "batch_size": 1,
+        "objects": 1,
+        "bytes": 5000,
+        "duplicates": 1,
+        "passed_over": {"*.txt": 2, ".DS_Store": 1},
+    }
+    first = describe(planned).splitlines()[0]
+
+    left_out = "1 listed twice, 3 passed over (2 *.txt, 1 .DS_Store)"
+    assert first == f"input       file:///in (1 object, 5,000 bytes, {left_out})"
+
+
 @pytest.mark.parametrize(
     ("price", "expected"), [(1234.5, "1,234.50"), (1, "1.00"), (0.0312, "0.031"), (0, "0.00")]
 )
