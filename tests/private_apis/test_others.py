@@ -103,6 +103,19 @@ def test_tarfile_keeps_members_in_a_list():
         assert archive.offset == 2 * tarfile.BLOCKSIZE
 
 
+def test_tarfile_has_the_map_of_a_sparse_member():
+    written = io.BytesIO()
+    sparse, plain = tarfile.TarInfo("a"), tarfile.TarInfo("b")
+    sparse.pax_headers = {"GNU.sparse.map": "0,1,5,2", "GNU.sparse.realsize": "9"}
+    with tarfile.open(fileobj=written, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(sparse)
+        archive.addfile(plain)
+    written.seek(0)
+    with tarfile.open(fileobj=written, mode="r:") as archive:
+        members = archive.getmembers()
+    assert [member.sparse for member in members] == [[(0, 1), (5, 2)], None]
+
+
 def test_pillow_webp_lets_go_of_its_decoder():
     from PIL.WebPImagePlugin import WebPImageFile
 
