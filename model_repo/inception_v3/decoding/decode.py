@@ -5,6 +5,7 @@ The first stage of `preprocess`; does not need torch.
 
 import struct
 
+from model_repo.inception_v3.decoding.bmp import decode_bmp
 from model_repo.inception_v3.decoding.decoded import MAX_PIXELS, Decoded
 from model_repo.inception_v3.decoding.formats import image_format
 from model_repo.inception_v3.decoding.jpeg import decode_jpeg
@@ -31,6 +32,8 @@ def decode_image(
     try:
         if kind == "JPEG":
             return decode_jpeg(data, max_pixels, min_side)
+        if kind == "BMP":
+            return decode_bmp(data, max_pixels)
         if kind == "TIFF":
             return decode_tiff(data, max_pixels)
         return decode_with_pillow(data, kind, max_pixels)

@@ -1,4 +1,4 @@
-"""What Pillow decodes: all formats but JPEG, and TIFF in part."""
+"""What Pillow decodes: all formats but JPEG, and BMP and TIFF in part."""
 
 import io
 import struct
@@ -76,8 +76,6 @@ def decode_with_pillow(data: bytes, kind: str, max_pixels: int) -> Decoded:
             flags.add("cmyk")
         if header.bits > 8:
             flags.add("sixteen_bit")
-        if kind == "BMP" and image.mode == "RGBA" and image.getextrema()[3] == (0, 0):
-            image.putalpha(255)  # a fourth byte that nobody filled in
         array, see_through = to_rgb(image, header.bits)
         if see_through:
             flags.add("alpha")

@@ -21,16 +21,21 @@ from model_repo.inception_v3.decoding.tiff_layout import (
 from model_repo.inception_v3.errors import DecodeError
 from model_repo.inception_v3.spec import Pixels
 
-# By libtiff, and by the names of what is not read.
-_COMPRESSIONS_OF_PILLOW = (2, 3, 4, 6, 7, 50001)
-_COMPRESSIONS = {34712: "JPEG 2000", 34892: "lossy JPEG", 34887: "LERC", 50002: "JPEG XL"} | {
+_FAX_OR_JPEG = (2, 3, 4, 6, 7)  # compressions that Pillow reads
+_COMPRESSIONS = {
+    50001: "WebP",
+    34712: "JPEG 2000",
+    34892: "lossy JPEG",
+    34887: "LERC",
+    50002: "JPEG XL",
+} | {
     32809: "ThunderScan",
     33003: "JPEG 2000",
     33005: "JPEG 2000",
     34676: "SGI Log",
     34677: "SGI Log",
 }
-_PHOTOMETRICS_OF_PILLOW = (6, 8)
+_YCBCR_OR_LAB = (6, 8)  # photometric interpretations that Pillow reads
 _PHOTOMETRICS = {4: "mask", 9: "ICC Lab", 10: "ITU Lab", 32844: "LogL", 32845: "LogLuv"} | {
     32803: "camera raw",
     34892: "camera raw",
@@ -49,12 +54,9 @@ def decode_tiff(data: bytes, max_pixels: int) -> Decoded:
     layout = read_layout(data)
     check_size(layout.width, layout.height, max_pixels)
     _check_range(layout)
-    if (
-        layout.compression in _COMPRESSIONS_OF_PILLOW
-        or layout.photometric in _PHOTOMETRICS_OF_PILLOW
-    ):
-        return decode_with_pillow(data, "TIFF", max_pixels)
     _check_layout(layout)
+    if layout.compression in _FAX_OR_JPEG or layout.photometric in _YCBCR_OR_LAB:
+        return decode_with_pillow(data, "TIFF", max_pixels)
     if layout.segment_size[1] * layout.row_bytes > 8 * max_pixels:
         message = f"TIFF with strips or tiles of {layout.samples} channels exceeds {max_pixels:,}"
         raise DecodeError("too_large", message)
@@ -101,9 +103,9 @@ def _check_layout(layout: TiffLayout) -> None:
     """Refuse by name what would come out wrong."""
     found = None
     compression, photometric = layout.compression, layout.photometric
-    if compression not in tiff_samples.READ:
+    if compression not in (*tiff_samples.READ, *_FAX_OR_JPEG):
         found = f"compression {compression} ({_COMPRESSIONS.get(compression, 'unknown')})"
-    elif photometric not in _MODES:
+    elif photometric not in (*_MODES, *_YCBCR_OR_LAB):
         found = f"pixels of kind {photometric} ({_PHOTOMETRICS.get(photometric, 'unknown')})"
     elif layout.samples < len(layout.channels) or layout.bits < 1:
         found = f"{layout.samples} channels of {layout.bits} bits"

@@ -13,7 +13,8 @@ from model_repo.inception_v3.decoding.decoded import FLAGS, MAX_PARTS, MAX_PIXEL
 from model_repo.inception_v3.decoding.jpeg import MAX_SCANS
 from model_repo.inception_v3.errors import DecodeError
 from tests.support.decoding import ALPHA, LOSSLESS, OTHER, PHOTO, WIDE, assert_close, lossless
-from tests.support.images import encode, photo, png, png_chunk, png_header, tiff
+from tests.support.images import encode, photo, png, png_chunk, png_header
+from tests.support.tiffs import tiff
 from tests.support.work import calls_made, memory_taken
 
 # --- Formats --------------------------------------------------------------------------------------
