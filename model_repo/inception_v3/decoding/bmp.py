@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from model_repo.inception_v3.decoding.decoded import Decoded, check_size, finish
-from model_repo.inception_v3.decoding.pillow import decode_with_pillow
 from model_repo.inception_v3.decoding.rgb import samples_to_rgb
 from model_repo.inception_v3.errors import DecodeError
 from model_repo.inception_v3.spec import Pixels
@@ -38,8 +37,9 @@ def decode_bmp(data: bytes, max_pixels: int) -> Decoded:
     header = _read_header(data)
     check_size(header.width, header.height, max_pixels)
     if header.compression in (_RLE8, _RLE4):
-        return decode_with_pillow(data, "BMP", max_pixels)
-    samples = _read_samples(data, header)
+        samples = header.palette[_read_runs(data, header)]
+    else:
+        samples = _read_samples(data, header)
     see_through = False
     if samples.shape[2] == 4:
         if not samples[:, :, 3].any():  # nobody filled it in
@@ -58,7 +58,11 @@ def _read_header(data: bytes) -> _Header:
         width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
         (colors,) = struct.unpack_from("<I", data, 46)
     is_masked = compression in (_BIT_FIELDS, _ALPHA_BIT_FIELDS) and size not in _OS2
-    if not ((is_masked and bits in _MASKS) or compression in (_RGB, _RLE8, _RLE4)):
+    if not (
+        compression == _RGB
+        or (is_masked and bits in _MASKS)
+        or (compression, bits) in ((_RLE8, 8), (_RLE4, 4))
+    ):
         message = f"BMP with compression {compression} of {bits} bits is not read; convert it"
         raise DecodeError("unreadable", message)
     if bits not in (1, 2, 4, 8, 16, 24, 32):
@@ -101,9 +105,10 @@ def _colors(raw: Pixels, header: _Header) -> Pixels:
     if bits == 24:
         return raw[:, : width * 3].reshape(len(raw), width, 3)[:, :, ::-1]
     if bits <= 8:
-        shifts = np.arange(8 - bits, -1, -bits, np.uint8)
+        shifts = np.arange(8 - bits, -1, -bits).astype(np.uint8)
         indices = (raw[:, :, None] >> shifts & ((1 << bits) - 1)).reshape(len(raw), -1)
-        return header.palette[indices[:, :width]]
+        colors: Pixels = header.palette[indices[:, :width]]
+        return colors
     values = raw.view("<u2" if bits == 16 else "<u4")[:, :width]
     masks = header.masks if header.masks[3:] != (0,) else header.masks[:3]
     return np.stack([_channel(values, mask) for mask in masks], axis=2)
@@ -118,4 +123,39 @@ def _channel(values: np.ndarray, mask: int) -> Pixels:
     if size >= 8:
         return (channel >> (size - 8)).astype(np.uint8)
     levels = np.rint(np.arange(1 << size) * (255 / ((1 << size) - 1))).astype(np.uint8)
-    return levels[channel]
+    scaled: Pixels = levels[channel]
+    return scaled
+
+
+def _read_runs(data: bytes, header: _Header) -> Pixels:
+    """Return the uint8 [H, W] indices that are run-length encoded."""
+    width, height, at = header.width, header.height, header.offset
+    indices, x, y = np.zeros((height, width), np.uint8), 0, 0
+    while at + 2 <= len(data):
+        count, value = data[at : at + 2]
+        at += 2
+        if count or value > 2:
+            length = count or value
+            if count:
+                run = bytes([value])
+            else:
+                packed = value if header.bits == 8 else (value + 1) // 2
+                run = data[at : at + packed]
+                at += packed + packed % 2
+            if header.bits == 4:
+                run = bytes(part for pair in run for part in (pair >> 4, pair & 15))
+            if x < width and y < height:
+                run = (run * length if count else run)[: min(length, width - x)]
+                indices[y, x : x + len(run)] = np.frombuffer(run, np.uint8)
+            x += length
+        elif value == 0:
+            x, y = 0, y + 1
+        elif value == 1:
+            break
+        else:
+            right, up = data[at : at + 2].ljust(2, b"\0")
+            x, y, at = x + right, y + up, at + 2
+    else:
+        if y < height - 1:
+            raise DecodeError("unreadable", f"BMP cut short at row {y} of {height}")
+    return indices if header.top_down else indices[::-1]

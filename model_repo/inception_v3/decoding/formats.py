@@ -1,7 +1,5 @@
 """What format an image has, by its first bytes."""
 
-import struct
-
 from model_repo.inception_v3.errors import DecodeError
 
 READ = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC or JPEG 2000"
@@ -61,10 +59,7 @@ def image_format(data: bytes) -> str:
     kind = _named(data, _READ) or _heif_format(data)
     if kind:
         return kind
-    if data.startswith(b"BM") and struct.unpack("<I", data[14:18].ljust(4, b"\0"))[0] in (
-        0,
-        *_BMP_HEADER_SIZES,
-    ):
+    if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES:
         return "BMP"
     known = _named(data, _NOT_READ) or ("SVG" if b"<svg" in data[:1024] else None)
     if known:

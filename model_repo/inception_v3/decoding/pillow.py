@@ -1,4 +1,4 @@
-"""What Pillow decodes: all formats but JPEG, and BMP and TIFF in part."""
+"""What Pillow decodes: all formats but JPEG and BMP, and TIFF in part."""
 
 import io
 import struct
@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 from PIL.AvifImagePlugin import AvifImageFile
-from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
@@ -19,7 +18,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from model_repo.inception_v3.decoding.decoded import Decoded, check_size, finish
 from model_repo.inception_v3.decoding.exif import exif_orientation
-from model_repo.inception_v3.decoding.heif import heif_bits, open_heic
+from model_repo.inception_v3.decoding.heif import heic_is_turned, heif_bits, open_heic
 from model_repo.inception_v3.decoding.jpeg2000 import codestream_header
 from model_repo.inception_v3.decoding.png import sift_png
 from model_repo.inception_v3.decoding.rgb import to_rgb
@@ -31,7 +30,6 @@ _OPEN: dict[str, Callable[[io.BytesIO], ImageFile]] = {
     "PNG": PngImageFile,
     "WebP": WebPImageFile,
     "GIF": GifImageFile,
-    "BMP": BmpImageFile,
     "TIFF": TiffImageFile,
     "AVIF": AvifImageFile,
     "HEIC": open_heic,
@@ -62,7 +60,7 @@ class _Header:
 
 
 def decode_with_pillow(data: bytes, kind: str, max_pixels: int) -> Decoded:
-    """Decode an image of any format but JPEG; see `decode_image`."""
+    """Decode an image of one of the formats above; see `decode_image`."""
     header = _read_header(data, kind, max_pixels)
     flags = header.flags
     with _OPEN[kind](io.BytesIO(header.data)) as image:
@@ -98,6 +96,8 @@ def _read_header(data: bytes, kind: str, max_pixels: int) -> _Header:
         check_size(*webp_size(data), max_pixels)
     elif kind in ("AVIF", "HEIC"):
         header.bits = heif_bits(data)
+        if kind == "HEIC" and heic_is_turned(data):
+            header.flags.add("exif_rotated")
     elif kind == "JPEG 2000":
         width, height, header.bits = codestream_header(data)
         check_size(width, height, max_pixels)

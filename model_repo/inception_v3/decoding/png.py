@@ -108,7 +108,7 @@ def _is_animated(data: bytes, chunks: list[_Chunk]) -> bool:
     frames = [
         int.from_bytes(data[chunk.start + 8 : chunk.start + 12], "big")
         for chunk in chunks
-        if chunk.kind == b"acTL"
+        if chunk.kind == b"acTL" and chunk.end - chunk.start == 20
     ]
     # Without a frame's control before them, the pixels are a picture of their own.
     return bool(frames) and frames[0] + (len(chunks) == len(frames)) > 1

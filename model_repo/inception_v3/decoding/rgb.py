@@ -66,7 +66,7 @@ def _band_to_rgb(image: Image.Image, bits: int) -> tuple[Pixels, bool]:
     if image.mode == "La":
         image = image.convert("LA")
     layer = image if image.mode == "RGBA" else image.convert("RGBA")
-    if layer.getextrema()[3] == (255, 255):
+    if layer.getchannel("A").getextrema()[0] == 255:
         return np.asarray(layer.convert("RGB")), False
     canvas = Image.new("RGB", layer.size, "white")
     canvas.paste(layer, mask=layer)
