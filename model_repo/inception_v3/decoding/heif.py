@@ -7,8 +7,7 @@ from PIL import AvifImagePlugin, ImageFile
 from model_repo.inception_v3.errors import DecodeError
 
 try:
-    from pillow_heif import options
-    from pillow_heif.as_plugin import HeifImageFile
+    from pillow_heif import HeifImageFile, options
 except ImportError:
     READS_HEIC = False
 else:
