@@ -3,7 +3,6 @@
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -20,7 +19,8 @@ _BILEVEL_FAX = (2, 3, 4)  # compressions
 _Tags = dict[int, tuple[int, ...]]
 
 
-class Segment(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Segment:
     """A strip or a tile: where its bytes are, and the first channel, row and column it fills."""
 
     offset: int

@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from PIL.TiffImagePlugin import TiffImageFile
@@ -25,11 +26,10 @@ def read_samples(data: bytes, layout: TiffLayout) -> Pixels:
     kept = layout.channels
     samples = np.empty((layout.height, layout.width, len(kept)), np.uint8)
     for segment, rows in _decompressed(data, layout):
-        step = max(1, _GROUP_BYTES // layout.row_bytes)
-        for start in range(0, min(len(rows), layout.height - segment.top), step):
-            top = segment.top + start
-            part = _reduced(rows[start : start + step], layout)
-            target = samples[top : top + len(part), segment.left :]
+        for band in _bands(segment, layout):
+            start = band.top - segment.top
+            part = _reduced(rows[start : start + band.rows], layout)
+            target = samples[band.top : band.top + band.rows, segment.left :]
             part = part[: len(target), : target.shape[1]]
             target = target[:, : part.shape[1]]
             if layout.planar:
@@ -37,6 +37,14 @@ def read_samples(data: bytes, layout: TiffLayout) -> Pixels:
             else:
                 target[:] = part if part.shape[2] == len(kept) else part[:, :, kept]
     return samples
+
+
+def _bands(segment: Segment, layout: TiffLayout) -> Iterator[Segment]:
+    """Cut a strip or tile into parts of few bytes."""
+    step = max(1, _GROUP_BYTES // layout.row_bytes)
+    for start in range(0, segment.rows, step):
+        rows = min(step, segment.rows - start)
+        yield replace(segment, top=segment.top + start, rows=rows)
 
 
 def _reduced(rows: Pixels, layout: TiffLayout) -> Pixels:
@@ -108,13 +116,14 @@ def _by_libtiff(
     data: bytes, layout: TiffLayout, group: list[Segment]
 ) -> Iterator[tuple[Segment, Pixels]]:
     """Decompress segments of as many rows as strips of a gray picture of their bytes."""
-    rows = group[0].rows
-    file = _gray_tiff(data, layout, group)
-    with TiffImageFile(io.BytesIO(file)) as image:
+    with TiffImageFile(io.BytesIO(_gray_tiff(data, layout, group))) as image:
         image.load()
-        for number, segment in enumerate(group):
-            box = (0, number * rows, layout.row_bytes, (number + 1) * rows)
-            yield segment, np.asarray(image.crop(box))
+        start = 0
+        for segment in group:
+            for part in _bands(segment, layout):
+                box = (0, start, layout.row_bytes, start + part.rows)
+                yield part, np.asarray(image.crop(box))
+                start += part.rows
 
 
 def _gray_tiff(data: bytes, layout: TiffLayout, group: list[Segment]) -> bytes:
