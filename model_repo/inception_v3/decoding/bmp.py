@@ -37,7 +37,7 @@ def decode_bmp(data: bytes, max_pixels: int) -> Decoded:
     header = _read_header(data)
     check_size(header.width, header.height, max_pixels)
     if header.compression in (_RLE8, _RLE4):
-        samples = header.palette[_read_runs(data, header)]
+        samples = np.take(header.palette, _read_runs(data, header), axis=0)
     else:
         samples = _read_samples(data, header)
     see_through = False
@@ -105,10 +105,11 @@ def _colors(raw: Pixels, header: _Header) -> Pixels:
     if bits == 24:
         return raw[:, : width * 3].reshape(len(raw), width, 3)[:, :, ::-1]
     if bits <= 8:
-        shifts = np.arange(8 - bits, -1, -bits).astype(np.uint8)
-        indices = (raw[:, :, None] >> shifts & ((1 << bits) - 1)).reshape(len(raw), -1)
-        colors: Pixels = header.palette[indices[:, :width]]
-        return colors
+        if bits < 8:
+            shifts = np.arange(8 - bits, -1, -bits).astype(np.uint8)
+            split = raw[:, :, None] >> shifts & ((1 << bits) - 1)
+            raw = split.reshape(len(raw), -1).astype(np.uint8)
+        return np.take(header.palette, raw[:, :width], axis=0)
     values = raw.view("<u2" if bits == 16 else "<u4")[:, :width]
     masks = header.masks if header.masks[3:] != (0,) else header.masks[:3]
     return np.stack([_channel(values, mask) for mask in masks], axis=2)

@@ -82,7 +82,7 @@ def _to_rgb(samples: Pixels, layout: TiffLayout) -> tuple[Pixels, bool]:
         colors = np.array(layout.palette, np.uint16)[: 3 << layout.bits].reshape(3, -1).T
         # Some write 8 bits where TIFF wants 16.
         narrow = (colors if colors.max() < 256 else colors >> 8).astype(np.uint8)
-        indexed = narrow[samples[:, :, 0]]
+        indexed = np.take(narrow, samples[:, :, 0], axis=0)
         samples = indexed if layout.alpha is None else np.dstack([indexed, samples[:, :, 1]])
     mode = _MODES[layout.photometric]
     if layout.alpha is not None:
