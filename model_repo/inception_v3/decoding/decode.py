@@ -48,4 +48,6 @@ def _reason(exc: BaseException) -> str:
     text = text.splitlines()[0][:200].rstrip(".")
     if isinstance(exc.__cause__ or exc, struct.error | IndexError | EOFError):
         return f"cut short ({text})"
+    if text.startswith("decoder error"):
+        return f"damaged data ({text})"
     return text

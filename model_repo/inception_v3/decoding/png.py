@@ -53,6 +53,10 @@ def sift_png(data: bytes) -> SiftedPng:
     pixels_seen = ended = repaired = False
     for chunk in _chunks(data):
         repaired |= not chunk.sound
+        if chunk.kind == b"CgBI":
+            raise DecodeError(
+                "unreadable", "PNG as only iOS reads it (CgBI) is not read; convert it"
+            )
         if chunk.kind in _FOR_PIXELS and not (pixels_seen and chunk.kind in _BEFORE_PIXELS):
             _keep(chunk, kept, len(data))
             pixels_seen |= chunk.kind == b"IDAT"

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -15,6 +16,10 @@ PREMULTIPLIED = 1
 _ALPHA = (PREMULTIPLIED, 2, 999)  # of ExtraSamples; 999 is Corel Draw's
 _INTEGERS = {1: "u1", 3: "u2", 4: "u4", 16: "u8"}
 _BILEVEL_FAX = (2, 3, 4)  # compressions
+_FEW = 1000  # more values than any sound file has for a tag that is not one of long lists
+_LONG_LISTS = (273, 279, 320, 324, 325)  # where strips and tiles are, and palettes
+_SINGLE = (256, 257, 259, 262, 266, 274, 277, 278, 284, 317, 322, 323)
+_TAGS = dict.fromkeys((*_SINGLE, 258, 338, 339), _FEW) | dict.fromkeys(_LONG_LISTS, MAX_PARTS)
 
 _Tags = dict[int, tuple[int, ...]]
 
@@ -81,18 +86,15 @@ class TiffLayout:
 
     def segments(self) -> Iterator[Segment]:
         """Yield the strips or tiles; all channels at once, or one after another if planar."""
-        places = [
-            (channel, top, left)
-            for channel in range(self.samples if self.planar else 1)
-            for top in range(0, self.height, self.segment_size[1])
-            for left in range(0, self.width, self.segment_size[0])
-        ]
-        if len(self.offsets) < len(places):
-            message = f"TIFF with {len(self.offsets)} strips or tiles of {len(places)}"
+        across, down = self.segment_size
+        channels = self.samples if self.planar else 1
+        count = channels * -(-self.height // down) * -(-self.width // across)
+        if len(self.offsets) < count:
+            message = f"TIFF with {len(self.offsets)} strips or tiles of {count:,}"
             raise DecodeError("unreadable", message)
+        places = product(range(channels), range(0, self.height, down), range(0, self.width, across))
         for number, (channel, top, left) in enumerate(places):
-            most = self.segment_size[1]
-            rows = most if self.is_tiled else min(most, self.height - top)
+            rows = down if self.is_tiled else min(down, self.height - top)
             length = self.lengths[number] if number < len(self.lengths) else 0
             yield Segment(self.offsets[number], length, channel, top, left, rows)
 
@@ -171,7 +173,8 @@ def _tags(data: bytes, order: str) -> tuple[_Tags, int]:
     for _ in range(min(entries, MAX_PARTS)):
         tag, kind, count = struct.unpack_from(header, data, position)
         position += struct.calcsize(header)
-        if kind in _INTEGERS and tag < 1000 and count:
+        if kind in _INTEGERS and tag in _TAGS and count:
+            count = min(count, _TAGS[tag])
             values = np.dtype(order + _INTEGERS[kind])
             at = position
             if values.itemsize * count > room:

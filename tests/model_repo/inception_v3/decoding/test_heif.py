@@ -1,4 +1,5 @@
 import io
+import struct
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from model_repo.inception_v3.decoding.decode import decode_image
+from model_repo.inception_v3.errors import DecodeError
 from tests.support.decoding import ALPHA, OTHER, PHOTO, on_white
 from tests.support.images import encode
 
@@ -72,6 +74,18 @@ def test_the_first_of_several_frames_counts(kind):
 
     assert is_near(decoded.array, SMOOTH)
     assert decoded.flags == ("animated",)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_too_many_pixels_are_refused_by_the_header(kind):
+    data = bytearray(encode(SMOOTH, kind))
+    at = data.index(b"ispe") + 8
+    data[at : at + 8] = struct.pack(">II", 16_000, 16_000)
+
+    with pytest.raises(DecodeError, match="16000 x 16000 pixels exceed the limit") as caught:
+        decode_image(bytes(data))
+
+    assert caught.value.kind == "too_large"
 
 
 def test_without_its_library_heic_is_refused_with_what_to_do():

@@ -104,6 +104,11 @@ def test_without_pixels_it_says_so():
         decode_image(PLAIN[:33] + png_chunk(b"IEND", b""))
 
 
+def test_what_only_ios_reads_is_named():
+    with pytest.raises(DecodeError, match="as only iOS reads it"):
+        decode_image(PLAIN[:8] + png_chunk(b"CgBI", bytes(4)) + PLAIN[8:])
+
+
 def test_a_transparent_color_behind_the_pixels_is_ignored():
     late = png_chunk(b"tRNS", struct.pack(">3H", *PHOTO[0, 0]))
 

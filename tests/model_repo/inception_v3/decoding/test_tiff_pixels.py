@@ -9,6 +9,7 @@ from model_repo.inception_v3.errors import DecodeError
 from tests.support.decoding import ALPHA, PHOTO, WIDE, assert_close, on_white
 from tests.support.images import encode
 from tests.support.tiffs import DEFLATE, LZW, NONE, PACKBITS, tiff
+from tests.support.work import calls_made
 
 GRAY = PHOTO[:, :, :1]
 COMPRESSIONS = {"none": NONE, "LZW": LZW, "deflate": DEFLATE, "PackBits": PACKBITS}
@@ -205,6 +206,16 @@ def test_a_strip_that_is_cut_short_is_refused(compression):
         decode_image(cut)
 
     assert caught.value.kind == "unreadable"
+
+
+def test_a_million_planes_cost_nothing():
+    data = tiff(PHOTO, 2, planar=True, rows=1, tags={277: [65_535], 257: [50_000]})
+
+    def decode():
+        with pytest.raises(DecodeError, match="strips or tiles of 3,276,750,000"):
+            decode_image(data)
+
+    assert calls_made(decode) < 5000
 
 
 def test_strips_beyond_the_limit_are_refused():
