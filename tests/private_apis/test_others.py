@@ -143,6 +143,13 @@ def test_pillow_raw_mode_of_inverted_inks():
     assert image.getpixel((0, 0)) == (55,) * 4
 
 
+def test_pillow_settings_of_modules():
+    from PIL import AvifImagePlugin, TiffImagePlugin
+
+    assert isinstance(TiffImagePlugin.READ_LIBTIFF, bool)
+    assert isinstance(AvifImagePlugin.DEFAULT_MAX_THREADS, int)
+
+
 def test_torchvision_blocks():
     import torch
     from torchvision.models import inception_v3
