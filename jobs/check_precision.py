@@ -107,6 +107,7 @@ def check_precision(spec: JobSpec, *, limit: int) -> Checked:
     with JobProgress() as progress:
         progress.say("checking")
         source = open_source(spec.input, storage, image_column=spec.image_column)
+        source = replace(source, names=spec.names)
         full, lower = _resolve(spec, storage)
         objects = OBJECT_SCHEMA.empty_table()
         for sample in draw_sample(source.tables(storage), limit):

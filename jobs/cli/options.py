@@ -19,6 +19,10 @@ MODEL_OPTIONS = (
     click.option("--labels", metavar="PATH", help="Class names for --weights, one per line."),
     click.option("--runtime", help="auto, torch or openvino.  [default: openvino on CPUs]"),
     click.option("--image-column", metavar="NAME", help="Parquet column that holds the images."),
+    click.option(
+        "--include", metavar="GLOB", multiple=True, help="Only such names, such as '*.jpg,*.png'."
+    ),
+    click.option("--exclude", metavar="GLOB", multiple=True, help="Pass over such names."),
 )
 
 JOB_OPTIONS = (

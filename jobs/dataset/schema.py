@@ -24,8 +24,10 @@ _SIZES = {"embedding": EMBEDDING_SIZE, **{k: math.prod(v) for k, v in FEATURE_SH
 ERROR_COLUMNS = ("error_kind", "error")
 _OF_A_ROW = ("etag", "width", "height", "flags", *ERROR_COLUMNS)
 
-# The kinds of error that are the image's own fault, and so come again.
+# The kinds of error that are the image's own fault, and so come again; they count towards the rate.
 IMAGE_FAULTS = ("unreadable", "too_large", "crashed")
+# Comes again, too, and counts nowhere: there was no image.
+NOT_AN_IMAGE = "not_an_image"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import posixpath
 
 from jobs.errors import SpecError
 from jobs.inputs.globs import has_glob
+from jobs.inputs.inventory import find_inventory
 from jobs.inputs.manifests import open_manifest
 from jobs.inputs.objects import Listing, ObjectSource, glob_listing
 from jobs.inputs.parquet_images import open_parquet_images, parquet_columns
@@ -38,6 +39,8 @@ def open_source(text: str, storage: Storage, *, image_column: str | None = None)
         raise SpecError(f"input {text!r} does not exist: {exc}") from exc
     if first is None:
         raise _nothing(text, uri, listing)
+    if image_column is None and (inventory := find_inventory(storage, uri, first.uri)):
+        return inventory
     shards = _shards(listing, first, storage, image_column)
     if image_column is not None and not shards:
         raise SpecError(f"--image-column is for Parquet files; input {text!r} has none")

@@ -25,6 +25,7 @@ class ManifestSource(Source):
     """One row per row of a CSV, JSONL or Parquet file with a `uri` column."""
 
     kind = "manifest"
+    named_by_uri = True
     uri: str
     columns: pa.Schema
 

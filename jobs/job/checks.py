@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -14,7 +14,7 @@ from jobs.inputs.rows import limit_rows
 from jobs.job.apart import check_apart, check_links
 from jobs.job.model import find_model, model_source
 from jobs.job.spec import JobSpec
-from jobs.storage import Storage, leaving_no_folders, to_uri
+from jobs.storage import NoBucketError, Storage, leaving_no_folders, to_uri
 from model_repo.inception_v3 import Model, ModelError, Weights
 from model_repo.inception_v3.postprocess import choose_top_k
 
@@ -51,6 +51,7 @@ def check_job(spec: JobSpec, storage: Storage) -> Checked:
     if spec.output:  # a plan may do without
         check_apart(spec.input, layout)
     source = open_source(spec.input, storage, image_column=spec.image_column)
+    source = replace(source, names=spec.names)
     page = next(limit_rows(source.tables(storage), spec.limit), None)
     if page is None:
         raise SpecError("the input has no row to label")
@@ -58,9 +59,7 @@ def check_job(spec: JobSpec, storage: Storage) -> Checked:
         check_links(spec.input, page.column("location").to_pylist(), layout)
     warning = _try_to_read(page.slice(0, _TRIED_OBJECTS), spec, storage)
     if spec.output:
-        with leaving_no_folders(layout.probe):
-            storage.write(layout.probe, b"labelmill")
-            storage.delete([layout.probe])
+        _check_writable(layout, storage)
     with as_spec_errors():
         model, weights = find_model(model_source(spec), storage)
     top_k_of(spec, model)
@@ -113,3 +112,13 @@ def _try_to_read(objects: pa.Table, spec: JobSpec, storage: Storage) -> str | No
         raise SpecError(f"the input can be listed but not read: {failed[0]}")
     tried = "the first object" if len(failed) == 1 else f"none of the first {len(failed)} objects"
     return f"{tried} can{'not' if len(failed) == 1 else ''} be read: {failed[0]}"
+
+
+def _check_writable(layout: Layout, storage: Storage) -> None:
+    try:
+        storage.check_bucket(layout.root)
+        with leaving_no_folders(layout.probe):
+            storage.write(layout.probe, b"labelmill")
+            storage.delete([layout.probe])
+    except NoBucketError as exc:
+        raise SpecError(f"output {layout.root} cannot be written: {exc}") from exc

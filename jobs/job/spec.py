@@ -16,12 +16,15 @@ from pydantic import (
 )
 
 from jobs.errors import SpecError
+from jobs.inputs.names import Names
 from model_repo.inception_v3.errors import describe_problem
 from model_repo.inception_v3.options import RuntimeName
 from model_repo.inception_v3.spec import FEATURE_SHAPES, Precision
 
 # The options that decide what the rows say. An output continues only under the same ones.
-ROW_OPTIONS = ("input", "image_column", "limit", "top_k", "emit", "max_pixels")
+ROW_OPTIONS = (
+    *("input", "image_column", "include", "exclude", "limit", "top_k", "emit", "max_pixels"),
+)
 
 # Of options that once could be `auto`: the command that prints a value for them.
 _MEASURED_BY = {
@@ -50,6 +53,8 @@ class JobSpec(BaseModel):
     top_k: PositiveInt = 5
     emit: tuple[str, ...] = ("classification",)
     image_column: str | None = None
+    include: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] | None = None
     batch_size: PositiveInt | None = None
     num_gpus: NonNegativeFloat | None = None
     actors: str | None = None
@@ -66,6 +71,13 @@ class JobSpec(BaseModel):
             if name not in known:
                 raise ValueError(f"cannot emit {name!r}; there are {', '.join(known)}")
         return tuple(dict.fromkeys(names))
+
+    @field_validator("include", "exclude", mode="before")
+    @classmethod
+    def _split_globs(cls, value: Any) -> Any:
+        texts = [value] if isinstance(value, str) else value or ()
+        globs = (glob.strip() for text in texts for glob in str(text).split(","))
+        return tuple(dict.fromkeys(filter(None, globs))) or None
 
     @field_validator("actors", mode="before")
     @classmethod
@@ -101,6 +113,11 @@ class JobSpec(BaseModel):
         return cls.model_validate(values | dict.fromkeys(unset))
 
     @property
+    def names(self) -> Names:
+        """Return which of the input's names count."""
+        return Names(self.include or (), self.exclude or ())
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """Return the network's outputs that are wanted beside the logits."""
         embedding = ("embedding",) if "embedding" in self.emit else ()
@@ -131,7 +148,7 @@ def load_job_spec(
     Raises:
         SpecError: the file cannot be read, or a value is not what it must be.
     """
-    given = {key: value for key, value in options.items() if value is not None}
+    given = {key: value for key, value in options.items() if value not in (None, ())}
     written = _read_config(config_path) if config_path else {}
     values = {key: value for key, (_, value) in written.items()} | given
     for name in ("input", "output"):

@@ -7,8 +7,8 @@ that come out the same keep their rows.
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,13 +27,19 @@ _CHUNK_IDS = b"labelmill.chunks"
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a complete listing adds up to; `duplicates` were listed before and are left out."""
+    """What a complete listing adds up to.
+
+    Attributes:
+        duplicates: how many were listed before, and left out.
+        passed_over: what else was left out: pattern or suffix → how many.
+    """
 
     objects: int
     chunks: int
     parts: int
     bytes: int
-    duplicates: int
+    duplicates: int = 0
+    passed_over: dict[str, int] = field(default_factory=dict)
 
 
 class Manifest:
@@ -51,9 +57,9 @@ class Manifest:
         return Totals(**json.loads(self._storage.read(self._complete).data))
 
     def record(
-        self, chunks: Iterable[Chunk], count_duplicates: Callable[[], int]
+        self, chunks: Iterable[Chunk], left_out: Callable[[], tuple[int, Mapping[str, int]]]
     ) -> Iterator[Chunk]:
-        """Pass on all chunks of a listing, writing them down; count duplicates at its end.
+        """Pass on all chunks of a listing, writing them down; ask at its end what was left out.
 
         Raises:
             StorageError: the manifest could not be written.
@@ -77,7 +83,8 @@ class Manifest:
         current = {self._part(number) for number in range(parts)}
         stale = [x.uri for x in self._storage.list(self._folder) if x.uri not in current]
         self._storage.delete(stale)  # of a longer listing that did not end
-        totals = Totals(objects, count, parts, size, count_duplicates())
+        duplicates, passed_over = left_out()
+        totals = Totals(objects, count, parts, size, duplicates, dict(passed_over))
         self._storage.write(self._complete, json.dumps(asdict(totals)).encode())
 
     def chunks(self, *, without: frozenset[str] = frozenset()) -> Iterator[Chunk]:

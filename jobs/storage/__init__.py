@@ -152,6 +152,15 @@ class Storage:
         """
         _backend(uri).write(to_uri(uri), data)
 
+    def check_bucket(self, uri: str) -> None:
+        """Make sure that a bucket exists; some servers would create it on a write.
+
+        Raises:
+            NoBucketError: it does not exist.
+        """
+        if is_s3(uri):
+            _S3.check_bucket(uri)
+
     def upload(self, uri: str, path: Path) -> None:
         """Write a local file as an object, whole or not at all.
 

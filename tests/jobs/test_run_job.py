@@ -106,6 +106,38 @@ def test_a_removed_object_is_reported_and_keeps_its_row(
     assert json.loads((tmp_path / "out/_labelmill/job.json").read_text()) == record
 
 
+def test_what_is_passed_over_is_counted_by_every_run(
+    photos, tmp_path, make_job, run_job_here, write_photo
+):
+    job = make_job(photos, tmp_path / "out", include="*.jpg,*.png,*.webp")
+    (photos / ".DS_Store").touch()
+    first = run_job_here(job)
+    assert first["counts"]["passed_over"] == {".DS_Store": 1, ".txt": 1}
+    assert (first["counts"]["listed"], first["counts"]["not_images"]) == (7, {})
+
+    (photos / "._a.jpg").touch()  # nothing to label, but to be said
+    record = run_job_here(job)
+    passed_over = {"._*": 1, ".DS_Store": 1, ".txt": 1}
+    assert record["counts"] == first["counts"] | {"passed_over": passed_over}
+    assert read_record(STORAGE, job.layout) == record
+
+    write_photo("new.jpg", 5)
+    (photos / ".DS_Store").unlink()
+    updated = run_job_here(job)["counts"]
+    assert (updated["listed"], updated["passed_over"]) == (8, {"._*": 1, ".txt": 1})
+    assert verify(str(tmp_path / "out"), sample=0).counts.listed == 8
+
+
+def test_other_names_make_another_job(photos, tmp_path, make_job, run_job_here):
+    record = run_job_here(make_job(photos, tmp_path / "out"))
+    del record["rows"]["include"], record["rows"]["exclude"]  # as earlier releases wrote it
+    write_record(STORAGE, make_job(photos, tmp_path / "out").layout, record)
+
+    assert run_job_here(make_job(photos, tmp_path / "out"))["generation"] == 0
+    with pytest.raises(SpecError, match=r"exclude was None and is now \['\*\.txt'\]"):
+        run_job_here(make_job(photos, tmp_path / "out", exclude="*.txt"))
+
+
 def test_an_object_that_comes_back_is_no_longer_removed(job, photos, tmp_path, run_job_here):
     run_job_here(job)
     (photos / GOOD[0]).rename(tmp_path / "aside")
@@ -127,7 +159,7 @@ def test_errors_are_tried_again_when_asked_for(job, photos, tmp_path, run_job_he
     assert first["counts"]["errors"]["not_found"] == 1
     record = run_job_here(job, retry_errors=True)
 
-    assert record["counts"]["errors"] == {"unreadable": 3, "too_large": 1}
+    assert record["counts"]["errors"] == {"unreadable": 2, "too_large": 1, "not_an_image": 1}
     assert by_uri(tmp_path / "out")[f"file://{secret}"]["outcome"] == "ok"
     assert run_job_here(job)["generation"] == record["generation"]
 
@@ -403,7 +435,7 @@ def test_too_many_broken_images_stop_a_job_that_a_higher_rate_continues(
 ):
     (tmp_path / "broken").mkdir()
     for number in range(1100):
-        (tmp_path / "broken" / f"{number}.jpg").write_bytes(b"broken")
+        (tmp_path / "broken" / f"{number}.jpg").write_bytes(b"\xff\xd8\xff broken")
     job = make_job(tmp_path / "broken", tmp_path / "out")
 
     with pytest.raises(ErrorRateError, match="1,024 of 1,024 images so far are broken"):

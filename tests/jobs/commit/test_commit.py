@@ -31,7 +31,7 @@ def test_rows_are_counted_by_outcome(labelled):
     counts = commit(labelled)
 
     assert (counts.listed, counts.ok, counts.error) == (8, len(GOOD), len(ODD))
-    assert counts.errors == {"unreadable": 3, "too_large": 1}
+    assert counts.errors == {"unreadable": 2, "too_large": 1, "not_an_image": 1}
 
 
 def test_errors_have_two_columns_more(labelled, tmp_path):

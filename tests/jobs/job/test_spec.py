@@ -1,6 +1,7 @@
 import pytest
 
 from jobs.errors import SpecError
+from jobs.inputs.names import Names
 from jobs.job.spec import load_job_spec
 
 PLACES = {"input": "in", "output": "out"}
@@ -27,6 +28,16 @@ def test_emit_names_the_outputs_of_the_network():
     spec = load_job_spec({**PLACES, "emit": "classification,features:Mixed_6e,embedding"})
 
     assert spec.outputs == ("embedding", "Mixed_6e")
+
+
+@pytest.mark.parametrize("text", ["exclude: '*.txt, ._*'", "exclude: ['*.txt', '._*']"])
+def test_globs_are_a_list_or_have_commas_between_them(tmp_path, text):
+    config = tmp_path / "job.yaml"
+    config.write_text(text)
+
+    assert load_job_spec({**PLACES, "include": ()}, config).names == Names((), ("*.txt", "._*"))
+    spec = load_job_spec({**PLACES, "exclude": ("a", "b,c"), "include": ("*.jpg",)}, config)
+    assert spec.names == Names(("*.jpg",), ("a", "b", "c"))
 
 
 @pytest.mark.parametrize(("text", "expected"), [("3", (3, 3)), ("2:5", (2, 5))])
