@@ -88,13 +88,8 @@ def dry_run(
         for table in tables:
             objects += table.num_rows
             size += pc.sum(table.column("size")).as_py() or 0  # as far as the listing tells
-    planned = {
-        "state": "planned",
-        "objects": objects,
-        "bytes": size,
-        **describe_left_out(job.source),
-    }
-    return describe_job(job) | planned
+    planned = {"state": "planned", "objects": objects, "bytes": size}
+    return describe_job(job) | planned | describe_left_out(job.source)
 
 
 def run_job(
