@@ -11,7 +11,6 @@ from jobs.commit.audit import run_here
 from jobs.commit.commit import commit_chunks, finished_chunks
 from jobs.commit.record import read_record, write_record
 from jobs.errors import StorageError
-from jobs.inputs import Source
 from jobs.inputs.rows import limit_rows
 from jobs.job.checks import check_job
 from jobs.job.describe import describe_job, describe_settings
@@ -22,11 +21,10 @@ from jobs.labelling.cluster import running_ray
 from jobs.labelling.pipeline import build_dataset, run_dataset, run_parallel
 from jobs.labelling.summary import Summary, check_error_rate
 from jobs.listing.changes import Labelled, find_changes, write_removed
-from jobs.listing.manifest import Manifest, Totals
+from jobs.listing.manifest import Manifest, Totals, describe_left_out
 from jobs.listing.stream import record_tables
 from jobs.progress import JobProgress
 from jobs.storage import Storage
-from jobs.tallies import shorten
 
 # Committing so many takes less than starting a worker for it; more would take memory here.
 _FEW_OBJECTS = 2000
@@ -93,7 +91,7 @@ def dry_run(
             objects += table.num_rows
             size += pc.sum(table.column("size")).as_py() or 0  # as far as the listing tells
     planned = {"state": "planned", "objects": objects, "bytes": size, "warning": checked.warning}
-    return describe_job(job) | planned | _left_out(job.source)
+    return describe_job(job) | planned | describe_left_out(job.source)
 
 
 def run_job(
@@ -146,7 +144,7 @@ def _run(
         "counts": {
             **asdict(counts),
             "error": counts.error,
-            **_left_out(totals),
+            **describe_left_out(totals),
             "removed": 0,
         },
         "timings": {
@@ -188,18 +186,11 @@ def _update(
     removed = len(labelled.removed)
     if removed:
         progress.note(f"{removed:,} are no longer in the input; {job.layout.removed} lists them")
-    counts = record["counts"] | _left_out(job.source) | {"removed": removed}
+    counts = record["counts"] | describe_left_out(job.source) | {"removed": removed}
     if record["counts"] != counts:
         record = record | {"counts": counts}
         write_record(storage, job.layout, record)
     return record
-
-
-def _left_out(listed: Totals | Source | None) -> dict[str, Any]:
-    """Return what a listing has left out, as job.json has it."""
-    if listed is None:
-        return {"duplicates": 0, "passed_over": {}}
-    return {"duplicates": listed.duplicates, "passed_over": shorten(listed.passed_over)}
 
 
 def _label(

@@ -55,9 +55,10 @@ def _estimated(record: dict[str, Any]) -> list[tuple[str, str]]:
 
     forecast, rows = record["plan"], record["rows"]
     measured, count, size = forecast["measured"], record["objects"], to_size(record["bytes"])
+    listed = ", ".join([_count(count, "object"), size, *_left_out(record)])
     sampled = _count(measured["sampled"], "object")
     lines = [
-        ("input", f"{record['spec']['input']} ({_count(count, 'object')}, {size})"),
+        ("input", f"{record['spec']['input']} ({listed})"),
         ("model", f"{rows['model']}, {record['runtime']} {rows['precision']}"),
         ("measured", f"{sampled} in {measured['took_s']:.0f} s, here"),
         *((f"  {x}", _stage(x, rate, record)) for x, rate in forecast["rates"].items()),

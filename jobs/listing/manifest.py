@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,8 +17,10 @@ import pyarrow.parquet as pq
 
 from jobs.dataset.layout import EARLIER, Layout
 from jobs.errors import FetchError, JobError
+from jobs.inputs import Source
 from jobs.listing.chunks import Chunk
 from jobs.storage import Storage
+from jobs.tallies import shorten
 
 _PART_ROWS = 65_536
 _ROWS_AT_ONCE = 8192
@@ -40,6 +43,13 @@ class Totals:
     bytes: int
     duplicates: int = 0
     passed_over: dict[str, int] = field(default_factory=dict)
+
+
+def describe_left_out(listed: Totals | Source | None) -> dict[str, Any]:
+    """Return what a listing that has ended left out, as job.json has it."""
+    if listed is None:
+        return {"duplicates": 0, "passed_over": {}}
+    return {"duplicates": listed.duplicates, "passed_over": shorten(listed.passed_over)}
 
 
 class Manifest:

@@ -10,6 +10,7 @@ from jobs.job.describe import describe_job
 from jobs.job.job import Job
 from jobs.job.resolve import resolve_job
 from jobs.job.spec import JobSpec
+from jobs.listing.manifest import describe_left_out
 from jobs.planning.forecast import Forecast, make_forecast
 from jobs.planning.measure import measure, sample_size
 from jobs.progress import JobProgress
@@ -65,6 +66,7 @@ def _describe(
         "actors": [min(job.placement.actors[0], forecast.actors), forecast.actors],
         "plan": forecast.to_json(),
         "objects": sample.objects,
+        **describe_left_out(job.source),
         # Where the listing tells no sizes, those of the sample stand for them.
         "bytes": sample.bytes
         + round((sample.objects - sample.sized) * forecast.measured.image_bytes),

@@ -23,10 +23,12 @@ def test_a_plan_says_how_fast_and_with_which_options(photos):
         {"input": str(photos), "weights": "untrained", "batch_size": 8}, usage="plan INPUT [OUTPUT]"
     )
 
+    (photos / ".DS_Store").write_bytes(b"")
     planned = estimate(spec, price_per_hour=3.6)
 
     assert (planned["state"], planned["objects"]) == ("estimated", 8)
     assert planned["bytes"] == sum(x.stat().st_size for x in photos.rglob("*") if x.is_file())
+    assert planned["passed_over"] == {".DS_Store": 1}
     assert planned["price"] == pytest.approx(planned["seconds"] / 1000, rel=0.01)
     assert planned["plan"]["bound"] in ("network", "decode", "model", "write")
     text = json.loads(json.dumps(planned))
