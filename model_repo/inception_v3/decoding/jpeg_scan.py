@@ -65,7 +65,7 @@ class ScanWalk:
             ValueError: some of it is damaged or missing, or it would take too long to say.
         """
         units = scan.units()
-        self._walked += len(coded) + units
+        self._walked += len(coded) + units * sum(scan.blocks(part) for part, *_ in scan.parts)
         if self._walked > MAX_WALK:
             raise ValueError(f"more than {MAX_WALK:,} bytes and blocks to check one by one")
         step = self.restart or units

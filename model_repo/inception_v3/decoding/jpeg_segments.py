@@ -9,7 +9,7 @@ READ = (*HUFFMAN_SEQUENTIAL, PROGRESSIVE, LOSSLESS, 0xC9, 0xCA)  # the last two:
 SOF = frozenset((*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)))
 DHT, EOI, SOS, DRI = 0xC4, 0xD9, 0xDA, 0xDD
 APP0, APP1, APP14 = 0xE0, 0xE1, 0xEE
-_WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD8)))  # TEM, and restart markers outside a scan
+_WITH_LENGTH = frozenset((*range(0x02, 0xD0), *range(0xDA, 0xFF)))
 _MARKER = re.compile(rb"\xff+[^\x00\xff]")
 _END_OF_SCAN = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 
@@ -111,22 +111,24 @@ def jpeg_segments(data: bytes, position: int = 2) -> Iterator[Segment]:
 
     Bytes that belong to no segment are passed over, as decoders do.
     """
-    while position + 2 <= len(data):
-        if data[position] != 0xFF or data[position + 1] in (0x00, 0xFF):
-            if not (found := _MARKER.search(data, position)):
-                return
-            position = found.end() - 2
+    while position + 4 <= len(data):
         marker = data[position + 1]
-        if marker in _WITHOUT_LENGTH:
+        if data[position] == 0xFF and marker in _WITH_LENGTH:
+            end = position + 2 + (data[position + 2] << 8 | data[position + 3])
+            yield marker, position + 4, end
+            if marker == SOS:
+                return
+            position = end
+        elif (found := _MARKER.match(data, position)) and found.end() == position + 2:
+            if marker == EOI:
+                break
             position += 2
-            continue
-        end = position + 2
-        if marker != EOI:
-            end += int.from_bytes(data[end : end + 2], "big")
-        yield marker, min(position + 4, end), end
-        if marker in (SOS, EOI):
+        elif found := _MARKER.search(data, position):
+            position = found.end() - 2
+        else:
             return
-        position = max(end, position + 4)
+    if (found := _MARKER.search(data, position)) and data[found.end() - 1] == EOI:
+        yield EOI, found.end(), found.end()
 
 
 def end_of_scan(data: bytes, start: int) -> int:
