@@ -106,7 +106,7 @@ def _decode_walked(jpeg: Rewritten, min_side: int | None) -> Pixels:
         if _UNKNOWN_SAMPLING not in str(exc):
             raise
     with Image.open(io.BytesIO(jpeg.data), formats=("JPEG",)) as image:
-        return to_rgb(image, bits=8, white_is_zero=False)
+        return to_rgb(image, bits=8)[0]
 
 
 def _inks(frame: Frame) -> str:
