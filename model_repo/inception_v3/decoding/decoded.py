@@ -24,7 +24,7 @@ FLAGS = (
     "blank",  # the crop is nearly one colour
     "tiny",  # shorter side below TINY_SIDE
     "extreme_aspect",  # longer side above EXTREME_ASPECT times the shorter
-    "repaired",  # damage that costs no pixel was passed over
+    "repaired",  # a part of the file was wrong that no pixel depends on
 )
 
 

@@ -11,7 +11,8 @@ def codestream_header(data: bytes) -> tuple[int, int, int]:
     """Return width, height and bits per channel, which the file around it need not state right.
 
     Raises:
-        DecodeError: there is no codestream, or it is cut short.
+        DecodeError: there is no codestream, it is cut short, or Pillow would read it wrongly: it
+            takes 16-bit white for black where there is color, and lets less than 8 bits be dark.
     """
     at = _codestream(data)
     try:
@@ -20,7 +21,11 @@ def codestream_header(data: bytes) -> tuple[int, int, int]:
         depths = [data[at + 42 + 3 * number] & 0x7F for number in range(components)]
     except (struct.error, IndexError) as exc:
         raise DecodeError("unreadable", "JPEG 2000 cut short in its header") from exc
-    return right - left, bottom - top, max(depths, default=7) + 1
+    bits = [depth + 1 for depth in depths] or [8]
+    if min(bits) < 8 or (len(bits) > 1 and max(bits) > 8):
+        message = f"JPEG 2000 of {len(bits)} channels and {max(bits)} bits is not read; convert it"
+        raise DecodeError("unreadable", f"{message} to 8 bits")
+    return right - left, bottom - top, max(bits)
 
 
 def _codestream(data: bytes) -> int:

@@ -111,10 +111,10 @@ def test_decode_rejects_jpeg_of_thousands_of_scans():
         decode_image(data[:-2] + scan * (MAX_SCANS + 1) + data[-2:])
 
 
-@pytest.mark.parametrize("message", ["damaged header", "Premature end"])
+@pytest.mark.parametrize("message", ["no frame header", "Premature end"])
 def test_decode_messages_name_the_format_and_no_address(message):
     data = encode(PHOTO, "JPEG")
-    data = data[:8] if message == "damaged header" else data[: len(data) // 2]
+    data = data[:8] if message == "no frame header" else data[: len(data) // 2]
 
     with pytest.raises(DecodeError) as caught:
         decode_image(data)

@@ -38,6 +38,17 @@ def test_sixteen_bits_are_reduced():
     assert decoded.flags == ("sixteen_bit",)
 
 
+@pytest.mark.parametrize(("channels", "bits"), [(3, 16), (3, 12), (4, 10), (3, 4), (1, 1)])
+def test_depths_that_would_come_out_wrong_are_refused_by_name(channels, bits):
+    pixels = np.dstack([PHOTO, ALPHA])[:, :, :channels].squeeze()
+    data = bytearray(encode(pixels, "JPEG2000"))
+    at = data.index(b"\xff\x4f\xff\x51") + 42
+    data[at : at + 3 * channels : 3] = bytes([bits - 1]) * channels
+
+    with pytest.raises(DecodeError, match=f"{channels} channels and {bits} bits is not read"):
+        decode_image(bytes(data))
+
+
 def test_the_codestream_s_own_size_counts():
     data = bytearray(encode(PHOTO, "JPEG2000"))
     at = data.index(b"\xff\x4f\xff\x51") + 8
