@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from jobs.storage import to_uri
+from jobs.storage import resolve_uri
 
 
 class _Under:
@@ -39,7 +39,7 @@ class Layout:
     @classmethod
     def of(cls, output: str) -> "Layout":
         """Lay out the folder or prefix that the user named."""
-        return cls(to_uri(output).rstrip("/"))
+        return cls(resolve_uri(output).rstrip("/"))
 
     @property
     def manifest(self) -> str:

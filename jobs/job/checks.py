@@ -12,7 +12,7 @@ from jobs.inputs.globs import has_glob, matches_glob
 from jobs.inputs.rows import limit_rows
 from jobs.job.model import find_model, model_source
 from jobs.job.spec import JobSpec
-from jobs.storage import Storage, to_uri
+from jobs.storage import Storage, resolve_uri
 from model_repo.inception_v3 import Model, ModelError, Weights
 
 # So many objects are tried before "may list, may not read" is said of the whole input.
@@ -59,7 +59,7 @@ def with_absolute_paths(spec: JobSpec) -> JobSpec:
     """Make local paths mean the same in every process, whatever its current folder."""
     source = model_source(spec)
     paths = {name: getattr(source, name) for name in ("model_repository", "weights", "labels")}
-    return spec.model_copy(update={"input": to_uri(spec.input), **paths})
+    return spec.model_copy(update={"input": resolve_uri(spec.input), **paths})
 
 
 @contextmanager

@@ -131,7 +131,7 @@ def load_job_spec(
     Raises:
         SpecError: the file cannot be read, or a value is not what it must be.
     """
-    values = _read_config(config_path) if config_path else {}
+    values = _read_config(config_path.expanduser()) if config_path else {}
     values |= {key: value for key, value in options.items() if value is not None}
     for name in ("input", "output"):
         if name.upper() in usage.split() and not values.get(name):

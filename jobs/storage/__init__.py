@@ -20,6 +20,7 @@ from jobs.storage.objects import (
     Wanted,
     check_size,
     local_path,
+    resolve_uri,
     to_uri,
 )
 from jobs.storage.ranges import StoredFile
@@ -27,7 +28,16 @@ from jobs.storage.s3 import S3Storage
 from model_repo.inception_v3.s3.objects import StoredObject
 from model_repo.inception_v3.s3.uri import is_s3
 
-__all__ = ["Fetched", "NoBucketError", "Storage", "StoredObject", "is_s3", "local_path", "to_uri"]
+__all__ = [
+    "Fetched",
+    "NoBucketError",
+    "Storage",
+    "StoredObject",
+    "is_s3",
+    "local_path",
+    "resolve_uri",
+    "to_uri",
+]
 
 _READ_ATTEMPTS = 4
 _PAUSE_S = 0.2

@@ -21,7 +21,7 @@ from model_repo.inception_v3.repository.config import (
 )
 from model_repo.inception_v3.repository.weights import Weights, find_weights, is_untrained
 from model_repo.inception_v3.s3.objects import S3Error, StoredObject
-from model_repo.inception_v3.s3.uri import is_s3
+from model_repo.inception_v3.s3.uri import is_s3, to_s3
 
 
 class ObjectStore(Protocol):
@@ -40,6 +40,8 @@ class ObjectStore(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSource:
     """Which model, and where its parts are: each a local path or `s3://`.
+
+    In paths, `~` is the home folder.
 
     Attributes:
         reference: `name` (its newest version) or `name:version`.
@@ -121,9 +123,10 @@ def _s3_reader() -> ObjectStore:
 
 
 def _to_absolute(value: str | None) -> str | None:
-    if value is None or is_s3(value) or is_untrained(value):
+    if value is None or is_untrained(value):
         return value
-    return os.path.abspath(value)
+    uri = to_s3(value)
+    return uri if is_s3(uri) else os.path.abspath(os.path.expanduser(value))
 
 
 def _is_file(uri: str, store: ObjectStore) -> bool:
