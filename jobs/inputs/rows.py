@@ -2,6 +2,7 @@
 
 import sys
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -44,13 +45,18 @@ class Source(ABC):
         kind: `objects`, `manifest`, `webdataset` or `parquet`.
         carried: the user's further columns, which go to the output.
         may_repeat: whether two rows may have the same uri; the first one counts.
-        duplicates: how many rows `tables` has left out because of that; known once it has ended.
+        beside: what lies among the files that are read and is not read, by suffix.
+        duplicates: how many rows `tables` has left out because of `may_repeat`.
+        passed_over: what was listed and left out on purpose, and how often; both are known once
+            `tables` has ended.
     """
 
     kind: ClassVar[str]
     carried: pa.Schema = NOTHING_CARRIED
     may_repeat: bool = True
+    beside: Counter[str] = field(default_factory=Counter)
     duplicates: int = field(default=0, compare=False)
+    passed_over: Counter[str] = field(default_factory=Counter, compare=False)
 
     def tables(self, storage: Storage) -> Iterator[pa.Table]:
         """Stream the rows, always the same ones in the same order, at most 1,000 per table.
@@ -61,6 +67,7 @@ class Source(ABC):
         """
         seen = DigestSet() if self.may_repeat else None
         self.duplicates = rows = 0
+        self.passed_over = self.beside.copy()
         for table in self._listed(storage):
             rows += table.num_rows
             kept = self._first_times(table, seen) if seen else table
@@ -111,9 +118,13 @@ def carried_schema(columns: pa.Schema, *, without: str) -> pa.Schema:
         ):
             free = f"input_{free}"
         taken.add(free)
-        kind = columns.field(name).type
-        fields.append(pa.field(free, _PLAIN_TYPES.get(kind, kind)))
+        fields.append(pa.field(free, plain_type(columns.field(name).type)))
     return pa.schema(fields)
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type that all of Arrow's own functions understand."""
+    return _PLAIN_TYPES.get(kind, kind)
 
 
 def carry(objects: pa.Table, carried: pa.Schema, columns: Iterable[pa.Array]) -> pa.Table:

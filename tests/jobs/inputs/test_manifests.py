@@ -88,7 +88,7 @@ def test_later_duplicates_are_dropped_and_counted(tmp_path, storage):
         ("a\nhttps://x/y.jpg\n", "row 2 of .*https://x/y.jpg.*web addresses cannot be read"),
         ("gs://b/x\n", "row 1 of .*unsupported scheme 'gs://'"),
         ("", "manifest .* is empty"),
-        ("a\nb,c\n", "cannot read .*Expected 1 columns, got 2"),
+        ("a\nb,c\n", "row 2 of .* has 2 values, but the header 1 names"),
     ],
 )
 def test_bad_manifest_rows_are_named(tmp_path, storage, rows, message):
@@ -108,8 +108,10 @@ def test_null_uri_in_jsonl_is_named(tmp_path, storage):
     [
         ("m.csv", "url,b\nx,y\n", "has no 'uri' column; its columns are url, b"),
         ("m.csv", "uri,b,b\nx,y,z\n", "more than one column named 'b'"),
-        ("m.csv", "", "cannot read .*Empty CSV file"),
-        ("m.jsonl", "not json\n", "cannot read .* as a table"),
+        ("m.csv", "", "m.csv is empty; its first line has to name the columns"),
+        ("m.jsonl", "not json\n", "row 1 of .* is no JSON: expecting value at character 1"),
+        ("m.jsonl", "[1]\n", "row 1 of .* is no JSON object; each line has to be one"),
+        ("m.tsv", "\n\n", "m.tsv is empty"),
         ("m.parquet", "not parquet", "cannot read .* as a table"),
     ],
 )
