@@ -88,9 +88,10 @@ def find_image_column(columns: pa.Schema, asked: str | None, uri: str) -> str:
             f"{uri} has more than one binary column; choose with --image-column: "
             f"{', '.join(images)}"
         )
-    missing = "binary column" if "uri" in columns.names else "'uri' column nor a binary one"
-    what = f"no {missing}" if "uri" in columns.names else f"neither a {missing}"
-    raise SpecError(f"{uri} has {what}; its columns are {', '.join(columns.names)}")
+    missing = (
+        "no binary column" if "uri" in columns.names else "neither a 'uri' nor a binary column"
+    )
+    raise SpecError(f"{uri} has {missing}; its columns are {', '.join(columns.names)}")
 
 
 def image_leaf(columns: pa.Schema, name: str) -> str:

@@ -45,7 +45,9 @@ def check_job(spec: JobSpec, storage: Storage) -> Checked:
     layout = Layout.of(spec.output)
     if spec.output:  # a plan may do without
         _check_apart(spec.input, layout)
-    source = open_source(spec.input, storage, image_column=spec.image_column)
+    source = open_source(
+        spec.input, storage, image_column=spec.image_column, input_format=spec.input_format
+    )
     first_rows = _check_readable(spec, source, storage)
     if spec.output:
         storage.write(layout.probe, b"labelmill")

@@ -16,12 +16,13 @@ from pydantic import (
 )
 
 from jobs.errors import SpecError
+from jobs.inputs.kinds import InputFormat
 from model_repo.inception_v3.errors import describe_problem
 from model_repo.inception_v3.options import RuntimeName
 from model_repo.inception_v3.spec import FEATURE_SHAPES, Precision
 
 # The options that decide what the rows say. An output continues only under the same ones.
-ROW_OPTIONS = ("input", "image_column", "limit", "top_k", "emit", "max_pixels")
+ROW_OPTIONS = ("input", "input_format", "image_column", "limit", "top_k", "emit", "max_pixels")
 
 # Of options that once could be `auto`: the command that prints a value for them.
 _MEASURED_BY = {
@@ -49,6 +50,7 @@ class JobSpec(BaseModel):
     precision: Precision | None = None
     top_k: PositiveInt = 5
     emit: tuple[str, ...] = ("classification",)
+    input_format: InputFormat | None = None
     image_column: str | None = None
     batch_size: PositiveInt | None = None
     num_gpus: NonNegativeFloat | None = None
