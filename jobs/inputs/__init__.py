@@ -2,7 +2,7 @@
 
 from jobs.errors import SpecError
 from jobs.inputs.globs import has_glob
-from jobs.inputs.kinds import InputFormat, find_listed, find_named
+from jobs.inputs.kinds import InputFormat, find_listed, find_named, first_objects
 from jobs.inputs.lists import open_lists
 from jobs.inputs.manifests import open_manifest
 from jobs.inputs.objects import Listing, ObjectSource, glob_listing
@@ -45,9 +45,10 @@ def open_source(
     asked = input_format or (None if image_column is None else "parquet")
     if image_column is not None and asked != "parquet":
         raise SpecError(f"--image-column is for --input-format parquet, not for {asked}")
-    listing, first = _find(text, storage)
+    listing, head = _find(text, storage)
+    first = head[0]
     is_named = first.uri == listing.uri
-    found = find_named(first, asked) if is_named else find_listed(listing, storage, asked)
+    found = find_named(first, asked) if is_named else find_listed(listing, head, storage, asked)
     folder = None if is_named or listing.pattern else _folder_above(listing.uri)
     source: Source
     match found.family:
@@ -72,8 +73,8 @@ def open_source(
     return source
 
 
-def _find(text: str, storage: Storage) -> tuple[Listing, StoredObject]:
-    """Return what has to be listed, and the first object."""
+def _find(text: str, storage: Storage) -> tuple[Listing, list[StoredObject]]:
+    """Return what has to be listed, and the first objects."""
     uri = resolve_uri(text)
     if not is_s3(uri):
         uri = to_uri(local_path(uri))
@@ -81,15 +82,15 @@ def _find(text: str, storage: Storage) -> tuple[Listing, StoredObject]:
         raise SpecError(f"{text!r} must name its bucket; a glob can only be in the key")
     listing = Listing(uri)
     try:
-        first = next(listing.objects(storage), None)
-        if first is None and has_glob(uri):
+        head = first_objects(listing, storage)
+        if not head and has_glob(uri):
             listing = glob_listing(uri)
-            first = next(listing.objects(storage), None)
+            head = first_objects(listing, storage)
     except NoBucketError as exc:
         raise SpecError(f"input {text!r} does not exist: {exc}") from exc
-    if first is None:
+    if not head:
         raise _nothing(text, uri, listing)
-    return listing, first
+    return listing, head
 
 
 def _names_objects(table: ParquetTable, storage: Storage) -> bool:

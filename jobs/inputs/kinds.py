@@ -2,7 +2,6 @@
 
 import posixpath
 from collections import Counter
-from collections.abc import Iterator
 from itertools import islice
 from typing import Literal, NamedTuple
 
@@ -66,13 +65,31 @@ def find_named(stored: StoredObject, asked: InputFormat | None) -> Found:
     return Found(by_name, (stored,))
 
 
-def find_listed(listing: Listing, storage: Storage, asked: InputFormat | None) -> Found:
+def first_objects(listing: Listing, storage: Storage) -> list[StoredObject]:
+    """List the first ones; of a glob, which may match few, up to one that tells what it is for.
+
+    Raises:
+        StorageError: the listing failed.
+    """
+    found = []
+    for stored in islice(listing.objects(storage), _LOOKED_AT):
+        found.append(stored)
+        if listing.pattern and _family(stored.uri, listing.uri) in ("object", "tar", "parquet"):
+            break
+    return found
+
+
+def find_listed(
+    listing: Listing, head: list[StoredObject], storage: Storage, asked: InputFormat | None
+) -> Found:
     """Say how the objects of a folder, prefix or glob are read; maybe with no file as `asked`.
+
+    `head` are the first of them. Only where they are shards or tables, all are listed here.
 
     Raises:
         SpecError: their names allow two readings.
     """
-    families = _FAMILIES.get(asked) or (_guess(listing, storage) if asked is None else ())
+    families = _FAMILIES.get(asked) or (_guess(listing, head) if asked is None else ())
     if not families:
         return Found("object")
     files: dict[Family, list[StoredObject]] = {family: [] for family in families}
@@ -97,27 +114,18 @@ def suffix_of(uri: str) -> str:
     return _ending(uri) or "no suffix"
 
 
-def _guess(listing: Listing, storage: Storage) -> tuple[Family, ...]:
-    """Look at the first names; return the families that are read, none if all are images."""
+def _guess(listing: Listing, head: list[StoredObject]) -> tuple[Family, ...]:
+    """Return the families of the files to read; none if every object is an image."""
     firsts: dict[Family, StoredObject] = {}
-    count = 0
-    for stored in _first_objects(listing, storage):
-        count += 1
+    for stored in head:
         firsts.setdefault(_family(stored.uri, listing.uri), stored)
     shard = firsts.get("tar") or firsts.get("parquet")
     if shard and "object" in firsts:
         raise _ambiguous(listing, shard, firsts["object"])
     if shard:
         return "tar", "parquet"
-    return ("list",) if "list" in firsts and "object" not in firsts and count < _LOOKED_AT else ()
-
-
-def _first_objects(listing: Listing, storage: Storage) -> Iterator[StoredObject]:
-    """List the first ones; of a glob, which may match few, up to one that tells what it is for."""
-    for stored in islice(listing.objects(storage), _LOOKED_AT):
-        yield stored
-        if listing.pattern and _family(stored.uri, listing.uri) in ("object", "tar", "parquet"):
-            return
+    are_lists = "list" in firsts and "object" not in firsts and len(head) < _LOOKED_AT
+    return ("list",) if are_lists else ()
 
 
 def _family(uri: str, root: str) -> Family:

@@ -4,6 +4,7 @@ import pytest
 
 from jobs.errors import SpecError
 from jobs.inputs import open_source
+from jobs.storage import Storage
 from tests.support.files import put_files
 from tests.support.images import encode, photo
 from tests.support.inputs import write_parquet, write_tar, write_text
@@ -134,6 +135,22 @@ def test_a_late_odd_file_among_many_shards_is_noticed(tmp_path, storage):
         open_source(str(tmp_path), storage)
 
 
-def test_many_images_are_not_looked_through(tmp_path, storage):
+class CountingStorage(Storage):
+    """Counts the listings, and what was taken from them."""
+
+    def __init__(self) -> None:
+        self.listings = self.taken = 0
+
+    def list(self, uri, **options):
+        self.listings += 1
+        for stored in super().list(uri, **options):
+            self.taken += 1
+            yield stored
+
+
+@pytest.mark.parametrize(("input_", "taken"), [("", 500), ("**/*.jpg", 1)])
+def test_images_are_listed_once_and_not_to_the_end(tmp_path, input_, taken):
     put_files(tmp_path, *(f"{number:04}.jpg" for number in range(600)), "z.tar")
-    assert open_source(str(tmp_path), storage).kind == "objects"
+    storage = CountingStorage()
+    assert open_source(f"{tmp_path}/{input_}", storage).kind == "objects"
+    assert (storage.listings, storage.taken) == (1 + bool(input_), taken)
