@@ -14,7 +14,8 @@ Family = Literal["object", "tar", "parquet", "list", "note"]
 
 LISTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt")
 _NOTES = (".json", ".md", ".txt", ".yaml", ".yml", ".idx", ".crc")
-_NAMED_NOTES = ("LICENSE", "README")
+_NAMED_NOTES = ("LICENSE", "README", "Thumbs.db")
+_OTHER_COMPRESSION = (".bz2", ".xz", ".zip", ".zst")
 _FAMILIES: dict[InputFormat | None, tuple[Family, ...]] = {
     "webdataset": ("tar",),
     "parquet": ("parquet",),
@@ -50,8 +51,12 @@ def find_named(stored: StoredObject, asked: InputFormat | None) -> Found:
     """Say how the object is read that INPUT itself names.
 
     Raises:
-        SpecError: it is to be a manifest, but its name stands for no kind of table.
+        SpecError: it is to be a manifest, but its name stands for no kind of table, or it is a list
+            in a compression that is not read.
     """
+    packed = next((x for x in _OTHER_COMPRESSION if stored.uri.lower().endswith(x)), None)
+    if packed and list_ending(stored.uri[: -len(packed)]) and asked in (None, "manifest"):
+        raise SpecError(f"list {stored.uri} has to be plain or gzipped; compress it with gzip")
     by_name: Family = "list" if list_ending(stored.uri) else _family(stored.uri, stored.uri)
     if asked == "manifest" and by_name not in _FAMILIES[asked]:
         raise SpecError(

@@ -73,7 +73,7 @@ def find_image_column(columns: pa.Schema, asked: str | None, uri: str) -> str:
     Raises:
         SpecError: there is no such column, or more than one; it names the candidates.
     """
-    images = [column.name for column in columns if holds_bytes(column.type)]
+    images = [x.name for x in columns if x.name != "uri" and holds_bytes(x.type)]
     if asked is not None and asked in images:
         return asked
     if asked is not None:

@@ -98,7 +98,7 @@ def resolve_uri(text: str) -> str:
     if "%" not in uri or text[:5].lower() != "file:":
         return uri
     path = uri.removeprefix(_FILE)
-    decoded = os.fsdecode(unquote_to_bytes(path))
+    decoded = os.fsdecode(unquote_to_bytes(os.fsencode(path)))
     return uri if os.path.lexists(path) or "\0" in decoded else to_uri(decoded)
 
 

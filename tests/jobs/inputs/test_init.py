@@ -24,6 +24,19 @@ def test_missing_s3_input_says_whether_the_bucket_is_there(s3_bucket, storage):
         open_source("s3://never-made/photos/", storage)
 
 
+def test_prefix_on_s3_may_be_named_as_hadoop_does(s3_bucket, storage):
+    storage.write(f"s3://{s3_bucket}/photos/a.jpg", b"1")
+    (rows,) = open_source(f"s3a://{s3_bucket}/photos", storage).tables(storage)
+    assert rows["uri"].to_pylist() == [f"s3://{s3_bucket}/photos/a.jpg"]
+
+
+def test_local_input_may_be_a_uri_with_escapes(tmp_path, storage):
+    put_files(tmp_path, "a b/c.jpg")
+    for text in (f"file:{tmp_path}/a%20b", f"file://localhost{tmp_path}/a%20b/*.jpg"):
+        (rows,) = open_source(text, storage).tables(storage)
+        assert rows["uri"].to_pylist() == [f"file://{tmp_path}/a b/c.jpg"]
+
+
 def test_image_column_without_parquet_is_refused(tmp_path, storage):
     put_files(tmp_path, "a.jpg")
     with pytest.raises(SpecError, match="--image-column is for Parquet files"):

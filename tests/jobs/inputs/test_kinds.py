@@ -42,8 +42,8 @@ def put_all(folder, names):
          {".json": 1, ".md": 1, "no suffix": 1, ".tar": 1}),
         ("00000.tar 00000.parquet 00000_stats.json", "", "webdataset", {".parquet": 1, ".json": 1}),
         ("a.parquet b/c.parquet", "", "parquet", {}),
-        ("_SUCCESS _metadata _started_1 .a.parquet.crc a.parquet", "", "parquet",
-         {"no suffix": 3, ".crc": 1}),
+        ("_SUCCESS _metadata _started_1 .a.parquet.crc a.parquet Thumbs.db", "", "parquet",
+         {"no suffix": 3, ".crc": 1, ".db": 1}),
         (".gitattributes README.md data/a.parquet list.csv", "", "parquet",
          {"no suffix": 1, ".md": 1, ".csv": 1}),
         ("list-0.parquet list-1.parquet", "", "manifest", {}),
@@ -121,6 +121,12 @@ def test_option_that_fits_no_file_is_refused(tmp_path, storage, input_, asked, m
     put_all(tmp_path, "a.jpg")
     with pytest.raises(SpecError, match=message):
         open_source(f"{tmp_path}/{input_}", storage, input_format=asked)
+
+
+def test_list_in_another_compression_is_refused(tmp_path, storage):
+    put_files(tmp_path, "a.csv.zst")
+    with pytest.raises(SpecError, match=r"list .*a.csv.zst has to be plain or gzipped; compress"):
+        open_source(f"{tmp_path}/a.csv.zst", storage)
 
 
 def test_image_column_goes_with_parquet_alone(tmp_path, storage):

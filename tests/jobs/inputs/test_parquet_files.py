@@ -70,7 +70,8 @@ def test_partition_folders_are_columns(tmp_path, storage):
         ("kind=cat", "kind=a%20dog/year=2024", "kind=__HIVE_DEFAULT_PARTITION__", "")
     ):
         (tmp_path / "k=v" / folder).mkdir(parents=True, exist_ok=True)
-        write_parquet(tmp_path / "k=v" / folder / "part.parquet", image=[b"1"], n=[number])
+        image = {"bytes": b"1", "path": "1.jpg"}  # as Hugging Face's datasets have them
+        write_parquet(tmp_path / "k=v" / folder / "part.parquet", image=[image], n=[number])
     source = open_source(str(tmp_path / "k=v"), storage)
     rows = read_all(source, storage).sort_by("n").select(source.carried.names).to_pylist()
     assert rows == [

@@ -2,6 +2,7 @@ import pytest
 
 from jobs.errors import SpecError
 from jobs.inputs import open_source
+from jobs.inputs.fetch import fetch_images
 from tests.support.files import put_files
 from tests.support.images import encode, photo
 from tests.support.inputs import read_all, uris_of, write_parquet
@@ -27,6 +28,14 @@ def test_uri_column_names_the_rows_of_images(tmp_path, storage):
     assert (source.kind, source.carried.names, source.duplicates) == ("parquet", [], 1)
     assert (rows["uri"].to_pylist(), rows["row"].to_pylist()) == (["a", "b"], [0, 1])
     assert open_source(path, storage, input_format="manifest").kind == "manifest"
+
+
+def test_uris_may_be_binary_as_old_writers_have_them(tmp_path, storage):
+    path = write_parquet(tmp_path / "i.parquet", uri=[b"a", b"b"], image=[PNG, PNG])
+    rows = read_all(open_source(path, storage), storage)
+    assert (rows["uri"].to_pylist(), rows["row"].to_pylist()) == (["a", "b"], [0, 1])
+    images = fetch_images(storage, rows)
+    assert [image.data for _, image in images] == [PNG, PNG]
 
 
 def test_binary_column_beside_uris_that_holds_no_images_is_carried(tmp_path, storage):

@@ -201,6 +201,8 @@ def test_home_folder_and_other_names_of_s3_are_understood(monkeypatch):
     assert source.with_absolute_paths() == ModelSource(
         model_repository="s3://b/models", weights="/home/me/w.pt", labels="s3://b/l"
     )
+    for text in ("file:/a%20b.pt", "file:///a%20b.pt", "FILE://localhost/a%20b.pt"):
+        assert ModelSource(weights=text).with_absolute_paths().weights == "/a b.pt"
 
 
 def test_models_of_a_local_repository_are_listed(shelf, repository):
