@@ -109,6 +109,7 @@ def check_precision(spec: JobSpec, *, limit: int) -> Checked:
         source = open_source(
             spec.input, storage, image_column=spec.image_column, input_format=spec.input_format
         )
+        source = replace(source, names=spec.names)
         full, lower = _resolve(spec, storage)
         objects = OBJECT_SCHEMA.empty_table()
         for sample in draw_sample(source.tables(storage), limit):

@@ -11,7 +11,9 @@ JobError (exit 1)
 
 from typing import Literal
 
-FetchErrorKind = Literal["not_found", "access_denied", "storage", "too_large"]
+FetchErrorKind = Literal[
+    "not_found", "access_denied", "archived", "storage", "too_large", "unreadable"
+]
 
 
 class JobError(Exception):

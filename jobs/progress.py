@@ -111,12 +111,15 @@ class JobProgress:
         return self._done == self._sum.total
 
     def figures(self) -> str:
-        """Return images done, images/s, errors and time left."""
-        rate, total, errors = self.images_per_s, self._sum.total, self._sum.errors
+        """Return images done, images/s, errors, what was no image, and time left."""
+        rate, total, others = self.images_per_s, self._sum.total, self._sum.not_images
+        errors = self._sum.errors - others
         parts = [f"{self._done:,}{f' of {total:,}' if total else ''} images"]
         if rate:
             parts.append(f"{rate:.1f} images/s")
         parts.append(f"{errors:,} error{'' if errors == 1 else 's'}")
+        if others:
+            parts.append(f"{others:,} not images")
         if rate and total:
             parts.append(f"{to_duration((total - self._done) / rate)} left")
         return " · ".join(parts)

@@ -11,6 +11,7 @@ from jobs.commit.audit import run_here
 from jobs.commit.commit import commit_chunks, finished_chunks
 from jobs.commit.record import read_record, write_record
 from jobs.errors import StorageError
+from jobs.inputs import Source
 from jobs.inputs.rows import limit_rows
 from jobs.job.checks import check_job
 from jobs.job.describe import describe_job, describe_settings
@@ -25,6 +26,7 @@ from jobs.listing.manifest import Manifest, Totals
 from jobs.listing.stream import record_tables
 from jobs.progress import JobProgress
 from jobs.storage import Storage
+from jobs.tallies import shorten
 
 # Committing so many takes less than starting a worker for it; more would take memory here.
 _FEW_OBJECTS = 2000
@@ -51,6 +53,8 @@ def label(
     with JobProgress() as progress:
         progress.say("checking")
         checked = check_job(spec, storage)
+        if checked.warning:
+            progress.note(f"warning: {checked.warning}")
         with running_ray(verbose=verbose) as resources:
             job = resolve_job(checked, resources)
             record = read_record(storage, job.layout)
@@ -88,7 +92,8 @@ def dry_run(
         for table in tables:
             objects += table.num_rows
             size += pc.sum(table.column("size")).as_py() or 0  # as far as the listing tells
-    return {**describe_job(job), "state": "planned", "objects": objects, "bytes": size}
+    planned = {"state": "planned", "objects": objects, "bytes": size, "warning": checked.warning}
+    return describe_job(job) | planned | _left_out(job.source)
 
 
 def run_job(
@@ -141,7 +146,7 @@ def _run(
         "counts": {
             **asdict(counts),
             "error": counts.error,
-            "duplicates": totals.duplicates if totals else 0,
+            **_left_out(totals),
             "removed": 0,
         },
         "timings": {
@@ -183,10 +188,18 @@ def _update(
     removed = len(labelled.removed)
     if removed:
         progress.note(f"{removed:,} are no longer in the input; {job.layout.removed} lists them")
-    if record["counts"]["removed"] != removed:
-        record = record | {"counts": {**record["counts"], "removed": removed}}
+    counts = record["counts"] | _left_out(job.source) | {"removed": removed}
+    if record["counts"] != counts:
+        record = record | {"counts": counts}
         write_record(storage, job.layout, record)
     return record
+
+
+def _left_out(listed: Totals | Source | None) -> dict[str, Any]:
+    """Return what a listing has left out, as job.json has it."""
+    if listed is None:
+        return {"duplicates": 0, "passed_over": {}}
+    return {"duplicates": listed.duplicates, "passed_over": shorten(listed.passed_over)}
 
 
 def _label(

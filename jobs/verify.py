@@ -13,7 +13,7 @@ from jobs.commit.generation import is_done
 from jobs.commit.record import read_record
 from jobs.dataset.layout import Layout
 from jobs.dataset.parquet import data_files, group_sizes, read_groups
-from jobs.dataset.schema import IMAGE_FAULTS, Row
+from jobs.dataset.schema import IMAGE_FAULTS, NOT_AN_IMAGE, Row
 from jobs.digests import digest, digest_uris, find
 from jobs.errors import JobError, SpecError
 from jobs.inputs import OBJECT_SCHEMA
@@ -33,6 +33,7 @@ from model_repo.inception_v3.postprocess import Prediction
 # Scores depend a little on which images share a batch, and on the machine.
 _TOLERANCE, _TOLERANCE_OF_OTHER_PRECISION = 1e-3, 2e-2
 _COMPARED = ("uri", "etag", "label", "labels", "error_kind")
+_COME_AGAIN = (None, *IMAGE_FAULTS, NOT_AN_IMAGE)
 _AT_ONCE = 256  # each has a score for every class
 _EXAMPLES = 3
 
@@ -107,7 +108,7 @@ def _label_again(
     same, changed, different = 0, 0, list[str]()
     for uri, row, prediction in _predict_again(objects, classifier, inference):
         before = rows[uri]
-        if before["etag"] != row.etag or row.error_kind not in (None, *IMAGE_FAULTS):
+        if before["etag"] != row.etag or row.error_kind not in _COME_AGAIN:
             changed += 1
         elif difference := _compare(before, row.error_kind, prediction, tolerance):
             different.append(f"{uri} {difference}")

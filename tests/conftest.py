@@ -22,10 +22,9 @@ from tests.support.service import RunningService, clean_environment, ray_folder,
 S3_FIXTURES = {"seaweedfs", "s3_environment", "s3_bucket", "s3_client"}
 
 # Tests that share an expensive fixture run one after another in one process, and so do the tests of
-# a file; processes run side by side. What takes longest begins first: these, then what starts a Ray
-# of its own, then the rest.
+# a file; processes run side by side. What takes longest begins first: LONGEST, then these, then
+# what starts a Ray of its own, then the rest.
 SHARED_FIXTURES = (
-    "reference",
     "cluster",
     "service",
     "slow_service",
@@ -35,6 +34,8 @@ SHARED_FIXTURES = (
     "calibrated_model",
     "shared_ray",
 )
+
+LONGEST = "tests/chaos/"
 
 OPENED = pytest.StashKey[ExitStack]()
 
@@ -82,6 +83,8 @@ def _group(item: pytest.Item) -> str:
 
 def _place(item: pytest.Item) -> int:
     group = _group(item)
+    if group.startswith(LONGEST):
+        return -1
     if group in SHARED_FIXTURES:
         return SHARED_FIXTURES.index(group)
     return len(SHARED_FIXTURES) + (item.get_closest_marker("ray") is None)
@@ -112,11 +115,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"{spent:7.1f} s  {file}")
 
 
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder that all processes of a run share."""
+    own = tmp_path_factory.getbasetemp()
+    return own if worker_id == "master" else own.parent
+
+
 @pytest.fixture(scope="session", autouse=True)
-def cache_home(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Path]:
+def cache_home(run_folder: Path) -> Iterator[Path]:
     """The cache folder of a whole run, not the user's: a network is converted once."""
-    run = tmp_path_factory.getbasetemp()
-    cache = (run if worker_id == "master" else run.parent) / "cache"
+    cache = run_folder / "cache"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(cache))
         yield cache

@@ -75,7 +75,7 @@ ROOMS = {
     "jobs": """
         __main__ → cli → run, demo → planning, check_precision → verify, progress
         → labelling, commit → listing → job → inputs, dataset → storage
-        → __init__, errors, digests, resources
+        → __init__, errors, digests, resources, tallies
     """,
     "serving": """
         app → launch, deployment → http, grpc → replicas → service → admission, models

@@ -24,6 +24,10 @@ MODEL_OPTIONS = (
         help="objects, manifest, parquet or webdataset.  [default: as INPUT's names tell]",
     ),
     click.option("--image-column", metavar="NAME", help="Parquet column that holds the images."),
+    click.option(
+        "--include", metavar="GLOB", multiple=True, help="Only such names, such as '*.jpg,*.png'."
+    ),
+    click.option("--exclude", metavar="GLOB", multiple=True, help="Pass over such names."),
 )
 
 JOB_OPTIONS = (

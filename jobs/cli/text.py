@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from jobs.tallies import describe as describe_tally
+
 if TYPE_CHECKING:
     from jobs.check_precision import Checked
     from jobs.verify import Verified
@@ -18,14 +20,23 @@ def describe(record: dict[str, Any]) -> str:
         return _aligned(12, _planned(record).items())
     if record["state"] == "estimated":
         return _aligned(11, _estimated(record))
+    from jobs.dataset.schema import NOT_AN_IMAGE  # noqa: PLC0415
+
     counts = record["counts"]
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts["errors"].items())
-    errors = f", {_count(counts['error'], 'error')} ({kinds})" if kinds else ", no errors"
-    of_listed = f"{counts['ok']:,} of {counts['listed']:,} images labelled"
-    removed = f", {counts['removed']:,} no longer in the input" if counts["removed"] else ""
-    rate = record.get("actual", {}).get("images_per_s")
-    pace = f", {rate:.1f} images/s" if rate else ""
-    return f"{of_listed}{errors}{removed}{pace}: {record['spec']['output']}"
+    errors = {kind: number for kind, number in counts["errors"].items() if kind != NOT_AN_IMAGE}
+    kinds = f" ({describe_tally(errors)})" if errors else ""
+    parts = [
+        f"{counts['ok']:,} of {counts['listed']:,} images labelled",
+        f"{_count(sum(errors.values()), 'error')}{kinds}" if errors else "no errors",
+    ]
+    if not_images := counts.get("not_images"):
+        parts.append(f"{sum(not_images.values()):,} not images ({describe_tally(not_images)})")
+    parts += _left_out(counts)
+    if counts["removed"]:
+        parts.append(f"{counts['removed']:,} no longer in the input")
+    if rate := record.get("actual", {}).get("images_per_s"):
+        parts.append(f"{rate:.1f} images/s")
+    return f"{', '.join(parts)}: {record['spec']['output']}"
 
 
 def describe_verified(found: "Verified") -> str:
@@ -75,6 +86,16 @@ def describe_check(checked: "Checked") -> str:
         "config.pbtxt": f"parameters {{ {parameter} }}",
     }
     return _aligned(22, lines.items())
+
+
+def _left_out(counts: dict[str, Any]) -> list[str]:
+    """Say what the listing has left out on purpose."""
+    said = []
+    if duplicates := counts.get("duplicates"):
+        said.append(f"{duplicates:,} listed twice")
+    if passed_over := counts.get("passed_over"):
+        said.append(f"{sum(passed_over.values()):,} passed over ({describe_tally(passed_over)})")
+    return said
 
 
 def to_percent(share: float) -> str:
@@ -150,14 +171,16 @@ def _notes(record: dict[str, Any]) -> list[str]:
 
 def _planned(record: dict[str, Any]) -> dict[str, str]:
     spec, rows = record["spec"], record["rows"]
+    objects, size = _count(record["objects"], "object"), f"{record['bytes']:,} bytes"
     smallest, largest = record["actors"]
     device = f"{record['num_gpus']:g} GPU" if record["num_gpus"] else f"{record['num_cpus']:g} CPU"
     return {
-        "input": f"{spec['input']} ({record['objects']:,} objects, {record['bytes']:,} bytes)",
+        "input": f"{spec['input']} ({', '.join([objects, size, *_left_out(record)])})",
         "output": spec["output"],
         "model": f"{rows['model']}, {record['num_classes']:,} classes",
         "weights": rows["weights_sha256"],
         "runtime": f"{record['runtime']}, {rows['precision']}",
         "actors": f"{smallest} to {largest}, {device} each",
         "batch size": str(record["batch_size"]),
+        **({"warning": record["warning"]} if record["warning"] else {}),
     }

@@ -1,8 +1,16 @@
-"""The names of files and folders in a predictions dataset."""
+"""The names of files and folders in a predictions dataset.
+
+Only files of rows end in `.parquet`, so that a reader can take all of them under the root.
+"""
 
 from dataclasses import dataclass
+from typing import Final
 
 from jobs.storage import resolve_uri
+
+CHUNK: Final = ".chunk"
+# What earlier releases called manifests and chunks; theirs are read, too.
+EARLIER: Final = ".parquet"
 
 
 class _Under:
@@ -32,7 +40,8 @@ class Layout:
     job = _Under("_labelmill/job.json")
     probe = _Under("_labelmill/probe")  # shows whether the output can be written
     manifests = _Under("_labelmill/manifest")  # what all generations listed
-    removed = _Under("_labelmill/removed.parquet")  # objects that are no longer in the input
+    removed = _Under("_labelmill/removed.manifest")  # objects that are no longer in the input
+    removed_earlier = _Under(f"_labelmill/removed{EARLIER}")
     chunks = _Under("_labelmill/chunks")  # finished ones
     attempts = _Under("_labelmill/attempts")  # marks of what was begun and has not ended
 
@@ -48,7 +57,7 @@ class Layout:
 
     def chunk(self, chunk_id: str) -> str:
         """Return the uri of one finished chunk."""
-        return f"{self.chunks}/{chunk_id}.parquet"
+        return f"{self.chunks}/{chunk_id}{CHUNK}"
 
     def attempt(self, chunk_id: str) -> str:
         """Return the uri of the mark that counts the attempts at one thing, such as a chunk."""
@@ -68,6 +77,12 @@ class Layout:
         return name.startswith("part-") and name >= f"part-{self.generation:05d}-"
 
     @property
+    def examples(self) -> tuple[str, ...]:
+        """Return uris such as a job writes, one of each kind."""
+        ours = (self.job, f"{self.manifest}/complete.json", self.removed, self.chunk("0-0"))
+        return (self.success, self.part("ok", 0), self.part("error", 0), *ours)
+
+    @property
     def of_a_run(self) -> tuple[str, str]:
         """Return the folders that are empty when nothing is left to do."""
         return self.chunks, self.attempts
@@ -76,4 +91,5 @@ class Layout:
     def everything(self) -> tuple[str, ...]:
         """Return all that labelmill writes under the root, except the record."""
         rows = (self.outcome("ok"), self.outcome("error"))
-        return (self.success, *rows, *self.of_a_run, self.manifests, self.removed)
+        removed = (self.removed, self.removed_earlier)
+        return (self.success, *rows, *self.of_a_run, self.manifests, *removed)

@@ -58,6 +58,16 @@ def read_groups(
             return
 
 
+def encode_table(table: pa.Table) -> bytes:
+    """Return a table as a file."""
+    buffer = io.BytesIO()
+    options = {"compression": "zstd", "write_page_checksum": True}
+    with pq.ParquetWriter(buffer, table.schema, **options) as writer:
+        if table.num_rows:  # Hugging Face's datasets stumbles over a row group that is empty
+            writer.write_table(table)
+    return buffer.getvalue()
+
+
 def group_sizes(storage: Storage, uri: str) -> list[int]:
     """Return how many rows each row group of a file has."""
     return [table.num_rows for table in read_groups(storage, uri, ("uri",))]

@@ -1,6 +1,5 @@
 """The columns of a predictions dataset, and its rows."""
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,20 +9,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from jobs.dataset.parquet import encode_table
 from model_repo.inception_v3.postprocess import Prediction
 from model_repo.inception_v3.spec import EMBEDDING_SIZE, FEATURE_SHAPES
 
 LABEL_TYPE = pa.struct([("index", pa.int32()), ("label", pa.string()), ("score", pa.float32())])
 _to_struct = attrgetter("index", "label", "score")  # `asdict` takes 60 times as long
 
+# Floats in one row of each of the network's outputs.
+_SIZES = {"embedding": EMBEDDING_SIZE, **{k: math.prod(v) for k, v in FEATURE_SHAPES.items()}}
+
 # Columns that rows under outcome=error have on top of the others.
 ERROR_COLUMNS = ("error_kind", "error")
 _OF_A_ROW = ("etag", "width", "height", "flags", *ERROR_COLUMNS)
 
-# The kinds of error that are the image's own fault, and so come again.
+# The kinds of error that are the image's own fault, and so come again; they count towards the rate.
 IMAGE_FAULTS = ("unreadable", "too_large", "crashed")
+# Comes again, too, and counts nowhere: there was no image.
+NOT_AN_IMAGE = "not_an_image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +111,17 @@ def output_schema(outputs: Sequence[str], carried: pa.Schema) -> pa.Schema:
 
 def row_bytes(outputs: Sequence[str]) -> int:
     """Return how many bytes the arrays of one row take."""
-    sizes = {"embedding": EMBEDDING_SIZE, **{k: math.prod(v) for k, v in FEATURE_SHAPES.items()}}
-    return 4 * sum(sizes[name] for name in outputs)
+    return 4 * sum(_SIZES[name] for name in outputs)
+
+
+def without_tensors(table: pa.Table) -> pa.Table:
+    """Give rows of an earlier release, whose feature maps were Arrow's tensors, today's types."""
+    ours = [_column(layer) for layer in FEATURE_SHAPES]
+    fields = [
+        x.with_type(getattr(x.type, "storage_type", x.type)) if x.name in ours else x
+        for x in table.schema
+    ]
+    return table.cast(pa.schema(fields)) if fields != list(table.schema) else table
 
 
 def build_rows(
@@ -129,8 +142,13 @@ def build_rows(
         **{name: [value] * len(rows) for name, value in asdict(origin).items()},
     }
     arrays = {name: pa.array(values, schema.field(name).type) for name, values in columns.items()}
-    outputs = {"embedding": predicted.embeddings, **predicted.features}
-    arrays |= {_column(name): _output_array(name, x) for name, x in outputs.items()}
+    features = {layer: predicted.features.get(layer, ()) for layer in FEATURE_SHAPES}
+    outputs = {"embedding": predicted.embeddings, **features}
+    arrays |= {
+        _column(name): _output_array(name, x)
+        for name, x in outputs.items()
+        if _column(name) in schema.names
+    }
     return pa.table(
         [
             _pad(arrays[name], len(rows)) if name in arrays else objects.column(name)
@@ -144,10 +162,7 @@ def encode_rows(
     schema: pa.Schema, objects: pa.Table, rows: Sequence[Row], predicted: Predicted, origin: Origin
 ) -> bytes:
     """Return the rows of `build_rows` as a Parquet file."""
-    table = build_rows(schema, objects, rows, predicted, origin)
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
-    return buffer.getvalue()
+    return encode_table(build_rows(schema, objects, rows, predicted, origin))
 
 
 def _column(output: str) -> str:
@@ -155,18 +170,13 @@ def _column(output: str) -> str:
 
 
 def _type(output: str) -> pa.DataType:
-    if output == "embedding":
-        return pa.list_(pa.float32(), EMBEDDING_SIZE)
-    return pa.fixed_shape_tensor(pa.float32(), FEATURE_SHAPES[output])
+    """Return a type that every reader of Parquet has; not all have Arrow's tensors."""
+    return pa.list_(pa.float32(), _SIZES[output])
 
 
 def _output_array(output: str, batches: Sequence[npt.NDArray[np.float32]]) -> pa.Array:
-    if not batches:
-        return pa.array([], _type(output))
-    values = np.concatenate(batches)
-    if output == "embedding":
-        return pa.FixedSizeListArray.from_arrays(values.ravel(), EMBEDDING_SIZE)
-    return pa.FixedShapeTensorArray.from_numpy_ndarray(values)
+    values = np.concatenate([np.empty(0, np.float32), *(batch.ravel() for batch in batches)])
+    return pa.FixedSizeListArray.from_arrays(values, _SIZES[output])
 
 
 def _pad(array: pa.Array, length: int) -> pa.ChunkedArray:

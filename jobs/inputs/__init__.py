@@ -2,6 +2,7 @@
 
 from jobs.errors import SpecError
 from jobs.inputs.globs import has_glob
+from jobs.inputs.inventory import find_inventory
 from jobs.inputs.kinds import InputFormat, find_listed, find_named, first_objects
 from jobs.inputs.lists import open_lists
 from jobs.inputs.manifests import open_manifest
@@ -47,6 +48,8 @@ def open_source(
         raise SpecError(f"--image-column is for --input-format parquet, not for {asked}")
     listing, head = _find(text, storage)
     first = head[0]
+    if asked is None and (inventory := find_inventory(storage, listing.uri, first.uri)):
+        return inventory
     is_named = first.uri == listing.uri
     found = find_named(first, asked) if is_named else find_listed(listing, head, storage, asked)
     folder = None if is_named or listing.pattern else _folder_above(listing.uri)

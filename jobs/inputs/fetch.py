@@ -14,7 +14,9 @@ from jobs.errors import FetchError
 from jobs.inputs import OBJECT_SCHEMA
 from jobs.inputs.ahead import run_ahead
 from jobs.inputs.cells import CellReader
+from jobs.inputs.tar import Place, read_member
 from jobs.storage import Fetched, Storage
+from jobs.storage.objects import archived
 
 Outcome = tuple[int, Fetched | FetchError]
 
@@ -64,9 +66,13 @@ def _tasks(
 
 
 def _fetch_object(storage: Storage, index: int, row: dict[str, Any]) -> list[Outcome]:
-    known = {"expected_size": row["size"], "expected_etag": row["etag"], "offset": row["offset"]}
+    location, size, etag = row["location"], row["size"], row["etag"]
+    if location is None:
+        return [(index, archived(row["uri"]))]
     try:
-        return [(index, storage.read(row["location"], **known))]
+        if row["offset"] is None:
+            return [(index, storage.read(location, expected_size=size, expected_etag=etag))]
+        return [(index, read_member(storage, location, Place(row["offset"], size), etag))]
     except FetchError as exc:
         return [(index, exc)]
 

@@ -2,12 +2,13 @@
 
 import posixpath
 from collections import Counter
-from itertools import islice
+from itertools import chain, islice
 from typing import Literal, NamedTuple
 
 from jobs.errors import SpecError
 from jobs.inputs.objects import Listing
 from jobs.storage import Storage, StoredObject
+from jobs.tallies import count, suffix_of
 
 InputFormat = Literal["objects", "manifest", "parquet", "webdataset"]
 Family = Literal["object", "tar", "parquet", "list", "note"]
@@ -106,17 +107,13 @@ def find_listed(
         elif family == "object" and asked is None:
             raise _ambiguous(listing, next(x[0] for x in files.values() if x), stored)
         else:
-            beside[suffix_of(stored.uri)] += 1
+            count(beside, suffix_of(stored.uri))
     taken, *others = sorted(families, key=lambda family: not files[family])
     if asked is None and taken == "tar":
         _check_companions(listing, files)
-    beside.update(suffix_of(stored.uri) for family in others for stored in files[family])
+    for stored in chain.from_iterable(files[family] for family in others):
+        count(beside, suffix_of(stored.uri))
     return Found(taken, tuple(files[taken]), beside)
-
-
-def suffix_of(uri: str) -> str:
-    """Return a name's suffix in lower case, or `no suffix`."""
-    return _ending(uri) or "no suffix"
 
 
 def _guess(listing: Listing, head: list[StoredObject]) -> tuple[Family, ...]:

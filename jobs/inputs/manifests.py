@@ -23,6 +23,7 @@ class ManifestSource(Source):
     """
 
     kind = "manifest"
+    named_by_uri = True
     table: Table
     folder: str | None
 

@@ -1,10 +1,8 @@
 """Folders, prefixes, globs and single objects: every object listed is an image."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
-from operator import attrgetter
 
 import pyarrow as pa
 
@@ -51,11 +49,11 @@ class ObjectSource(Source):
         return self.listing.uri
 
     def _listed(self, storage: Storage) -> Iterator[pa.Table]:
-        # During writes, a server may list the last key of a page again.
-        objects = self.listing.objects(storage)
-        distinct = (next(same) for _, same in groupby(objects, attrgetter("uri")))
-        for group in in_groups(distinct, ROWS_PER_TABLE):
-            uris = [stored.uri for stored in group]
+        for listed in in_groups(_distinct(self.listing.objects(storage)), ROWS_PER_TABLE):
+            group, uris = listed, [stored.uri for stored in listed]
+            if not self.names.take_all(uris):
+                group = [stored for stored in listed if self._is_chosen(stored.uri)]
+                uris = [stored.uri for stored in group]
             yield objects_table(
                 len(group),
                 uri=uris,
@@ -63,6 +61,22 @@ class ObjectSource(Source):
                 size=[stored.size if stored.etag else None for stored in group],
                 etag=[stored.etag or None for stored in group],
             )
+
+    def _is_chosen(self, uri: str) -> bool:
+        # Not by its beginning: that of a uri may be percent-encoded where the folder's is not.
+        depth = self.listing.uri.rstrip("/").count("/") + 1
+        is_named = uri == self.listing.uri
+        name = uri.rpartition("/")[2] if is_named else uri.split("/", depth)[-1]
+        return self._counts(name, litter=not is_named)
+
+
+def _distinct(objects: Iterable[StoredObject]) -> Iterator[StoredObject]:
+    """During writes, a server may list the last key of a page again."""
+    last = None
+    for stored in objects:
+        if stored.uri != last:
+            last = stored.uri
+            yield stored
 
 
 def glob_listing(uri: str) -> Listing:

@@ -26,8 +26,16 @@ class ParquetSource(Source):
     """One row per row of Parquet files that have the image column; images are not read here."""
 
     kind = "parquet"
+    named_by_uri = True
     table: ParquetTable
     image_column: str
+
+    def __post_init__(self) -> None:
+        if self.names and "uri" not in self.table.columns.names:
+            raise SpecError(
+                "--include and --exclude choose by name, and this input has no column 'uri'; "
+                "leave them out"
+            )
 
     def __str__(self) -> str:
         return f"the input ({len(self.table.files)} Parquet files)"

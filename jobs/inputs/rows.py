@@ -12,7 +12,9 @@ import pyarrow as pa
 
 from jobs.digests import DigestSet, digest_uris
 from jobs.errors import SpecError
+from jobs.inputs.names import ALL_NAMES, Names
 from jobs.storage import Storage
+from jobs.tallies import count, describe
 
 OBJECT_SCHEMA = pa.schema(
     [
@@ -42,19 +44,23 @@ class Source(ABC):
     """One INPUT, as understood; picklable.
 
     Attributes:
-        kind: `objects`, `manifest`, `webdataset` or `parquet`.
+        kind: `objects`, `inventory`, `manifest`, `webdataset` or `parquet`.
         carried: the user's further columns, which go to the output.
         may_repeat: whether two rows may have the same uri; the first one counts.
-        beside: what lies among the files that are read and is not read, by suffix.
-        duplicates: how many rows `tables` has left out because of `may_repeat`.
-        passed_over: what was listed and left out on purpose, and how often; both are known once
-            `tables` has ended.
+        beside: files of INPUT that are not read, as it consists of others: suffix → how many.
+        names: which rows count.
+        named_by_uri: whether those are names that the user gave in a column `uri`.
+        duplicates: how many rows `tables` has left out because they repeat a uri.
+        passed_over: what else it has left out: pattern or suffix → how many. Both are known once it
+            has ended.
     """
 
     kind: ClassVar[str]
+    named_by_uri: ClassVar[bool] = False
     carried: pa.Schema = NOTHING_CARRIED
     may_repeat: bool = True
     beside: Counter[str] = field(default_factory=Counter)
+    names: Names = ALL_NAMES
     duplicates: int = field(default=0, compare=False)
     passed_over: Counter[str] = field(default_factory=Counter, compare=False)
 
@@ -69,16 +75,29 @@ class Source(ABC):
         self.duplicates = rows = 0
         self.passed_over = self.beside.copy()
         for table in self._listed(storage):
-            rows += table.num_rows
-            kept = self._first_times(table, seen) if seen else table
+            chosen = self._choose(table) if self.named_by_uri and self.names else table
+            rows += chosen.num_rows
+            kept = self._first_times(chosen, seen) if seen else chosen
             if kept.num_rows:
                 yield kept
         if not rows:
-            raise SpecError(f"{self} is empty")
+            left_out = f"{describe(self.passed_over)} passed over" if self.passed_over else ""
+            raise SpecError(f"{self} has no image: {left_out}" if left_out else f"{self} is empty")
 
     @abstractmethod
     def _listed(self, storage: Storage) -> Iterator[pa.Table]:
         """Stream all rows."""
+
+    def _counts(self, name: str, *, litter: bool = True) -> bool:
+        """Say whether a name counts; count it as passed over if not."""
+        reason = self.names.reason(name, litter=litter)
+        if reason is not None:
+            count(self.passed_over, reason)
+        return reason is None
+
+    def _choose(self, table: pa.Table) -> pa.Table:
+        chosen = [self._counts(uri, litter=False) for uri in table.column("uri").to_pylist()]
+        return table.filter(pa.array(chosen, pa.bool_()))
 
     def _first_times(self, table: pa.Table, seen: DigestSet) -> pa.Table:
         fresh = seen.first_times(digest_uris(table))

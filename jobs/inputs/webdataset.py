@@ -1,29 +1,45 @@
-"""WebDataset shards: tar files whose members are the images. Only headers are read here."""
+"""WebDataset shards: tar files whose members are the images, by their names or first bytes."""
 
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import pyarrow as pa
 
 from jobs.errors import FetchError, JobError, SpecError
 from jobs.inputs.ahead import run_ahead
+from jobs.inputs.names import Names
 from jobs.inputs.rows import ROWS_PER_TABLE, Source, in_groups, objects_table
+from jobs.inputs.tar import TAR_ERRORS, Place, place_of, read_headers
 from jobs.storage import Storage, StoredObject
 from jobs.storage.objects import to_utf8
+from jobs.tallies import add, count, suffix_of
+from model_repo.inception_v3.decoding.formats import image_format
+from model_repo.inception_v3.errors import DecodeError
 
 COMPRESSED_TAR = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
-_IMAGE = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+# Also names of formats that are not read: their error says so.
+_IMAGE = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
+    *(".avif", ".heic", ".heif", ".jp2", ".jxl", ".pbm", ".pgm", ".ppm", ".psd", ".svg"),
+)
 _SHARDS_AHEAD = 8
 _COMPRESSION_MAGIC = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+_FIRST_BYTES = 64
+# First bytes that an image shares with texts and arrays of numbers; of BMP, more is looked at.
+_AMBIGUOUS = (b"BM", b"P", b"\xff\x0a", b"\0\0")
+_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 
 
-class _Member(NamedTuple):
-    name: str
-    offset: int
-    size: int
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """What a tar file holds: where its images lie, by name, and what was passed over."""
+
+    images: list[tuple[str, Place]] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
@@ -37,22 +53,22 @@ class WebDatasetSource(Source):
         return f"the input ({len(self.shards)} tar files, the first {self.shards[0].uri})"
 
     def _listed(self, storage: Storage) -> Iterator[pa.Table]:
-        calls = ((1, partial(scan_shard, storage, shard.uri)) for shard in self.shards)
+        calls = ((1, partial(scan_shard, storage, x.uri, self.names)) for x in self.shards)
         scanned = run_ahead(calls, threads=_SHARDS_AHEAD, ahead=_SHARDS_AHEAD, name="scan")
-        for shard, members in zip(self.shards, scanned, strict=True):
-            for group in in_groups(members, ROWS_PER_TABLE):
-                names, offsets, sizes = zip(*group, strict=True)
+        for stored, shard in zip(self.shards, scanned, strict=True):
+            add(self.passed_over, shard.passed_over)
+            for group in in_groups(shard.images, ROWS_PER_TABLE):
                 yield objects_table(
                     len(group),
-                    uri=[f"{shard.uri}#{name}" for name in names],
-                    location=[shard.uri] * len(group),
-                    offset=offsets,
-                    size=sizes,
-                    etag=[shard.etag or None] * len(group),
+                    uri=[f"{stored.uri}#{name}" for name, _ in group],
+                    location=[stored.uri] * len(group),
+                    offset=[place.offset for _, place in group],
+                    size=[place.size for _, place in group],
+                    etag=[stored.etag or None] * len(group),
                 )
 
 
-def scan_shard(storage: Storage, uri: str) -> list[_Member]:
+def scan_shard(storage: Storage, uri: str, names: Names) -> Shard:
     """Find the image members of a tar file.
 
     Raises:
@@ -61,8 +77,8 @@ def scan_shard(storage: Storage, uri: str) -> list[_Member]:
     try:
         with storage.open(uri) as file:
             try:
-                return list(_image_members(file))
-            except tarfile.TarError as exc:
+                return _find_images(file, names)
+            except TAR_ERRORS as exc:
                 file.seek(0)
                 if file.read(8).startswith(_COMPRESSION_MAGIC):
                     raise compressed_tar(uri) from exc
@@ -76,14 +92,42 @@ def compressed_tar(uri: str) -> SpecError:
     return SpecError(f"{uri} is compressed and so not seekable; unpack or recompress as plain .tar")
 
 
-def _image_members(file: BinaryIO) -> Iterator[_Member]:
-    with tarfile.open(fileobj=file, mode="r:") as archive:
-        while member := archive.next():
-            vars(archive)["members"].clear()  # or it would keep every member
-            if member.isreg() and member.name.lower().endswith(_IMAGE):
-                yield _Member(to_utf8(member.name), member.offset_data, member.size)
-        # tarfile takes a damaged header for the end; the end is a block of zeros, or nothing
-        file.seek(archive.offset)
-        rest = file.read(tarfile.BLOCKSIZE)
-        if rest.strip(b"\0"):
-            raise tarfile.ReadError(f"no header at byte {archive.offset:,}")
+def _find_images(file: BinaryIO, names: Names) -> Shard:
+    shard, places = Shard(), dict[str, Place]()
+    for member in read_headers(file, shard.passed_over):
+        if member.isdir():
+            continue
+        place = places.get(member.linkname) if member.islnk() else None
+        reason = names.reason(member.name.removeprefix("./"))
+        if reason is None and place is None:
+            reason = _why_no_image(member, file)
+            place = place_of(member)
+        if reason is None and place is not None:
+            places[member.name] = place
+            shard.images.append((to_utf8(member.name), place))
+        elif reason is not None:
+            count(shard.passed_over, reason)
+    return shard
+
+
+def _why_no_image(member: tarfile.TarInfo, file: BinaryIO) -> str | None:
+    """Return how a member that is no image is counted, or None for an image."""
+    if member.issym() or member.islnk():
+        return "links"
+    if not member.isreg():
+        return "devices" if member.isdev() else "other"
+    if member.name.lower().endswith(_IMAGE):
+        return None
+    file.seek(member.offset_data)
+    is_image = _begins_like_an_image(file.read(min(member.size, _FIRST_BYTES)))
+    return None if is_image else suffix_of(member.name)
+
+
+def _begins_like_an_image(data: bytes) -> bool:
+    if data.startswith(_AMBIGUOUS):
+        return data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _BMP_HEADERS
+    try:
+        image_format(data)
+    except DecodeError as exc:
+        return bool(data) and exc.kind != "not_an_image"
+    return True

@@ -2,7 +2,7 @@
 
 from jobs.dataset.layout import Layout
 from jobs.errors import SpecError
-from jobs.job.checks import Checked, as_spec_errors
+from jobs.job.checks import Checked, as_spec_errors, top_k_of
 from jobs.job.inference import InferenceSpec
 from jobs.job.job import SMALLEST_CHUNK, Job, Placement
 from jobs.job.model import model_source
@@ -42,7 +42,8 @@ def resolve_inference(
     """Choose how the network runs.
 
     Raises:
-        SpecError: the runtime or the precision does not go with the device.
+        SpecError: the runtime or the precision does not go with the device, or the model has fewer
+            classes than labels are wanted.
     """
     with as_spec_errors():
         options = RuntimeOptions(
@@ -58,7 +59,7 @@ def resolve_inference(
         weights_sha256=weights.sha256,
         options=options,
         batch_size=spec.batch_size or max(model.spec.max_batch_size, least),
-        top_k=spec.top_k,
+        top_k=top_k_of(spec, model),
         max_pixels=spec.max_pixels,
         image_column=spec.image_column,
     )

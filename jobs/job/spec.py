@@ -17,12 +17,16 @@ from pydantic import (
 
 from jobs.errors import SpecError
 from jobs.inputs.kinds import InputFormat
+from jobs.inputs.names import Names
 from model_repo.inception_v3.errors import describe_problem
 from model_repo.inception_v3.options import RuntimeName
 from model_repo.inception_v3.spec import FEATURE_SHAPES, Precision
 
 # The options that decide what the rows say. An output continues only under the same ones.
-ROW_OPTIONS = ("input", "input_format", "image_column", "limit", "top_k", "emit", "max_pixels")
+ROW_OPTIONS = (
+    *("input", "input_format", "image_column", "include", "exclude"),
+    *("limit", "top_k", "emit", "max_pixels"),
+)
 
 # Of options that once could be `auto`: the command that prints a value for them.
 _MEASURED_BY = {
@@ -52,6 +56,8 @@ class JobSpec(BaseModel):
     emit: tuple[str, ...] = ("classification",)
     input_format: InputFormat | None = None
     image_column: str | None = None
+    include: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] | None = None
     batch_size: PositiveInt | None = None
     num_gpus: NonNegativeFloat | None = None
     actors: str | None = None
@@ -68,6 +74,13 @@ class JobSpec(BaseModel):
             if name not in known:
                 raise ValueError(f"cannot emit {name!r}; there are {', '.join(known)}")
         return tuple(dict.fromkeys(names))
+
+    @field_validator("include", "exclude", mode="before")
+    @classmethod
+    def _split_globs(cls, value: Any) -> Any:
+        texts = [value] if isinstance(value, str) else value or ()
+        globs = (glob.strip() for text in texts for glob in str(text).split(","))
+        return tuple(dict.fromkeys(filter(None, globs))) or None
 
     @field_validator("actors", mode="before")
     @classmethod
@@ -103,6 +116,11 @@ class JobSpec(BaseModel):
         return cls.model_validate(values | dict.fromkeys(unset))
 
     @property
+    def names(self) -> Names:
+        """Return which of the input's names count."""
+        return Names(self.include or (), self.exclude or ())
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """Return the network's outputs that are wanted beside the logits."""
         embedding = ("embedding",) if "embedding" in self.emit else ()
@@ -133,19 +151,26 @@ def load_job_spec(
     Raises:
         SpecError: the file cannot be read, or a value is not what it must be.
     """
-    values = _read_config(config_path.expanduser()) if config_path else {}
-    values |= {key: value for key, value in options.items() if value is not None}
+    given = {key: value for key, value in options.items() if value not in (None, ())}
+    written = _read_config(config_path.expanduser()) if config_path else {}
+    values = {key: value for key, (_, value) in written.items()} | given
     for name in ("input", "output"):
         if name.upper() in usage.split() and not values.get(name):
             raise SpecError(f"{name.upper()} is missing; labelmill {usage}")
     try:
         return JobSpec.model_validate(values)
     except ValidationError as exc:
-        problems = (describe_problem(f"--{x['loc'][0]}".replace("_", "-"), x) for x in exc.errors())
-        raise SpecError("; ".join(problems)) from exc
+        names = {key: f"{name!r} in {config_path}" for key, (name, _) in written.items()}
+        names |= {key: f"--{key}".replace("_", "-") for key in given}
+        problems = [(names[str(x["loc"][0])], x) for x in exc.errors()]
+        if unknown := [name for name, x in problems if x["type"] == "extra_forbidden"]:
+            known = ", ".join(JobSpec.model_fields)
+            raise SpecError(f"{', '.join(unknown)}: no such option; there are {known}") from exc
+        raise SpecError("; ".join(describe_problem(name, x) for name, x in problems)) from exc
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def _read_config(path: Path) -> dict[str, tuple[str, Any]]:
+    """Return key → how the file spells it, and its value."""
     try:
         # No types but text: YAML would read 2:4 as a number of base 60.
         values = yaml.load(path.read_text(), yaml.BaseLoader)
@@ -153,4 +178,10 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise SpecError(f"cannot read job file {path}: {exc}") from exc
     if not isinstance(values, dict):
         raise SpecError(f"job file {path} must hold keys and values, such as 'top_k: 5'")
-    return {key.replace("-", "_"): value for key, value in values.items() if value != ""}
+    keys: dict[str, tuple[str, Any]] = {}
+    for name, value in values.items():
+        key = name.replace("-", "_")
+        if key in keys:
+            raise SpecError(f"job file {path} has both {keys[key][0]!r} and {name!r}; keep one")
+        keys[key] = (name, value)
+    return {key: (name, value) for key, (name, value) in keys.items() if value != ""}

@@ -11,6 +11,7 @@ from jobs.errors import FetchError
 from jobs.inputs.ahead import run_ahead
 from jobs.inputs.fetch import fetch_images
 from jobs.job.inference import InferenceSpec
+from jobs.labelling.gzipped import undo_gzip
 from jobs.storage import Fetched, Storage
 from model_repo.inception_v3 import DecodeError, preprocess
 from model_repo.inception_v3.spec import Pixels
@@ -50,7 +51,10 @@ def decode_object(
     if isinstance(fetched, FetchError):
         return _failed(index, listed_etag, fetched)
     try:
-        decoded = preprocess(fetched.data, inference.model, max_pixels=inference.max_pixels)
+        data = undo_gzip(fetched.data)
+        decoded = preprocess(data, inference.model, max_pixels=inference.max_pixels)
+    except FetchError as exc:
+        return _failed(index, fetched.etag, exc)
     except DecodeError as exc:
         remedy = "; raise it with --max-pixels" if exc.kind == "too_large" else ""
         return _failed(index, fetched.etag, DecodeError(exc.kind, f"{exc}{remedy}"))

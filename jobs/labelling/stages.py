@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from jobs.dataset.schema import IMAGE_FAULTS, Predicted, Row, encode_rows
+from jobs.dataset.schema import IMAGE_FAULTS, NOT_AN_IMAGE, Predicted, Row, encode_rows
 from jobs.errors import JobError, StorageError
 from jobs.inputs.globs import literal_folder
 from jobs.job.job import Job
@@ -158,6 +158,7 @@ def _label_batches(
         objects=len(rows),
         errors=sum(row.error_kind is not None for row in rows),
         faults=sum(row.error_kind in IMAGE_FAULTS for row in rows),
+        not_images=sum(row.error_kind == NOT_AN_IMAGE for row in rows),
         seconds=ended - started,
         total=task.total,
         model_s=predicted.seconds,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from jobs.dataset.schema import IMAGE_FAULTS
+from jobs.dataset.schema import IMAGE_FAULTS, NOT_AN_IMAGE
 from jobs.errors import ErrorRateError
 
 # A job is not stopped for what its first few images are like.
@@ -18,6 +18,7 @@ class Summary:
     Attributes:
         objects, errors: how many there were, and how many of them could not be labelled.
         faults: for how many of those the image itself is to blame.
+        not_images: how many of those are no images at all.
         seconds: how long workers took.
         total: objects in the whole listing, once that is known.
         model_s, write_s: of the seconds, for predicting and for writing; in the others, images were
@@ -29,6 +30,7 @@ class Summary:
     objects: int = 0
     errors: int = 0
     faults: int = 0
+    not_images: int = 0
     seconds: float = 0.0
     total: int | None = None
     model_s: float = 0.0
@@ -43,13 +45,15 @@ class Summary:
 
 
 def check_error_rate(done: Summary, limit: float, *, good_before: int = 0) -> None:
-    """Stop a job that goes wrong; what the storage or a lost worker did does not count.
+    """Stop a job that goes wrong.
+
+    What the storage or a lost worker did does not count; nor does what is no image at all.
 
     Raises:
         ErrorRateError: too many images are broken, of those `done` in this run and those that
             earlier generations labelled.
     """
-    images = good_before + done.objects
+    images = good_before + done.objects - done.not_images
     if images >= _FEWEST_IMAGES and done.faults > limit * images:
         raise ErrorRateError(
             f"stopped: {done.faults:,} of {images:,} images so far are broken or too large, more "
@@ -64,4 +68,5 @@ def is_over(counts: Mapping[str, Any], limit: float) -> bool:
     One with nothing but errors has, whatever the limit.
     """
     faults = sum(counts["errors"].get(kind, 0) for kind in IMAGE_FAULTS)
-    return bool(faults > limit * counts["listed"] or not counts["ok"])
+    images = counts["listed"] - counts["errors"].get(NOT_AN_IMAGE, 0)
+    return bool(faults > limit * images or not counts["ok"])

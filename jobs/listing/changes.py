@@ -53,13 +53,21 @@ class Labelled:
         return cls(joined[order], join(versions)[order], np.zeros(len(order), np.bool_))
 
     def changed(self, rows: pa.Table, carried: list[str]) -> pa.Table:
-        """Keep the rows that the dataset lacks, or has in another version."""
+        """Keep the rows that the dataset lacks, or has in another version.
+
+        An archived object that has its row may have been restored: it gets a location again.
+        """
         places, known = find(digest_uris(rows), self.uris)
         self.seen[places[known]] = True
         same = known.copy()
         same[known] = self.versions[places[known]] == _versions(rows, carried)[known]
         self.new += int((~known).sum())
         self.replaced += int((known & ~same).sum())
+        locations, at = rows.column("location"), rows.schema.get_field_index("location")
+        if locations.null_count:
+            restored = pc.coalesce(locations, rows.column("uri"))
+            locations = pc.if_else(pa.array(known), restored, locations)
+            rows = rows.set_column(at, rows.schema.field(at), locations)
         return rows.filter(pa.array(~same))
 
     @property
@@ -83,6 +91,7 @@ def find_changes(job: Job, storage: Storage, labelled: Labelled) -> Iterator[pa.
 
 def write_removed(layout: Layout, storage: Storage, removed: Digests) -> None:
     """Write the table of rows whose objects are no longer listed; none if there is no such row."""
+    storage.delete([layout.removed_earlier])
     with BufferedParquetWriter(storage, layout.removed) as file:
         for data_file in data_files(layout, storage) if len(removed) else ():
             for table in read_groups(storage, data_file, ("uri",)):
@@ -101,12 +110,13 @@ def _versions(table: pa.Table, carried: Iterable[str]) -> Digests:
 def _with_etags(rows: pa.Table, storage: Storage, pool: ThreadPoolExecutor) -> pa.Table:
     """Look up the size and etag of whole objects that were listed without them."""
     columns = (rows.column(name).to_pylist() for name in ("location", "etag", "offset", "row"))
-    places = list(zip(*columns, strict=True))
-    unknown = [place[0] for place in places if place[1:] == (None, None, None)]
+    places = enumerate(zip(*columns, strict=True))
+    unknown = {at: place for at, (place, *known) in places if place and known == [None] * 3}
     if not unknown:
         return rows
-    answers = iter(pool.map(partial(_look, storage), unknown))
-    found = [next(answers) if place[1:] == (None, None, None) else None for place in places]
+    answers = pool.map(partial(_look, storage), unknown.values())
+    by_place = dict(zip(unknown, answers, strict=True))
+    found = [by_place.get(at) for at in range(rows.num_rows)]
     sizes, etags = [x and x.size for x in found], [(x and x.etag) or None for x in found]
     for name, values in (("size", sizes), ("etag", etags)):
         column = pc.coalesce(rows.column(name), pa.array(values, rows.schema.field(name).type))

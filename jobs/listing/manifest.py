@@ -7,15 +7,15 @@ that come out the same keep their rows.
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.dataset.layout import Layout
-from jobs.errors import JobError
+from jobs.dataset.layout import EARLIER, Layout
+from jobs.errors import FetchError, JobError
 from jobs.listing.chunks import Chunk
 from jobs.storage import Storage
 
@@ -27,13 +27,19 @@ _CHUNK_IDS = b"labelmill.chunks"
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a complete listing adds up to; `duplicates` were listed before and are left out."""
+    """What a complete listing adds up to.
+
+    Attributes:
+        duplicates: how many were listed before, and left out.
+        passed_over: what else was left out: pattern or suffix → how many.
+    """
 
     objects: int
     chunks: int
     parts: int
     bytes: int
-    duplicates: int
+    duplicates: int = 0
+    passed_over: dict[str, int] = field(default_factory=dict)
 
 
 class Manifest:
@@ -51,9 +57,9 @@ class Manifest:
         return Totals(**json.loads(self._storage.read(self._complete).data))
 
     def record(
-        self, chunks: Iterable[Chunk], count_duplicates: Callable[[], int]
+        self, chunks: Iterable[Chunk], left_out: Callable[[], tuple[int, Mapping[str, int]]]
     ) -> Iterator[Chunk]:
-        """Pass on all chunks of a listing, writing them down; count duplicates at its end.
+        """Pass on all chunks of a listing, writing them down; ask at its end what was left out.
 
         Raises:
             StorageError: the manifest could not be written.
@@ -77,7 +83,8 @@ class Manifest:
         current = {self._part(number) for number in range(parts)}
         stale = [x.uri for x in self._storage.list(self._folder) if x.uri not in current]
         self._storage.delete(stale)  # of a longer listing that did not end
-        totals = Totals(objects, count, parts, size, count_duplicates())
+        duplicates, passed_over = left_out()
+        totals = Totals(objects, count, parts, size, duplicates, dict(passed_over))
         self._storage.write(self._complete, json.dumps(asdict(totals)).encode())
 
     def chunks(self, *, without: frozenset[str] = frozenset()) -> Iterator[Chunk]:
@@ -93,17 +100,25 @@ class Manifest:
             for group, chunk_id in enumerate(_chunk_ids(part)):
                 yield chunk_id, part.metadata.row_group(group).num_rows
 
-    def _part(self, number: int) -> str:
-        return f"{self._folder}/part-{number:05d}.parquet"
+    def _part(self, number: int, suffix: str = ".manifest") -> str:
+        return f"{self._folder}/part-{number:05d}{suffix}"
 
     def _parts(self) -> Iterator[pq.ParquetFile]:
         totals = self.totals()
         if totals is None:
             raise JobError(f"{self._complete} is missing; run the same command again")
         for number in range(totals.parts):
-            # Read whole, since only whole objects are compared with their checksum.
-            data = self._storage.read(self._part(number)).data
-            yield pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True)
+            file = io.BytesIO(self._read_part(number))
+            yield pq.ParquetFile(file, page_checksum_verification=True)
+
+    def _read_part(self, number: int) -> bytes:
+        """Read a part whole, since only whole objects are compared with their checksum."""
+        try:
+            return self._storage.read(self._part(number)).data
+        except FetchError as exc:
+            if exc.kind != "not_found":
+                raise
+            return self._storage.read(self._part(number, EARLIER)).data
 
     def tables(self, names: Sequence[str]) -> Iterator[pa.Table]:
         """Stream some columns of all rows of a complete manifest."""

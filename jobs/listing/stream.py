@@ -73,4 +73,4 @@ def record_tables(tables: Iterable[pa.Table], job: Job, manifest: Manifest) -> I
     """Cut rows into chunks, writing them to the manifest on their way."""
     of_job = f"{job.layout.generation} {what_decides_rows(job)}"
     chunks = cut_chunks(tables, row_bytes=job.inference.row_bytes, job=of_job)
-    return manifest.record(chunks, lambda: job.source.duplicates)
+    return manifest.record(chunks, lambda: (job.source.duplicates, job.source.passed_over))

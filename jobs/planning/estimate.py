@@ -14,7 +14,7 @@ from jobs.planning.forecast import Forecast, make_forecast
 from jobs.planning.measure import measure, sample_size
 from jobs.progress import JobProgress
 from jobs.resources import Resources, count_cores
-from jobs.storage import Storage
+from jobs.storage import Storage, leaving_no_folders
 from model_repo.inception_v3.options import count_gpus
 
 _NOTE_INTERVAL_S = 5.0
@@ -38,7 +38,8 @@ def estimate(spec: JobSpec, price_per_hour: float | None = None) -> dict[str, An
         job = resolve_job(check_job(spec, storage), resources)
         sample = _draw(job, storage, progress)
         progress.say(f"measuring with {sample.rows.num_rows:,} of {sample.objects:,} objects")
-        measured = measure(job, sample.rows)
+        with leaving_no_folders(job.layout.probe):
+            measured = measure(job, sample.rows)
     return _describe(job, sample, make_forecast(measured, job), price_per_hour)
 
 

@@ -7,12 +7,13 @@ A URI is `s3://bucket/key` or `file:///path`. A `FetchError` means that one obje
 import random
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 
 from jobs.errors import FetchError, StorageError
-from jobs.storage.local import LocalStorage
+from jobs.storage.local import LocalStorage, no_new_folders
 from jobs.storage.objects import (
     Fetched,
     NoBucketError,
@@ -34,6 +35,7 @@ __all__ = [
     "Storage",
     "StoredObject",
     "is_s3",
+    "leaving_no_folders",
     "local_path",
     "resolve_uri",
     "to_uri",
@@ -152,6 +154,15 @@ class Storage:
         """
         _backend(uri).write(to_uri(uri), data)
 
+    def check_bucket(self, uri: str) -> None:
+        """Make sure that a bucket exists; some servers would create it on a write.
+
+        Raises:
+            NoBucketError: it does not exist.
+        """
+        if is_s3(uri):
+            _S3.check_bucket(uri)
+
     def upload(self, uri: str, path: Path) -> None:
         """Write a local file as an object, whole or not at all.
 
@@ -168,6 +179,11 @@ class Storage:
         """
         for on_s3, group in groupby(uris, is_s3):
             (_S3 if on_s3 else _LOCAL).delete(map(to_uri, group))
+
+
+def leaving_no_folders(uri: str) -> AbstractContextManager[None]:
+    """Return a context that removes the local folders above `uri` that were made within it."""
+    return nullcontext() if is_s3(uri) else no_new_folders(uri)
 
 
 def _backend(uri: str) -> LocalStorage | S3Storage:

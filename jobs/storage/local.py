@@ -28,6 +28,21 @@ _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)  # some network fil
 _FOLDER_ATTEMPTS = 10
 
 
+@contextmanager
+def no_new_folders(uri: str) -> Iterator[None]:
+    """Remove the folders above a local file that are made meanwhile, if they are empty then."""
+    missing, folder = [], os.path.dirname(local_path(uri))
+    while not os.path.lexists(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    try:
+        yield
+    finally:
+        for folder in missing:
+            with suppress(OSError):
+                os.rmdir(folder)
+
+
 class LocalStorage:
     """`Storage` for `file://`: each method does and raises what `Storage` says."""
 

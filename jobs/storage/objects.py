@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from jobs.errors import FetchError, SpecError, StorageError
+from model_repo.inception_v3.s3.faults import ARCHIVED
 from model_repo.inception_v3.s3.uri import is_s3, to_s3
 
 MAX_OBJECT_BYTES = 256 * 1024 * 1024
@@ -103,21 +104,47 @@ def resolve_uri(text: str) -> str:
 
 
 def to_utf8(name: str) -> str:
-    """Percent-encode a name that is not valid UTF-8."""
+    """Percent-encode a name that is not valid UTF-8, or that looks like one that was encoded.
+
+    So no two names become the same. Any other name stays as it is, whatever percent signs it has.
+    """
     try:
-        name.encode()
+        raw = name.encode()
     except UnicodeEncodeError:
         return quote_from_bytes(name.encode("utf-8", "surrogateescape"))
-    return name
+    return quote_from_bytes(raw) if "%" in name and _is_encoded(raw) else name
+
+
+def _is_encoded(name: bytes) -> bool:
+    """Say whether percent-decoding a name, perhaps more than once, gives invalid UTF-8."""
+    while (decoded := unquote_to_bytes(name)) != name:
+        name = decoded
+        try:
+            name.decode()
+        except UnicodeDecodeError:
+            return True
+    return False
 
 
 def local_path(uri: str) -> str:
-    """Return the path of a `file://` URI: the raw one if it exists, else the decoded one."""
+    """Return the path of a `file://` URI, undoing `to_utf8`.
+
+    What a user wrote may be percent-encoded, too: the raw path counts if it exists, else the
+    decoded one.
+    """
     raw = uri.removeprefix(_FILE)
-    if "%" not in raw or os.path.lexists(raw):
+    if "%" not in raw:
         return raw
     decoded = os.fsdecode(unquote_to_bytes(raw))
-    return decoded if "\0" not in decoded and os.path.lexists(decoded) else raw
+    if _is_encoded(os.fsencode(raw)):
+        return decoded
+    is_raw = os.path.lexists(raw) or "\0" in decoded or not os.path.lexists(decoded)
+    return raw if is_raw else decoded
+
+
+def archived(uri: str) -> FetchError:
+    """Say that an object has to be restored before it can be read."""
+    return FetchError("archived", f"{uri} is {ARCHIVED}, then use --retry-errors")
 
 
 def check_size(uri: str, size: int) -> None:

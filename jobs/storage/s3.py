@@ -20,7 +20,7 @@ from jobs.storage.clients import s3_clients
 from jobs.storage.faults import storage_error, storage_errors
 from jobs.storage.s3_reads import read_part
 from model_repo.inception_v3.s3.connection import retry
-from model_repo.inception_v3.s3.faults import BotoError
+from model_repo.inception_v3.s3.faults import BotoError, fault_of
 from model_repo.inception_v3.s3.objects import StoredObject
 from model_repo.inception_v3.s3.reader import S3Reader
 from model_repo.inception_v3.s3.uri import split_s3
@@ -47,6 +47,16 @@ class S3Storage:
         """Ask for one object's size and etag."""
         with storage_errors():
             return self._reader.head(uri)
+
+    def check_bucket(self, uri: str) -> None:
+        """Raise if the bucket does not exist; whatever else is wrong, a write says better."""
+        clients, (bucket, _) = s3_clients(), split_s3(uri)
+        try:
+            retry(partial(clients.boto3.head_bucket, Bucket=bucket))
+        except BotoError as exc:
+            if fault_of(exc).status == 404:
+                missing = ClientError({"Error": {"Code": "NoSuchBucket"}}, "HeadBucket")
+                raise storage_error("write", uri, missing, clients) from exc
 
     def write(self, uri: str, data: bytes) -> None:
         """Write with one PUT; the server refuses it if bytes are lost or changed."""

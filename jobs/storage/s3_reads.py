@@ -16,7 +16,7 @@ from botocore.httpchecksum import StreamingChecksumBody
 from jobs.errors import FetchError
 from jobs.storage.clients import S3Clients, s3_clients
 from jobs.storage.faults import ObstoreError, fault_of, storage_error
-from jobs.storage.objects import Part, Wanted, check_size
+from jobs.storage.objects import Part, Wanted, archived, check_size
 from model_repo.inception_v3.s3.connection import retry
 from model_repo.inception_v3.s3.faults import BotoError, permission
 from model_repo.inception_v3.s3.objects import strip_quotes
@@ -136,6 +136,8 @@ def _judge(exc: BaseException, clients: S3Clients, uri: str) -> None:
     if fault.status == 404 or isinstance(exc, FileNotFoundError):
         what = f": bucket {split_s3(uri)[0]!r}" if "NoSuchBucket" in fault.text else ""
         raise FetchError("not_found", f"{uri}{what} does not exist") from exc
+    if fault.is_archived:
+        raise archived(uri) from exc
     if fault.is_denial:
         reason = permission("read", clients.is_signed)
         raise FetchError("access_denied", f"{uri} may not be read; {reason}") from exc

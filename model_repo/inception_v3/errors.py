@@ -10,7 +10,7 @@ ModelError
 from collections.abc import Mapping
 from typing import Any, Literal
 
-DecodeErrorKind = Literal["unreadable", "too_large"]
+DecodeErrorKind = Literal["unreadable", "too_large", "not_an_image"]
 
 
 class ModelError(Exception):

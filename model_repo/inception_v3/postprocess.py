@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from model_repo.inception_v3.errors import InputError
-from model_repo.inception_v3.spec import Floats
+from model_repo.inception_v3.errors import InputError, ModelError
+from model_repo.inception_v3.spec import Floats, ModelSpec
+
+DEFAULT_TOP_K = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,21 @@ def softmax(logits: Floats) -> Floats:
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     scores: Floats = exponentials / exponentials.sum(axis=1, keepdims=True)
     return scores
+
+
+def choose_top_k(asked: int | None, spec: ModelSpec) -> int:
+    """Return how many labels each image gets; without a wish 5, or as many as there are classes.
+
+    Raises:
+        ModelError: more were asked for than there are classes.
+    """
+    if asked is None:
+        return min(DEFAULT_TOP_K, spec.num_classes)
+    if asked > spec.num_classes:
+        raise ModelError(
+            f"{asked:,} is more than the {spec.num_classes:,} classes of model {spec.name!r}"
+        )
+    return asked
 
 
 def postprocess(logits: Floats, labels: Sequence[str], top_k: int = 5) -> list[Prediction]:

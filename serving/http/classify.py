@@ -6,7 +6,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
-from model_repo.inception_v3 import DecodeError, postprocess
+from model_repo.inception_v3 import DecodeError, ModelError, postprocess
+from model_repo.inception_v3.postprocess import choose_top_k
 from serving.errors import BadRequestError, UnsupportedMediaTypeError
 from serving.http.admit import admit
 from serving.http.body import read_body, read_files
@@ -34,11 +35,13 @@ def build_router(service: Service) -> APIRouter:
         model: Annotated[
             str | None, Query(description="Name, or name:version.", examples=["inception_v3"])
         ] = None,
-        top_k: Annotated[int, Query(ge=1, le=1000, description="Labels for each image.")] = 5,
+        top_k: Annotated[
+            int | None, Query(ge=1, description="Labels for each image; 5 if not given.")
+        ] = None,
         embedding: Annotated[bool, Query(description="With the embedding, if true.")] = False,
     ) -> Any:
         """Label images: one as the body, or several as files of a form."""
-        _find(service.models, model)  # before the body is read
+        _top_k(top_k, _find(service.models, model))  # before the body is read
         several = _is_form(request.headers.get("content-type", ""))
         async with admit(request, service) as (ticket, note):
             if several:
@@ -48,12 +51,13 @@ def build_router(service: Service) -> APIRouter:
             if len(files) == 1 and not files[0][1]:
                 raise BadRequestError("the body is empty; send an image's bytes as the body")
             served = _find(service.models, model)
+            count = _top_k(top_k, served)
             found = await service.label_images(served, [image for _, image in files], ticket)
         if len(found) == 1 and isinstance(found[0], DecodeError):
             raise found[0]
         labels = served.predictor.spec.labels
         predictions = [
-            {"name": name} | _to_prediction(one, labels, top_k, embedding)
+            {"name": name} | _to_prediction(one, labels, count, embedding)
             for (name, _), one in zip(files, found, strict=True)
         ]
         # Not validated against `Classification` each time; tests check that.
@@ -91,6 +95,13 @@ def _find(models: Models, reference: str | None) -> Served:
     served = models.find(name, version)
     # The image variant has the statistics, since encoded images come.
     return served if served.encoded else models.find(name + IMAGE_SUFFIX, version)
+
+
+def _top_k(asked: int | None, served: Served) -> int:
+    try:
+        return choose_top_k(asked, served.predictor.spec)
+    except ModelError as exc:
+        raise BadRequestError(f"top_k: {exc}") from exc
 
 
 def _is_form(content_type: str) -> bool:

@@ -1,10 +1,12 @@
 """The images of the chaos tests, and what their rows must say."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.chaos.harness import Job, LocalPlace, Reference, check_ending, read_rows
 from tests.chaos.images import build_images, write_photos
@@ -52,12 +54,19 @@ def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[...,
 
 @pytest.fixture(scope="session")
 def reference(
-    photos: Path, shared_ray: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    photos: Path,
+    shared_ray: dict[str, str],
+    run_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Reference:
-    """The rows of all images, from the same command with nothing in its way."""
-    folder = tmp_path_factory.mktemp("reference")
-    out = LocalPlace(folder / "out")
-    arguments = ["label", str(photos), out.uri, *OPTIONS]
-    with Job(arguments, shared_ray, folder / "run.log") as job:
-        check_ending(job, job.wait(), (3,))
-    return read_rows(out.root)
+    """The rows of all images, from the same command with nothing in its way; made once in a run."""
+    kept = run_folder / "reference.json"
+    with FileLock(kept.with_suffix(".lock")):
+        if not kept.exists():
+            folder = tmp_path_factory.mktemp("reference")
+            out = LocalPlace(folder / "out")
+            arguments = ["label", str(photos), out.uri, *OPTIONS]
+            with Job(arguments, shared_ray, folder / "run.log") as job:
+                check_ending(job, job.wait(), (3,))
+            kept.write_text(json.dumps(read_rows(out.root)))
+    return json.loads(kept.read_text())

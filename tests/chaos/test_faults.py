@@ -66,7 +66,8 @@ def label(start: Callable[..., Job], seaweedfs, tmp_path: Path) -> Callable[...,
     def label_job(output: S3Place, *rules: dict[str, Any]) -> tuple[Job, int]:
         with faulty_storage(seaweedfs.endpoint_url, tmp_path, *rules) as url:
             environment = {**seaweedfs.environment(), "AWS_ENDPOINT_URL": url}
-            job = start(INPUT, output.uri, "--max-error-rate", "0.5", **environment)
+            options = ("--max-error-rate", "0.5", "--actors", "1")
+            job = start(INPUT, output.uri, *options, **environment)
             code = job.wait(240)
         print(job.said, (tmp_path / "mitmdump.log").read_text(), sep="\n")
         return job, code

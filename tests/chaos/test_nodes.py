@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from ray.cluster_utils import Cluster
 
+from jobs.demo.seaweedfs import free_ports
 from tests.chaos.harness import (
     Job,
     LocalPlace,
@@ -35,7 +36,9 @@ def running_cluster(environment: dict[str, str]) -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**environment, "RAY_worker_niceness": "0", **AUTHENTICATION}.items():
             patch.setenv(name, value)
-        cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+        (port,) = free_ports(1)  # of a dashboard that is not there; the usual one may be taken
+        head = {**node, "include_dashboard": False, "dashboard_port": port}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
         try:
             cluster.add_node(**node)
             cluster.wait_for_nodes()

@@ -49,7 +49,8 @@ def world(
             client.put_object(Bucket="bucket", Key=f"photos/{path.name}", Body=path.read_bytes())
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     client.close()
-    return World(folder, shared_ray | {"PATH": programs})
+    cache = {"HF_HOME": str(folder / "huggingface")}
+    return World(folder, shared_ray | {"PATH": programs} | cache)
 
 
 def write_images(folder: Path) -> None:

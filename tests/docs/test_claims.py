@@ -9,10 +9,11 @@ import pytest
 
 from jobs.cli.commands import cli
 from jobs.cli.exits import EXIT_INTERRUPTED, EXIT_NOT_PASSED, EXIT_OVER_ERROR_RATE
-from jobs.dataset.schema import IMAGE_FAULTS, output_schema
+from jobs.dataset.schema import IMAGE_FAULTS, NOT_AN_IMAGE, output_schema
 from jobs.errors import FetchErrorKind, JobError, SpecError
-from jobs.inputs import json_types, kinds, lines, parquet_images, webdataset
+from jobs.inputs import json_types, kinds, lines, parquet_images, tar, webdataset
 from jobs.inputs.kinds import InputFormat
+from jobs.inputs.names import LITTER
 from jobs.inputs.rows import NOTHING_CARRIED
 from model_repo.inception_v3.decoding import decoded, formats, jpeg
 from model_repo.inception_v3.spec import FEATURE_SHAPES, PRECISIONS
@@ -113,7 +114,7 @@ def test_every_column_is_described():
 
 def test_every_kind_of_error_is_described():
     rows = section("output.md", "## Error kinds").splitlines()
-    kinds = {*IMAGE_FAULTS, *FetchErrorKind.__args__}
+    kinds = {*IMAGE_FAULTS, NOT_AN_IMAGE, *FetchErrorKind.__args__}
 
     described = {
         row.split("`")[1]: row.endswith("| yes |") for row in rows if row.startswith("| `")
@@ -153,6 +154,8 @@ def test_every_name_of_a_tar_member_is_described():
     text = section("inputs.md", "## WebDataset shards")
 
     assert [ending for ending in webdataset._IMAGE if f"`{ending}`" not in text] == []
+    assert f"`{tar.AFTER_THE_END}`" in text
+    assert [x for x in LITTER if f"`{x}`" not in section("inputs.md", "## Names")] == []
 
 
 def test_every_status_and_metric_is_described():

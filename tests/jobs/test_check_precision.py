@@ -138,7 +138,7 @@ def test_a_network_that_keeps_its_labels_may_run_in_bf16(run, pictures, lamp_job
     job = run_job_here(lamp_job(precision="bf16"))
 
     assert job["rows"]["precision"] == "bf16"
-    assert set(job["counts"]["errors"]) <= {"unreadable"}
+    assert set(job["counts"]["errors"]) <= {"not_an_image"}
 
 
 @bf16

@@ -22,6 +22,13 @@ def test_figures_grow_with_what_is_known():
         assert "left" in progress.figures()
 
 
+def test_what_is_no_image_is_no_error():
+    with JobProgress() as progress:
+        progress.advance(Summary(objects=32, errors=10, faults=1, not_images=9))
+
+    assert "· 1 error · 9 not images" in progress.figures()
+
+
 def test_rate_counts_from_the_beginning_of_the_first_chunk():
     with JobProgress() as progress:
         progress.advance(chunk(100, seconds=4.0))

@@ -96,8 +96,10 @@ def test_json_is_the_record_that_lies_beside_the_output(on_s3):
         "listed": 8,
         "ok": 4,
         "error": 4,
-        "errors": {"unreadable": 3, "too_large": 1},
+        "errors": {"unreadable": 2, "too_large": 1, "not_an_image": 1},
+        "not_images": {".txt": 1},
         "duplicates": 0,
+        "passed_over": {},
         "removed": 0,
     }
     assert record["versions"]["ray"]
@@ -149,7 +151,8 @@ def test_the_queries_of_the_docs_work(on_s3, tmp_path, monkeypatch):
     counted, failed, doubtful = (duckdb.sql(query).fetchall() for query in queries)
 
     assert sum(images for _, images, _ in counted) == 4
-    assert {(kind, count) for kind, count, _ in failed} == {("unreadable", 3), ("too_large", 1)}
+    expected = {("unreadable", 2), ("too_large", 1), ("not_an_image", 1)}
+    assert {(kind, count) for kind, count, _ in failed} == expected
     assert any("--max-pixels" in error for kind, _, error in failed if kind == "too_large")
     assert any("exif_rotated" in flags for *_, flags in doubtful)
     outcomes = pd.read_parquet("labels").groupby(["outcome", "label"], dropna=False).size()
@@ -182,7 +185,7 @@ def test_an_interrupted_job_ends_soon_and_the_same_command_continues(shared_ray,
 
 
 def chunks_of(out: Path) -> list[Path]:
-    return list(out.glob("_labelmill/chunks/*.parquet"))
+    return list(out.glob("_labelmill/chunks/*.chunk"))
 
 
 def test_an_output_of_another_job_is_refused_until_overwritten(shared_ray, photos, tmp_path):
@@ -203,11 +206,11 @@ def test_an_output_of_another_job_is_refused_until_overwritten(shared_ray, photo
 
 
 def test_dry_run_says_what_would_be_done_and_leaves_nothing(photos, tmp_path):
-    out = tmp_path / "out"
+    out = tmp_path / "new" / "out"
 
     done = labelmill("label", str(photos), str(out), "--weights", "untrained", "--dry-run")
 
     assert done.returncode == 0, done.stderr
     for text in ("8 objects", "inception_v3:1, 1,000 classes", "untrained:0", "openvino, fp32"):
         assert text in done.stdout
-    assert not list(out.rglob("*.*"))
+    assert list(tmp_path.iterdir()) == [photos]

@@ -14,6 +14,7 @@ from jobs.commit.record import read_record, write_record
 from jobs.errors import ErrorRateError, JobError, SpecError
 from jobs.job.describe import describe_job
 from jobs.storage import Storage
+from jobs.verify import verify
 from tests.support.images import encode, photo
 from tests.support.jobs import GOOD, ODD, label_chunks, read_rows
 
@@ -81,7 +82,9 @@ def test_only_what_is_new_or_overwritten_is_labelled(job, tmp_path, run_job_here
     assert after[overwritten]["width"] == after[new]["width"] == 320
     untouched = before.keys() - {overwritten}
     assert {uri: after[uri] for uri in untouched} == {uri: before[uri] for uri in untouched}
-    listed = pq.read_table(tmp_path / "out/_labelmill/manifest/generation-00001/part-00000.parquet")
+    listed = pq.read_table(
+        tmp_path / "out/_labelmill/manifest/generation-00001/part-00000.manifest"
+    )
     assert sorted(listed["uri"].to_pylist()) == sorted([new, overwritten])
     assert (record["counts"]["listed"], record["counts"]["ok"]) == (9, 5)
 
@@ -97,10 +100,42 @@ def test_a_removed_object_is_reported_and_keeps_its_row(
 
     assert record["counts"]["removed"] == 1
     assert "1 are no longer in the input" in capsys.readouterr().err
-    removed = pq.read_table(tmp_path / "out/_labelmill/removed.parquet")
+    removed = pq.read_table(tmp_path / "out/_labelmill/removed.manifest")
     assert removed.to_pylist() == [{"uri": f"file://{photos}/{GOOD[0]}"}]
     assert by_uri(tmp_path / "out") == before
     assert json.loads((tmp_path / "out/_labelmill/job.json").read_text()) == record
+
+
+def test_what_is_passed_over_is_counted_by_every_run(
+    photos, tmp_path, make_job, run_job_here, write_photo
+):
+    job = make_job(photos, tmp_path / "out", include="*.jpg,*.png,*.webp")
+    (photos / ".DS_Store").touch()
+    first = run_job_here(job)
+    assert first["counts"]["passed_over"] == {".DS_Store": 1, ".txt": 1}
+    assert (first["counts"]["listed"], first["counts"]["not_images"]) == (7, {})
+
+    (photos / "._a.jpg").touch()  # nothing to label, but to be said
+    record = run_job_here(job)
+    passed_over = {"._*": 1, ".DS_Store": 1, ".txt": 1}
+    assert record["counts"] == first["counts"] | {"passed_over": passed_over}
+    assert read_record(STORAGE, job.layout) == record
+
+    write_photo("new.jpg", 5)
+    (photos / ".DS_Store").unlink()
+    updated = run_job_here(job)["counts"]
+    assert (updated["listed"], updated["passed_over"]) == (8, {"._*": 1, ".txt": 1})
+    assert verify(str(tmp_path / "out"), sample=0).counts.listed == 8
+
+
+def test_other_names_make_another_job(photos, tmp_path, make_job, run_job_here):
+    record = run_job_here(make_job(photos, tmp_path / "out"))
+    del record["rows"]["include"], record["rows"]["exclude"]  # as earlier releases wrote it
+    write_record(STORAGE, make_job(photos, tmp_path / "out").layout, record)
+
+    assert run_job_here(make_job(photos, tmp_path / "out"))["generation"] == 0
+    with pytest.raises(SpecError, match=r"exclude was None and is now \['\*\.txt'\]"):
+        run_job_here(make_job(photos, tmp_path / "out", exclude="*.txt"))
 
 
 def test_an_object_that_comes_back_is_no_longer_removed(job, photos, tmp_path, run_job_here):
@@ -110,7 +145,7 @@ def test_an_object_that_comes_back_is_no_longer_removed(job, photos, tmp_path, r
     (tmp_path / "aside").rename(photos / GOOD[0])
 
     assert run_job_here(job)["counts"]["removed"] == 0
-    assert not (tmp_path / "out/_labelmill/removed.parquet").exists()
+    assert not (tmp_path / "out/_labelmill/removed.manifest").exists()
 
 
 def test_errors_are_tried_again_when_asked_for(job, photos, tmp_path, run_job_here):
@@ -124,7 +159,7 @@ def test_errors_are_tried_again_when_asked_for(job, photos, tmp_path, run_job_he
     assert first["counts"]["errors"]["not_found"] == 1
     record = run_job_here(job, retry_errors=True)
 
-    assert record["counts"]["errors"] == {"unreadable": 3, "too_large": 1}
+    assert record["counts"]["errors"] == {"unreadable": 2, "too_large": 1, "not_an_image": 1}
     assert by_uri(tmp_path / "out")[f"file://{secret}"]["outcome"] == "ok"
     assert run_job_here(job)["generation"] == record["generation"]
 
@@ -160,6 +195,37 @@ def test_an_object_that_nobody_can_look_at_stops_no_update(
 
     assert run_job_here(job)["counts"]["error"] == 2
     assert run_job_here(job)["generation"] == 0
+
+
+def test_a_dataset_of_an_earlier_release_is_continued(
+    job, photos, tmp_path, run_job_here, write_photo
+):
+    run_job_here(job)
+    write_photo("new.jpg", 11)
+    (photos / GOOD[0]).unlink()
+    expected = run_job_here(job)
+    ours = tmp_path / "out/_labelmill"
+    for path in [*ours.glob("manifest/*/*.manifest"), ours / "removed.manifest"]:
+        path.rename(path.with_suffix(".parquet"))
+
+    assert verify(str(tmp_path / "out"), sample=0).counts.listed == 9
+    assert run_job_here(job) == expected
+    assert [path.name for path in ours.glob("removed.*")] == ["removed.manifest"]
+
+
+def test_chunks_of_an_earlier_release_are_not_labelled_again(
+    job, tmp_path, run_job_here, monkeypatch
+):
+    write_record(STORAGE, job.layout, {"rows": _rows(job), "state": "running", "generation": 0})
+    list(label_chunks(job))
+    for path in tmp_path.glob("out/_labelmill/**/part-*.manifest"):
+        path.rename(path.with_suffix(".parquet"))
+    for path in tmp_path.glob("out/_labelmill/chunks/*.chunk"):
+        path.rename(path.with_suffix(".parquet"))
+    monkeypatch.setattr("jobs.run.run_dataset", lambda _: pytest.fail("labels again"))
+
+    assert run_job_here(job)["counts"]["listed"] == 8
+    assert not (tmp_path / "out/_labelmill/chunks").exists()
 
 
 def test_several_updates_keep_one_row_for_each_object(job, tmp_path, run_job_here, write_photo):
@@ -245,6 +311,15 @@ def test_a_job_killed_before_its_commit_only_commits(job, tmp_path, run_job_here
 
     assert (counts["listed"], counts["ok"], counts["error"]) == (8, len(GOOD), len(ODD))
     assert not (tmp_path / "out" / "_labelmill" / "chunks").exists()
+
+
+def test_only_rows_are_called_parquet_even_before_the_commit(job, tmp_path, run_job_here):
+    run_job_here(job)
+    list(label_chunks(job.of_generation(1)))
+
+    names = [path.relative_to(tmp_path / "out") for path in tmp_path.rglob("*.parquet")]
+    assert {name.parts[0] for name in names} == {"outcome=ok", "outcome=error"}
+    assert list(tmp_path.glob("out/_labelmill/chunks/*.chunk"))
 
 
 def test_what_came_while_a_job_was_down_is_labelled_too(job, tmp_path, run_job_here, write_photo):
@@ -360,7 +435,7 @@ def test_too_many_broken_images_stop_a_job_that_a_higher_rate_continues(
 ):
     (tmp_path / "broken").mkdir()
     for number in range(1100):
-        (tmp_path / "broken" / f"{number}.jpg").write_bytes(b"broken")
+        (tmp_path / "broken" / f"{number}.jpg").write_bytes(b"\xff\xd8\xff broken")
     job = make_job(tmp_path / "broken", tmp_path / "out")
 
     with pytest.raises(ErrorRateError, match="1,024 of 1,024 images so far are broken"):

@@ -18,6 +18,7 @@ ERRORS = {
     "500": (500, "InternalError"),
     "429": (429, "TooManyRequests"),
     "403": (403, "AccessDenied"),
+    "archived": (403, "InvalidObjectState"),
     "expired": (400, "ExpiredToken"),
     "expired 403": (403, "ExpiredToken"),
     "skewed": (403, "RequestTimeTooSkewed"),

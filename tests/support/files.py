@@ -1,5 +1,6 @@
 """What listings are compared with."""
 
+import os
 from pathlib import Path
 
 
@@ -10,4 +11,4 @@ def names(listing, root: str) -> list[str]:
 def put_files(folder: Path, *paths: str) -> None:
     for path in paths:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(path.encode())
+        (folder / path).write_bytes(os.fsencode(path))

@@ -2,13 +2,17 @@
 
 import io
 import tarfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
-from jobs.inputs import OBJECT_SCHEMA, open_source
-from jobs.storage import Storage
+from jobs.inputs import OBJECT_SCHEMA, Source, open_source
+from jobs.inputs.names import Names
+from jobs.storage import Fetched, Storage
 
 
 def read_all(source, storage: Storage) -> pa.Table:
@@ -18,10 +22,27 @@ def read_all(source, storage: Storage) -> pa.Table:
     return pa.concat_tables(tables)
 
 
+def chosen(text: object, storage: Storage, names: Names) -> Source:
+    """Open an input of which only some names count."""
+    return replace(open_source(str(text), storage), names=names)
+
+
 def uris_of(text: str, storage: Storage, root: str, **options) -> list[str]:
     """The uris that an input gives, without their root."""
     uris = read_all(open_source(text, storage, **options), storage)["uri"].to_pylist()
     return [uri.removeprefix(f"{root}/") for uri in uris]
+
+
+def record_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets the size of each request from now on."""
+    sizes, read = list[int](), Storage.read
+
+    def recording(self: Storage, uri: str, **known: Any) -> Fetched:
+        sizes.append(known["expected_size"])
+        return read(self, uri, **known)
+
+    monkeypatch.setattr(Storage, "read", recording)
+    return sizes
 
 
 def write_text(path: Path, text: str) -> str:

@@ -21,7 +21,7 @@ from tests.support.images import encode, photo
 GOOD = ("a good one.jpg", "folder/ünï#1.png", "rotated.jpg", "wide.webp")
 ODD = {
     "empty.jpg": ("unreadable", b""),
-    "notes.txt": ("unreadable", b"not an image"),
+    "notes.txt": ("not_an_image", b"not an image"),
     "truncated.jpg": ("unreadable", encode(photo(400, 300), "JPEG")[:4000]),
     "bomb.png": ("too_large", encode(photo(8, 8), "PNG")),
 }

@@ -18,18 +18,22 @@ _KNOWN_BUT_UNREAD = (
     (0, (b"8BPS",), "Photoshop"),
     (0, (b"%PDF",), "PDF"),
 )
+_NO_IMAGES = ("MP4 or QuickTime", "PDF")
 
 
 def image_format(data: bytes) -> str:
     """Return the format by its first bytes, as Pillow names it, or raise `DecodeError`."""
     if not data:
         raise DecodeError("unreadable", "empty object")
-    for magic, kind in _MAGIC:
+    for magic, name in _MAGIC:
         if data.startswith(magic):
-            return kind
+            return name
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "WEBP"
     names = (name for offset, magics, name in _KNOWN_BUT_UNREAD if data.startswith(magics, offset))
     known = next(names, "SVG" if b"<svg" in data[:1024] else None)
     found = f"looks like {known}; convert it first" if known else f"starts with {data[:16]!r}"
-    raise DecodeError("unreadable", f"not a JPEG, PNG, WebP, GIF, BMP or TIFF image: {found}")
+    message = f"not a JPEG, PNG, WebP, GIF, BMP or TIFF image: {found}"
+    if known and known not in _NO_IMAGES:
+        raise DecodeError("unreadable", message)
+    raise DecodeError("not_an_image", message)

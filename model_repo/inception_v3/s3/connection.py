@@ -1,6 +1,7 @@
 """The boto3 client, configured as every AWS tool is, and the retries of its requests."""
 
 import random
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from model_repo.inception_v3.s3.faults import BotoError, fault_of, unreachable
 from model_repo.inception_v3.s3.objects import S3Error
 
 T = TypeVar("T")
+
+_INVALID_ENDPOINT = re.compile(r"Invalid endpoint: (?!\w+://)(\S+)")  # as botocore says it
 
 # How long a request that fails for a passing reason is repeated. Short of this, a restart of the
 # server would end a job; far beyond it, a job would hang on a server that is gone.
@@ -61,6 +64,8 @@ class S3Connection:
             )
             self.boto3: Any = session.client("s3", region_name=self.region, config=config)
         except (BotoCoreError, ValueError, OSError) as exc:
+            if without_scheme := _INVALID_ENDPOINT.fullmatch(str(exc)):
+                raise S3Error(_incomplete(without_scheme[1])) from exc
             raise S3Error(f"the AWS configuration cannot be used: {exc}") from exc
         self.endpoint: str = self.boto3.meta.endpoint_url
         _check_reachable(self.endpoint)
@@ -82,6 +87,13 @@ def retry(request: Callable[[], T], patience_s: float | None = None) -> T:
                 raise
         time.sleep(random.uniform(pause_s / 2, pause_s))
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+def _incomplete(endpoint: str) -> str:
+    return (
+        f"the S3 endpoint {endpoint!r} lacks http:// or https://; write AWS_ENDPOINT_URL (or "
+        f"endpoint_url in ~/.aws/config) as http://{endpoint} or https://{endpoint}"
+    )
 
 
 def _check_reachable(endpoint: str) -> None:

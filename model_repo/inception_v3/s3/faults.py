@@ -30,6 +30,7 @@ _KEY_PROBLEMS = {
     "RequestExpired": "finds this machine's clock wrong; set it",
     "AuthorizationHeaderMalformed": "expects another region; check AWS_REGION",
 }
+ARCHIVED = "archived in Glacier or Deep Archive; restore it first (aws s3api restore-object)"
 # our own codes, for requests without an answer
 NO_KEYS = "NoCredentials"
 _NO_CONNECTION = "NoConnection"
@@ -83,9 +84,15 @@ class Fault:
         return self.status == 401 or self.code in _KEY_PROBLEMS or self.code == NO_KEYS
 
     @property
+    def is_archived(self) -> bool:
+        """Whether the object has to be restored before it can be read."""
+        return self.code == "InvalidObjectState"
+
+    @property
     def is_denial(self) -> bool:
         """Whether the credentials are accepted, but not for this."""
-        return (self.status == 403 or self.code == "AccessDenied") and not self.is_of_keys
+        refused = self.status == 403 or self.code == "AccessDenied"
+        return refused and not self.is_of_keys and not self.is_archived
 
 
 def fault_of(exc: BaseException) -> Fault:
@@ -119,7 +126,9 @@ def failure(action: str, uri: str, fault: Fault, endpoint: str, is_signed: bool)
         return S3Error(f"{problem}; create it or correct the name", "no_bucket")
     if fault.code == _NO_CONNECTION:
         return S3Error(unreachable(endpoint))
-    reason = _reason(action, fault, endpoint, is_signed)
+    reason = f"it is {ARCHIVED}"
+    if not fault.is_archived:
+        reason = _reason(action, fault, endpoint, is_signed)
     return S3Error(f"cannot {action} {uri}: {reason}", "denied" if fault.is_denial else "failed")
 
 

@@ -30,7 +30,8 @@ def test_accounts_that_balance_are_counted(dataset):
     counts = balance(layout, Storage(), run_here)
 
     assert (counts.listed, counts.ok, counts.error) == (8, len(GOOD), len(ODD))
-    assert counts.errors == {"unreadable": 3, "too_large": 1}
+    assert counts.errors == {"unreadable": 2, "too_large": 1, "not_an_image": 1}
+    assert counts.not_images == {".txt": 1}
 
 
 def test_a_lost_row_is_named(dataset):
@@ -78,7 +79,8 @@ def test_a_row_that_nobody_asked_for_is_named(dataset):
 def test_a_part_s_errors_are_counted_by_kind(dataset):
     _, ok, error = dataset
 
-    uris, errors = read_account((str(ok), str(error)))
+    account = read_account((str(ok), str(error)))
 
-    assert len(uris) == 8
-    assert errors == {"unreadable": 3, "too_large": 1}
+    assert len(account.uris) == 8
+    assert account.errors == {"unreadable": 2, "too_large": 1, "not_an_image": 1}
+    assert account.not_images == {".txt": 1}

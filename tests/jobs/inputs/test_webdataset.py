@@ -1,13 +1,15 @@
 import gzip
 import random
 import tarfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from jobs.errors import JobError, SpecError
 from jobs.inputs import open_source
-from tests.support.inputs import read_all, uris_of, write_tar
+from tests.support.images import encode, photo
+from tests.support.inputs import read_all, record_reads, uris_of, write_tar
 
 
 def test_tar_members_with_image_extensions_are_rows(tmp_path, storage):
@@ -60,9 +62,11 @@ def test_long_and_odd_member_names_survive(tmp_path, storage, layout):
     assert uris_of(path, storage, f"file://{tmp_path}") == [f"a.tar#{name}" for name in names]
 
 
-def test_member_name_that_is_not_utf8_is_percent_encoded(tmp_path, storage):
-    path = write_tar(tmp_path / "a.tar", {"b\udcff.jpg": b"1"}, format=tarfile.GNU_FORMAT)
-    assert uris_of(path, storage, f"file://{tmp_path}") == ["a.tar#b%FF.jpg"]
+def test_member_names_that_are_not_utf8_are_encoded_and_collide_with_none(tmp_path, storage):
+    names = ["b\udcff.jpg", "b%FF.jpg", "b%25FF.jpg", "100%.jpg", "b%20.jpg"]
+    path = write_tar(tmp_path / "a.tar", dict.fromkeys(names, b"1"), format=tarfile.GNU_FORMAT)
+    expected = ["b%FF.jpg", "b%25FF.jpg", "b%2525FF.jpg", "100%.jpg", "b%20.jpg"]
+    assert uris_of(path, storage, f"file://{tmp_path}") == [f"a.tar#{name}" for name in expected]
 
 
 def test_tar_on_s3_is_scanned_by_ranges(s3_bucket, storage, tmp_path):
@@ -102,7 +106,66 @@ def test_damaged_tar_is_named_and_loses_nothing_silently(tmp_path, storage, dama
         read_all(open_source(path, storage), storage)
 
 
-def test_tar_without_images_is_empty(tmp_path, storage):
+def test_tar_without_images_says_what_it_has(tmp_path, storage):
     path = write_tar(tmp_path / "a.tar", {"a.txt": b"1"})
-    with pytest.raises(SpecError, match="is empty"):
+    with pytest.raises(SpecError, match=r"has no image: 1 \.txt passed over"):
         read_all(open_source(path, storage), storage)
+
+
+def test_members_are_images_by_name_or_by_first_bytes_and_others_are_counted(tmp_path, storage):
+    kinds = {"JPEG": "jpeg", "PNG": "png", "GIF": "gif", "BMP": "bmp", "TIFF": "tif", "WEBP": "x"}
+    named = ["a.jpe", "a.jfif", "a.avif", "a.heic", "a.heif", "a.jp2", "a.ppm", "a.TIF"]
+    images = {f"{name}.img": encode(photo(8, 8), kind) for kind, name in kinds.items()}
+    images["no suffix at all"] = images["a.jpg.bin"] = images["jpeg.img"]
+    others = {
+        "a.json": b'{"a": 1}',
+        "a.txt": b"BMW in the rain",
+        "b.txt": b"P5: a parameter",
+        "a.cls": b"1",
+        "a.npy": b"\x93NUMPY\x01\x00",
+        "a.pyd": b"\x80\x04\x95",
+        "a.pdf": b"%PDF-1.7",
+        "a.mp4": b"\x00\x00\x00 ftypisom\x00\x00\x02\x00isomiso2",
+        "floats": b"\x00\x00\x01\x00" * 10,
+        "empty": b"",
+    }
+    path = write_tar(tmp_path / "a.tar", dict.fromkeys(named, b"") | images | others)
+    source = open_source(path, storage)
+
+    names = [uri.partition("#")[2] for uri in read_all(source, storage)["uri"].to_pylist()]
+    assert names == [*named, *images]
+    expected = (".json", ".txt", ".txt", ".cls", ".npy", ".pyd", ".pdf", ".mp4")
+    assert source.passed_over == Counter([*expected, "no suffix", "no suffix"])
+
+
+def test_links_to_members_are_rows_and_other_links_and_devices_are_counted(tmp_path, storage):
+    path = write_tar(tmp_path / "a.tar", {"a.jpg": b"one", "a.txt": b"1"})
+    kinds = {
+        "b.jpg": (tarfile.LNKTYPE, "a.jpg"),
+        "b.txt": (tarfile.LNKTYPE, "a.txt"),
+        "c.jpg": (tarfile.SYMTYPE, "a.jpg"),
+        "fifo.jpg": (tarfile.FIFOTYPE, ""),
+        "folder.jpg": (tarfile.DIRTYPE, ""),
+        "odd.jpg": (b"V", ""),
+    }
+    with tarfile.open(path, "a") as archive:
+        for name, (kind, target) in kinds.items():
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, target
+            archive.addfile(member)
+    source = open_source(path, storage)
+
+    rows = read_all(source, storage).to_pylist()
+    assert [row["uri"].partition("#")[2] for row in rows] == ["a.jpg", "b.jpg"]
+    assert rows[0]["offset"] == rows[1]["offset"]
+    assert source.passed_over == {".txt": 1, "links": 2, "devices": 1, "other": 1}
+
+
+def test_first_bytes_cost_no_further_reads(tmp_path, storage, monkeypatch):
+    rng = random.Random(5)
+    members = {f"{n}.{x}": rng.randbytes(3000) for n in range(1000) for x in ("jpg", "json", "b")}
+    path = write_tar(tmp_path / "a.tar", members)
+    requests = record_reads(monkeypatch)
+    read_all(open_source(path, storage), storage)
+
+    assert len(requests) <= Path(path).stat().st_size // (1 << 20) + 3

@@ -1,5 +1,7 @@
 """What is refused before any work, each with a sentence that names the thing and the remedy."""
 
+import os
+
 import pytest
 import torch
 
@@ -9,6 +11,8 @@ from jobs.job.resolve import resolve_job
 from jobs.job.spec import load_job_spec
 from jobs.resources import Resources
 from jobs.storage import Storage
+from model_repo.inception_v3.runtimes.network import build_inception
+from tests.support.faulty_proxy import faulty_proxy
 
 
 @pytest.mark.parametrize(
@@ -66,8 +70,18 @@ def test_an_output_that_cannot_be_written_is_refused(photos, tmp_path, make_job)
 def test_a_bucket_that_does_not_exist_is_named(s3_bucket, tmp_path, photos, make_job):
     with pytest.raises(SpecError, match=r"input 's3://no-such-bucket/x' does not exist"):
         make_job("s3://no-such-bucket/x", tmp_path / "out")
-    with pytest.raises(JobError, match="no-such-bucket"):
+    with pytest.raises(SpecError, match=r"output .* written: bucket 'no-such-bucket' does not ex"):
         make_job(photos, "s3://no-such-bucket/out")
+
+
+def test_no_request_could_create_an_output_bucket(s3_bucket, photos, make_job, monkeypatch):
+    asked = []
+    with faulty_proxy(os.environ["AWS_ENDPOINT_URL"], lambda *x: asked.append(x)) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        with pytest.raises(SpecError, match="no-such-bucket"):
+            make_job(photos, "s3://no-such-bucket/out")
+
+    assert asked == [("HEAD", "/no-such-bucket")]
 
 
 def test_keys_that_may_not_write_are_told_so_before_work(
@@ -84,14 +98,10 @@ def test_labels_that_do_not_fit_the_head_are_refused(photos, tmp_path, make_job)
     labels = tmp_path / "labels.txt"
     labels.write_text("cat\ndog\n")
     weights = tmp_path / "model.pt"
-    _save_head(weights, classes=3)
+    torch.save(build_inception(num_classes=3).state_dict(), weights)
 
     with pytest.raises(SpecError, match="head of 3 classes, but there are 2 labels"):
         make_job(photos, tmp_path / "out", weights=str(weights), labels=str(labels))
-
-
-def _save_head(path, classes: int) -> None:
-    torch.save({"fc.weight": torch.zeros(classes, 2048)}, path)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import SpecError
+from jobs.inputs.names import Names
 from jobs.job.spec import load_job_spec
 
 PLACES = {"input": "in", "output": "out"}
@@ -36,6 +37,16 @@ def test_emit_names_the_outputs_of_the_network():
     spec = load_job_spec({**PLACES, "emit": "classification,features:Mixed_6e,embedding"})
 
     assert spec.outputs == ("embedding", "Mixed_6e")
+
+
+@pytest.mark.parametrize("text", ["exclude: '*.txt, ._*'", "exclude: ['*.txt', '._*']"])
+def test_globs_are_a_list_or_have_commas_between_them(tmp_path, text):
+    config = tmp_path / "job.yaml"
+    config.write_text(text)
+
+    assert load_job_spec({**PLACES, "include": ()}, config).names == Names((), ("*.txt", "._*"))
+    spec = load_job_spec({**PLACES, "exclude": ("a", "b,c"), "include": ("*.jpg",)}, config)
+    assert spec.names == Names(("*.jpg",), ("a", "b", "c"))
 
 
 @pytest.mark.parametrize(("text", "expected"), [("3", (3, 3)), ("2:5", (2, 5))])
@@ -83,11 +94,38 @@ def test_wrong_options_are_named_with_what_they_should_be(options, message):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("top_k: [", "cannot read job file"), ("- a", "must hold keys"), ("topk: 3", "--topk: extra")],
+    [("top_k: [", "cannot read job file"), ("- a", "must hold keys")],
 )
-def test_wrong_job_files_are_refused(tmp_path, text, message):
+def test_unreadable_job_files_are_refused(tmp_path, text, message):
     config = tmp_path / "job.yaml"
     config.write_text(text)
 
     with pytest.raises(SpecError, match=message):
         load_job_spec(PLACES, config)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("topk: 3", "'topk' in {}: no such option; there are input, output, model, .*top_k, "),
+        ("topk: 3\ntop_k: 0\no-k: 1", "'topk' in {}, 'o-k' in {}: no such option; there are inp"),
+        ("top-k: 0", "'top-k' in {}: input should be greater than 0"),
+        ("max_error_rate: 2", "'max_error_rate' in {}: input should be less than"),
+        ("top-k: 3\ntop_k: 4", "{} has both 'top-k' and 'top_k'; keep one"),
+        ("top_k: [3, 4]\nemit: {a: b}", "'top_k' in {}: .*; 'emit' in {}: "),
+    ],
+)
+def test_a_wrong_key_of_a_job_file_is_named_as_it_is_written_there(tmp_path, text, message):
+    config = tmp_path / "job.yaml"
+    config.write_text(text)
+
+    with pytest.raises(SpecError, match=message.replace("{}", str(config))):
+        load_job_spec(PLACES, config)
+
+
+def test_an_option_of_the_command_line_is_blamed_as_such(tmp_path):
+    config = tmp_path / "job.yaml"
+    config.write_text("top_k: 3")
+
+    with pytest.raises(SpecError, match=r"^--top-k: input should be greater than 0$"):
+        load_job_spec({**PLACES, "top_k": 0}, config)

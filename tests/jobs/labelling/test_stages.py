@@ -1,11 +1,13 @@
 """Chunks through the stages, from every kind of input, without Ray."""
 
+import gzip
 import io
 import json
 import os
 import pickle
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +80,21 @@ def test_etags_are_those_of_the_labelled_bytes(photos, tmp_path, run_inline):
     assert rows[GOOD[0]]["etag"] == f"{stat.st_size}-{stat.st_mtime_ns}"
 
 
+def test_gzipped_images_are_labelled_as_what_is_in_them(s3_bucket, s3_client, tmp_path, run_inline):
+    data = encode(photo(400, 300, seed=1), "PNG")
+    put = partial(s3_client.put_object, Bucket=s3_bucket)
+    put(Key="photos/plain", Body=data)
+    put(Key="photos/gzipped", Body=gzip.compress(data), ContentEncoding="gzip")
+    put(Key="photos/text", Body=gzip.compress(b"no image"), ContentEncoding="gzip")
+
+    rows = run_inline(f"s3://{s3_bucket}/photos/", tmp_path / "out")
+
+    gzipped, plain, text = (by_name(rows)[name] for name in ("gzipped", "plain", "text"))
+    assert gzipped["score"] == pytest.approx(plain["score"], abs=1e-4)
+    assert gzipped["etag"] != plain["etag"]  # of what is stored
+    assert text["outcome"] == "error"
+
+
 def test_limit_takes_the_first_objects(photos, tmp_path, run_inline):
     rows = run_inline(photos, tmp_path / "out", limit=3)
 
@@ -145,7 +162,8 @@ def test_decoding_apart_gives_the_same_chunk(photos, tmp_path, make_job):
         assert summary.cpu_s > 0
         assert (summary.ahead_s > 0) == (output == "two")
         counts = (summary.objects, summary.errors, summary.faults, summary.total)
-        assert counts == (8, 4, 4, 8)
+        assert counts == (8, 4, 3, 8)
+        assert summary.not_images == 1
         tables.append(chunk_tables(tmp_path / output))
 
     assert len(tables[0]) == 1

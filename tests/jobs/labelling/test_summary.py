@@ -31,6 +31,15 @@ def test_what_the_storage_did_is_no_fault_of_the_images():
     check_error_rate(chunk(2000, 0, errors=2000), 0.01)
 
 
+def test_what_is_no_image_counts_neither_as_broken_nor_as_an_image():
+    done = Summary(objects=9000, errors=7700, faults=16, not_images=7500)
+
+    with pytest.raises(ErrorRateError, match=r"16 of 1,500 images"):
+        check_error_rate(done, 0.01)
+    check_error_rate(done, 0.02)
+    check_error_rate(Summary(objects=9000, errors=8100, faults=100, not_images=8001), 0.01)
+
+
 @pytest.mark.parametrize(
     ("errors", "ok", "over"),
     [
@@ -39,6 +48,9 @@ def test_what_the_storage_did_is_no_fault_of_the_images():
         ({"crashed": 2}, 98, True),
         ({"not_found": 50, "access_denied": 10, "storage": 10}, 30, False),
         ({"not_found": 100}, 0, True),
+        ({"not_an_image": 99}, 1, False),
+        ({"not_an_image": 90, "unreadable": 1}, 9, True),
+        ({"not_an_image": 100}, 0, True),
     ],
 )
 def test_a_dataset_is_over_the_rate_by_what_is_the_images_fault(errors, ok, over):

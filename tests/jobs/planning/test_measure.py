@@ -29,7 +29,7 @@ def test_every_stage_is_measured_and_nothing_is_left_behind(photos, tmp_path, ma
     measured = measure(job, sample(job))
 
     assert measured.sampled == 8
-    assert measured.errors == {"unreadable": 3, "too_large": 1}
+    assert measured.errors == {"unreadable": 2, "too_large": 1, "not_an_image": 1}
     assert any(name in measured.example for name in ("empty.jpg", "notes.txt", "truncated.jpg"))
     assert measured.error_share == 0.5
     sizes = [path.stat().st_size for path in photos.rglob("*") if path.is_file()]

@@ -3,9 +3,12 @@ import pickle
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jobs.errors import SpecError
 from jobs.storage import local_path, resolve_uri, to_uri
+from jobs.storage.objects import to_utf8
 from tests.support.files import put_files
 
 
@@ -61,6 +64,52 @@ def test_path_that_is_not_utf8_survives_as_uri(tmp_path, storage):
     (stored,) = storage.list(str(tmp_path))
     assert stored.uri.isascii()
     assert storage.read(stored.uri).data == b"x"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a.jpg", "ü b.jpg", "100%.jpg", "a%20b.jpg", "%41", "a%C3%BC", "a%00b", "%", "%zz"],
+)
+def test_ordinary_names_stay_as_they_are(name):
+    assert to_utf8(name) == name
+
+
+def test_no_two_names_have_the_same_uri(tmp_path, storage):
+    names = [
+        "\udcff",
+        "%FF",
+        "%ff",
+        "%25FF",
+        "%2525FF",
+        "%C3",
+        "\udcc3",
+        "%25C3%20",
+        "a%00%FF",
+        "ü",
+    ]
+    put_files(tmp_path, *names)
+    listed = {stored.uri: storage.read(stored.uri).data for stored in storage.list(str(tmp_path))}
+
+    assert sorted(listed.values()) == sorted(map(os.fsencode, names))
+    assert all(storage.head(uri) for uri in listed)
+    assert f"file://{tmp_path}/%FF" in listed  # of the name that is not UTF-8
+
+
+@given(st.binary(min_size=1, max_size=12) | st.text("%2FfC34", max_size=9).map(str.encode))
+def test_escaped_names_are_given_back(raw):
+    path = "/" + os.fsdecode(raw.replace(b"\0", b"0"))
+    uri = "file://" + to_utf8(path)
+
+    uri.encode()
+    assert local_path(uri) == path
+
+
+def test_a_name_that_was_encoded_is_never_read_as_another(tmp_path, storage):
+    put_files(tmp_path, "\udcff", "%FF")
+    (uri,) = (x.uri for x in storage.list(str(tmp_path)) if x.uri.endswith("/%FF"))
+    (tmp_path / "\udcff").unlink()
+
+    assert storage.head(uri) is None
 
 
 def test_raw_name_wins_over_percent_decoded_name(tmp_path):

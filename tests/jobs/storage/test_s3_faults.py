@@ -159,6 +159,14 @@ def test_denied_object_is_an_error_of_its_own(stored, storage, behind_proxy):
         assert caught.value.kind == "access_denied"
 
 
+def test_archived_object_is_an_error_of_its_own_with_the_remedy(stored, storage, behind_proxy):
+    behind_proxy(only_gets("archived"))
+    for key, read in WAYS:
+        with pytest.raises(FetchError, match=r"restore-object\), then use --retry-err") as caught:
+            read(storage, f"{stored}/{key}")
+        assert caught.value.kind == "archived"
+
+
 # lasting faults of the service
 
 

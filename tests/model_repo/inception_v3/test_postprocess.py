@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from model_repo.inception_v3.errors import InputError
-from model_repo.inception_v3.postprocess import postprocess, softmax
+from model_repo.inception_v3.errors import InputError, ModelError
+from model_repo.inception_v3.postprocess import choose_top_k, postprocess, softmax
+from model_repo.inception_v3.spec import ModelSpec
 
 LABELS = ("cat", "dog", "owl", "yak")
 LOGITS = np.array([[1.0, 3.0, 2.0, 0.0], [0.0, 0.0, 0.0, 5.0]], dtype=np.float32)
@@ -60,6 +61,16 @@ def test_postprocess_gives_five_classes_unless_told():
     (prediction,) = postprocess(np.zeros((1, 9), np.float32), tuple("abcdefghi"))
 
     assert len(prediction.labels) == 5
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, 4), (1, 1), (4, 4)])
+def test_top_k_is_what_was_asked_for_or_what_there_is(asked, expected):
+    assert choose_top_k(asked, ModelSpec(name="m", version="1", labels=LABELS)) == expected
+
+
+def test_more_labels_than_classes_are_refused():
+    with pytest.raises(ModelError, match="5 is more than the 4 classes of model 'm'"):
+        choose_top_k(5, ModelSpec(name="m", version="1", labels=LABELS))
 
 
 def test_postprocess_gives_all_classes_where_top_k_is_more():

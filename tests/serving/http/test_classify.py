@@ -85,6 +85,7 @@ def test_bad_body_is_refused_in_words(service, content_type, body, status, word)
     [
         ({"top_k": 0}, 400, "top_k"),
         ({"top_k": "many"}, 400, "top_k"),
+        ({"top_k": 1001}, 400, "top_k: 1,001 is more than the 1,000 classes"),
         ({"embedding": "perhaps"}, 400, "embedding"),
         ({"model": "nope"}, 404, "'nope'"),
         ({"model": "inception_v3:9"}, 404, "'9'"),

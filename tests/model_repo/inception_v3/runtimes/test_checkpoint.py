@@ -1,4 +1,5 @@
 import pickle
+import warnings
 from pathlib import Path
 
 import pytest
@@ -43,11 +44,30 @@ def test_state_dict_in_either_format_is_loaded(load, small_state_dict, name):
     assert_same(load(small_state_dict, name), small_state_dict)
 
 
-@pytest.mark.parametrize("key", ["state_dict", "model"])
-def test_training_checkpoint_is_loaded(load, small_state_dict, key):
-    content = {key: small_state_dict, "epoch": 3, "optimizer": {"lr": 0.1}}
+@pytest.mark.parametrize("keys", [["state_dict"], ["model"], ["model_state_dict", "model"]])
+def test_training_checkpoint_is_loaded(load, small_state_dict, keys):
+    content = small_state_dict
+    for key in keys:
+        content = {key: content, "epoch": 3, "optimizer": {"lr": 0.1}}
 
     assert_same(load(content, "weights.pt"), small_state_dict)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pt"])
+@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.", "model._orig_mod.module."])
+def test_prefixes_of_wrappers_are_taken_off(load, small_state_dict, prefix, name):
+    wrapped = {f"{prefix}{key}": value for key, value in small_state_dict.items()}
+    wrapped[f"{prefix}AuxLogits.fc.bias"] = torch.zeros(9)
+
+    assert_same(load(wrapped, name), small_state_dict)
+
+
+def test_what_torchs_own_wrappers_save_is_loaded(load, small_state_dict):
+    network = inception_v3(weights=None, num_classes=3, aux_logits=False, init_weights=False)
+    network.load_state_dict(small_state_dict)
+    averaged = torch.optim.swa_utils.AveragedModel(torch.nn.DataParallel(torch.compile(network)))
+
+    assert_same(load({"state_dict": averaged.state_dict()}, "weights.pt"), small_state_dict)
 
 
 def test_state_dict_with_torchs_metadata_and_no_counters_is_loaded(load):
@@ -107,6 +127,32 @@ def test_tensor_that_is_not_finite_is_named(load, small_state_dict, value):
         load(small_state_dict | {KERNEL: broken})
 
 
+def test_a_tensor_beside_the_network_of_a_lightning_module_is_named(load, small_state_dict):
+    tensors = {f"model.{name}": value for name, value in small_state_dict.items()}
+
+    with pytest.raises(WeightsError, match=r"'criterion.weight' does not belong; torch"):
+        load(tensors | {"criterion.weight": torch.ones(3)})
+
+
+def test_a_prefix_that_is_not_known_is_shown(load, small_state_dict):
+    tensors = {f"net.{name}": value for name, value in small_state_dict.items()}
+
+    with pytest.raises(WeightsError, match=r"'Conv2d_1a_3x3\.conv\.weight' is missing, 'net\.Conv"):
+        load(tensors)
+
+
+def test_two_networks_in_one_file_are_refused(load, small_state_dict):
+    with pytest.raises(WeightsError, match=r"holds tensor 'fc.bias' more than once, .*'module.fc"):
+        load(small_state_dict | {"module.fc.bias": torch.ones(3)})
+
+
+def test_the_tensors_of_another_network_are_told_before_its_labels(load):
+    tensors = {"conv1.weight": torch.ones(64, 3, 7, 7), "fc.weight": torch.ones(1000, 2048)}
+
+    with pytest.raises(WeightsError, match="does not fit Inception V3: tensor 'Conv2d_1a"):
+        load(tensors)
+
+
 def test_head_of_other_classes_points_to_the_labels(load, small_state_dict):
     head = {"fc.weight": torch.zeros(4, 2048), "fc.bias": torch.zeros(4)}
 
@@ -125,8 +171,13 @@ def test_another_networks_state_dict_is_refused_in_one_short_line(load):
 
 @pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, {0: torch.zeros(1)}, torch.zeros(3)])
 def test_pt_file_without_a_state_dict_is_refused(load, content):
-    with pytest.raises(WeightsError, match=r"holds no state dict; save model.state_dict\(\)"):
+    with pytest.raises(WeightsError, match=r"holds no state dict.*; save model.state_dict\(\)"):
         load(content, "weights.pt")
+
+
+def test_what_lies_where_a_state_dict_should_is_named(load, small_state_dict):
+    with pytest.raises(WeightsError, match="holds no state dict, but 'network', 'epoch'; save"):
+        load({"network": small_state_dict, "epoch": 3}, "weights.pt")
 
 
 # --- Damaged and hostile files --------------------------------------------------------------------
@@ -172,6 +223,27 @@ def test_error_about_a_bad_file_is_one_line_and_never_advises_to_unpickle(small_
 
     assert "\n" not in str(caught.value)
     assert "weights_only" not in str(caught.value)
+
+
+def test_a_checkpoint_that_holds_itself_is_refused(load):
+    content = {"epoch": 3}
+    content["model"] = content
+
+    with pytest.raises(WeightsError, match="holds no state dict"):
+        load(content, "weights.pt")
+
+
+def test_torchscript_is_refused_with_what_to_do(small_model, tmp_path):
+    path = tmp_path / "weights.pt"
+    with warnings.catch_warnings(action="ignore"):  # deprecated, and still what people have
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
+
+    with pytest.raises(
+        WeightsError, match="a TorchScript file, which holds code; save its"
+    ) as caught:
+        load_state_dict(Weights(path, "0"), small_model.spec)
+
+    assert "torch.jit.load('weights.pt').state_dict()" in str(caught.value)
 
 
 # --- Untrained weights ----------------------------------------------------------------------------

@@ -180,6 +180,21 @@ def test_an_endpoint_that_does_not_answer_is_named_soon(put, monkeypatch):
     assert 0 < connections_tried(ask) <= 10
 
 
+def test_an_endpoint_without_a_scheme_is_told_so(s3_environment, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost:9000")
+
+    with pytest.raises(S3Error, match=r"'localhost:9000' lacks http://.* as http://localhost:9000"):
+        names("s3://b/models")
+
+
+def test_an_archived_object_is_told_so(put, behind_proxy):
+    uri = put("m/1")
+    behind_proxy(*["archived"] * 50)
+
+    with pytest.raises(S3Error, match="archived in Glacier or Deep Archive; restore it first"):
+        read(uri)
+
+
 def test_a_configuration_that_makes_no_sense_is_named(s3_environment, monkeypatch):
     monkeypatch.setenv("AWS_PROFILE", "nobody")
 
