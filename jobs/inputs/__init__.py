@@ -4,12 +4,11 @@ from jobs.errors import SpecError
 from jobs.inputs.globs import has_glob
 from jobs.inputs.inventory import find_inventory
 from jobs.inputs.kinds import InputFormat, find_listed, find_named, first_objects
-from jobs.inputs.lists import open_lists
 from jobs.inputs.manifests import open_manifest
 from jobs.inputs.objects import Listing, ObjectSource, glob_listing
-from jobs.inputs.parquet_files import ParquetTable, open_parquet
 from jobs.inputs.parquet_images import holds_images, open_parquet_images
 from jobs.inputs.rows import OBJECT_SCHEMA, Source
+from jobs.inputs.tables import ParquetTable, open_lists, open_parquet
 from jobs.inputs.webdataset import COMPRESSED_TAR, WebDatasetSource, compressed_tar
 from jobs.storage import (
     NoBucketError,

@@ -9,9 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from jobs.errors import SpecError
-from jobs.inputs.parquet_files import ParquetTable
 from jobs.inputs.rows import Source, carried_schema, carry, objects_table
-from jobs.inputs.tables import Rows, holds_bytes, table_errors, with_text
+from jobs.inputs.tables import ParquetTable, Rows, holds_bytes, table_errors, with_text
 from jobs.storage import Storage
 from model_repo.inception_v3.decoding.formats import image_format
 from model_repo.inception_v3.errors import DecodeError

@@ -11,10 +11,11 @@ from jobs.cli.commands import cli
 from jobs.cli.exits import EXIT_INTERRUPTED, EXIT_NOT_PASSED, EXIT_OVER_ERROR_RATE
 from jobs.dataset.schema import IMAGE_FAULTS, NOT_AN_IMAGE, output_schema
 from jobs.errors import FetchErrorKind, JobError, SpecError
-from jobs.inputs import json_types, kinds, lines, parquet_images, tar, webdataset
+from jobs.inputs import kinds, parquet_images, tar, webdataset
 from jobs.inputs.kinds import InputFormat
 from jobs.inputs.names import LITTER
 from jobs.inputs.rows import NOTHING_CARRIED
+from jobs.inputs.tables import json_types, lines
 from model_repo.inception_v3.decoding import decoded, formats, jpeg
 from model_repo.inception_v3.spec import FEATURE_SHAPES, PRECISIONS
 from serving.config import ServingConfig

@@ -10,7 +10,7 @@ import pyarrow.parquet
 
 from jobs.inputs.ahead import run_ahead
 from jobs.inputs.rows import ROWS_PER_TABLE
-from jobs.inputs.tables import Rows, Table, fit, merge_columns, table_errors
+from jobs.inputs.tables.table import Rows, Table, fit, merge_columns, table_errors
 from jobs.storage import Storage, StoredObject
 
 _FILES_AHEAD = 8

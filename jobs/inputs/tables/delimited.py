@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterator, Sequence
 
 from jobs.errors import SpecError
-from jobs.inputs.lines import LONGEST_LINE, Lines
+from jobs.inputs.tables.lines import LONGEST_LINE, Lines
 
 # as long as a line may be, so that a quote without an end does not take the memory
 csv.field_size_limit(LONGEST_LINE)

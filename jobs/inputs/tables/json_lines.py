@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.errors import SpecError
-from jobs.inputs.json_types import MAX_MEMBERS, Values, Wide, as_text, parse_integer
-from jobs.inputs.lines import Lines
-from jobs.inputs.tables import misfit
+from jobs.inputs.tables.json_types import MAX_MEMBERS, Values, Wide, as_text, parse_integer
+from jobs.inputs.tables.lines import Lines
+from jobs.inputs.tables.table import misfit
 
 _decode = json.JSONDecoder(parse_int=parse_integer).decode
 _NOT_TYPED = frozenset({list, dict, Wide})  # their type does not tell which column they need

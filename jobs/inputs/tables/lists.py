@@ -6,12 +6,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.inputs import json_lines
-from jobs.inputs.delimited import read_delimited, read_header, read_uris
-from jobs.inputs.json_types import without_nulls
 from jobs.inputs.kinds import list_ending
-from jobs.inputs.lines import Lines
-from jobs.inputs.tables import Rows, Table, merge_columns, table_errors, with_text
+from jobs.inputs.tables import json_lines
+from jobs.inputs.tables.delimited import read_delimited, read_header, read_uris
+from jobs.inputs.tables.json_types import without_nulls
+from jobs.inputs.tables.lines import Lines
+from jobs.inputs.tables.table import Rows, Table, merge_columns, table_errors, with_text
 from jobs.storage import Storage, StoredObject
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
