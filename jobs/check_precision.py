@@ -106,7 +106,9 @@ def check_precision(spec: JobSpec, *, limit: int) -> Checked:
     storage = Storage()
     with JobProgress() as progress:
         progress.say("checking")
-        source = open_source(spec.input, storage, image_column=spec.image_column)
+        source = open_source(
+            spec.input, storage, image_column=spec.image_column, input_format=spec.input_format
+        )
         source = replace(source, names=spec.names)
         full, lower = _resolve(spec, storage)
         objects = OBJECT_SCHEMA.empty_table()

@@ -18,6 +18,11 @@ MODEL_OPTIONS = (
     ),
     click.option("--labels", metavar="PATH", help="Class names for --weights, one per line."),
     click.option("--runtime", help="auto, torch or openvino.  [default: openvino on CPUs]"),
+    click.option(
+        "--input-format",
+        metavar="FORMAT",
+        help="objects, manifest, parquet or webdataset.  [default: as INPUT's names tell]",
+    ),
     click.option("--image-column", metavar="NAME", help="Parquet column that holds the images."),
     click.option(
         "--include", metavar="GLOB", multiple=True, help="Only such names, such as '*.jpg,*.png'."

@@ -6,7 +6,7 @@ Only files of rows end in `.parquet`, so that a reader can take all of them unde
 from dataclasses import dataclass
 from typing import Final
 
-from jobs.storage import to_uri
+from jobs.storage import resolve_uri
 
 CHUNK: Final = ".chunk"
 # What earlier releases called manifests and chunks; theirs are read, too.
@@ -48,7 +48,7 @@ class Layout:
     @classmethod
     def of(cls, output: str) -> "Layout":
         """Lay out the folder or prefix that the user named."""
-        return cls(to_uri(output).rstrip("/"))
+        return cls(resolve_uri(output).rstrip("/"))
 
     @property
     def manifest(self) -> str:

@@ -17,8 +17,8 @@ from pydantic.alias_generators import to_camel
 
 from jobs.errors import FetchError, JobError, SpecError
 from jobs.inputs.inventory_files import read_data_file
-from jobs.inputs.manifests import manifest_errors
 from jobs.inputs.rows import OBJECT_SCHEMA, ROWS_PER_TABLE, Source
+from jobs.inputs.tables import table_errors
 from jobs.storage import Storage
 from model_repo.inception_v3.errors import describe_problem
 
@@ -76,7 +76,7 @@ class InventorySource(Source):
         how = (self.manifest.file_format, self.manifest.file_schema)
         for file in self.manifest.files:
             uri = f"s3://{bucket}/{file.key}"
-            with manifest_errors(uri):
+            with table_errors(uri):
                 for listed in read_data_file(storage, uri, file.md5, *how):
                     rows = _rows(self._chosen(self._current(listed)))
                     for start in range(0, rows.num_rows, ROWS_PER_TABLE):
@@ -134,7 +134,7 @@ def _newest(storage: Storage, folder: str) -> str:
 
 def _open(storage: Storage, uri: str) -> InventorySource | None:
     """Read `manifest.json`; None if that is something else."""
-    with manifest_errors(uri):
+    with table_errors(uri):
         data = storage.read(uri).data
         if uri.endswith("/manifest.json"):
             _check_manifest(storage, uri, data)

@@ -1,16 +1,23 @@
 """Parquet files that hold the images themselves, in a binary column."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
 
 from jobs.errors import SpecError
-from jobs.inputs.manifests import manifest_errors
-from jobs.inputs.rows import ROWS_PER_TABLE, Source, carried_schema, carry, objects_table
-from jobs.storage import Storage, StoredObject
+from jobs.inputs.rows import Source, carried_schema, carry, objects_table
+from jobs.inputs.tables import ParquetTable, Rows, holds_bytes, table_errors, with_text
+from jobs.storage import Storage
+from model_repo.inception_v3.decoding.formats import image_format
+from model_repo.inception_v3.errors import DecodeError
+
+_CELLS_LOOKED_AT = 100
+_CELLS_AT_ONCE = 8
+_FIRST_BYTES = 1024
 
 
 @dataclass(slots=True)
@@ -19,80 +26,52 @@ class ParquetSource(Source):
 
     kind = "parquet"
     named_by_uri = True
-    files: tuple[StoredObject, ...]
+    table: ParquetTable
     image_column: str
-    columns: pa.Schema
 
     def __post_init__(self) -> None:
-        if self.names and "uri" not in self.columns.names:
+        if self.names and "uri" not in self.table.columns.names:
             raise SpecError(
                 "--include and --exclude choose by name, and this input has no column 'uri'; "
                 "leave them out"
             )
 
     def __str__(self) -> str:
-        return f"the input ({len(self.files)} Parquet files)"
+        return f"the input ({len(self.table.files)} Parquet files)"
 
     def _listed(self, storage: Storage) -> Iterator[pa.Table]:
-        return chain.from_iterable(self._file_tables(storage, stored) for stored in self.files)
+        names = [name for name in self.table.columns.names if name != self.image_column]
+        for rows in self.table.rows(storage, names):
+            carried = (rows.columns[name] for name in names if name != "uri")
+            yield carry(_objects(rows), self.carried, carried)
 
-    def _file_tables(self, storage: Storage, stored: StoredObject) -> Iterator[pa.Table]:
-        names = [name for name in self.columns.names if name != self.image_column]
-        with manifest_errors(stored.uri), storage.open(stored.uri) as opened:
-            file = pa.parquet.ParquetFile(opened)
-            missing = [name for name in self.columns.names if name not in file.schema_arrow.names]
-            if missing:
-                raise SpecError(
-                    f"{stored.uri} has no column {missing[0]!r}, which {self.files[0].uri} has; "
-                    "all files of one input need the same columns"
-                )
-            done = 0
-            for batch in file.iter_batches(ROWS_PER_TABLE, columns=names, use_threads=False):
-                rows = self._rows(stored, batch, done)
-                others = (batch[name] for name in names if name != "uri")
-                yield carry(rows, self.carried, others)
-                done += batch.num_rows
 
-    def _rows(self, stored: StoredObject, batch: pa.RecordBatch, first: int) -> pa.Table:
-        numbers = range(first, first + batch.num_rows)
-        uris: list[str] = [f"{stored.uri}#{number}" for number in numbers]
-        if "uri" in batch.schema.names:
-            uris = batch["uri"].cast(pa.string()).to_pylist()
-            if not all(uris):
-                number = next(first + at for at, uri in enumerate(uris, 1) if not uri)
-                raise SpecError(f"row {number} of {stored.uri} has no uri")
-        return objects_table(
-            batch.num_rows,
-            uri=uris,
-            location=[stored.uri] * batch.num_rows,
-            row=numbers,
-            etag=[stored.etag or None] * batch.num_rows,
+def open_parquet_images(table: ParquetTable, image_column: str | None) -> ParquetSource:
+    """Take a table for images.
+
+    Raises:
+        SpecError: there is no such column, or more than one; or a file lacks it.
+    """
+    columns = with_text(table.columns, "uri")
+    image = find_image_column(columns, image_column, table.files[0].uri)
+    for name in {image, "uri"} & table.lacking.keys():
+        raise SpecError(
+            f"{table.lacking[name]} has no column {name!r}, which other files of the input have; "
+            "leave it out, or give it that column"
         )
-
-
-def open_parquet_images(
-    storage: Storage, files: tuple[StoredObject, ...], image_column: str | None
-) -> ParquetSource:
-    """Find the image column and the others, from the first file.
-
-    Raises:
-        SpecError: there is no such column, or more than one.
-    """
-    columns = parquet_columns(storage, files[0].uri)
-    image = find_image_column(columns, image_column, files[0].uri)
     carried = carried_schema(columns, without=image)
-    return ParquetSource(files, image, columns, carried=carried, may_repeat="uri" in columns.names)
+    table = replace(table, columns=columns)
+    return ParquetSource(table, image, carried=carried, may_repeat="uri" in columns.names)
 
 
-def parquet_columns(storage: Storage, uri: str) -> pa.Schema:
-    """Read a Parquet file's columns.
-
-    Raises:
-        SpecError: it is not a Parquet file.
-        JobError: it cannot be read.
-    """
-    with manifest_errors(uri), storage.open(uri) as file:
-        return pa.parquet.read_schema(file)
+def holds_images(storage: Storage, table: ParquetTable) -> bool:
+    """Say whether a table that names objects holds images as well: in its first binary cells."""
+    columns = [column.name for column in table.columns if holds_bytes(column.type)]
+    return any(
+        _is_image(cell)
+        for name in columns
+        for cell in islice(_cells(storage, table, name), _CELLS_LOOKED_AT)
+    )
 
 
 def find_image_column(columns: pa.Schema, asked: str | None, uri: str) -> str:
@@ -101,7 +80,7 @@ def find_image_column(columns: pa.Schema, asked: str | None, uri: str) -> str:
     Raises:
         SpecError: there is no such column, or more than one; it names the candidates.
     """
-    images = [column.name for column in columns if _holds_bytes(column.type)]
+    images = [x.name for x in columns if x.name != "uri" and holds_bytes(x.type)]
     if asked is not None and asked in images:
         return asked
     if asked is not None:
@@ -116,10 +95,10 @@ def find_image_column(columns: pa.Schema, asked: str | None, uri: str) -> str:
             f"{uri} has more than one binary column; choose with --image-column: "
             f"{', '.join(images)}"
         )
-    raise SpecError(
-        f"{uri} has neither a 'uri' column nor a binary one; its columns are "
-        f"{', '.join(columns.names)}"
+    missing = (
+        "no binary column" if "uri" in columns.names else "neither a 'uri' nor a binary column"
     )
+    raise SpecError(f"{uri} has {missing}; its columns are {', '.join(columns.names)}")
 
 
 def image_leaf(columns: pa.Schema, name: str) -> str:
@@ -127,8 +106,40 @@ def image_leaf(columns: pa.Schema, name: str) -> str:
     return f"{name}.bytes" if pa.types.is_struct(columns.field(name).type) else name
 
 
-def _holds_bytes(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        at = kind.get_field_index("bytes")
-        return at >= 0 and _holds_bytes(kind.field(at).type)
-    return kind in (pa.binary(), pa.large_binary(), pa.binary_view())
+def _objects(rows: Rows) -> pa.Table:
+    file, numbers = rows.file, range(rows.first, rows.first + rows.length)
+    uris: list[str] = [f"{file.uri}#{number}" for number in numbers]
+    if "uri" in rows.columns:
+        uris = rows.columns["uri"].to_pylist()
+        if not all(uris):
+            number = next(rows.first + at for at, uri in enumerate(uris, 1) if not uri)
+            raise SpecError(f"row {number} of {file.uri} has no uri")
+    return objects_table(
+        rows.length,
+        uri=uris,
+        location=[file.uri] * rows.length,
+        row=numbers,
+        etag=[file.etag or None] * rows.length,
+    )
+
+
+def _cells(storage: Storage, table: ParquetTable, name: str) -> Iterator[bytes]:
+    """Read the cells of a binary column that are not empty."""
+    for stored in table.files:
+        with table_errors(stored.uri), storage.open(stored.uri) as opened:
+            file = pa.parquet.ParquetFile(opened)
+            if name not in file.schema_arrow.names:
+                continue
+            leaf = image_leaf(file.schema_arrow, name)
+            for batch in file.iter_batches(_CELLS_AT_ONCE, columns=[leaf], use_threads=False):
+                values: list[Any] = batch.column(0).to_pylist()
+                cells = (x["bytes"] if isinstance(x, dict) else x for x in values)
+                yield from (cell for cell in cells if cell)
+
+
+def _is_image(data: bytes) -> bool:
+    try:
+        image_format(data[:_FIRST_BYTES])
+    except DecodeError:
+        return False
+    return True

@@ -47,6 +47,7 @@ class Source(ABC):
         kind: `objects`, `inventory`, `manifest`, `webdataset` or `parquet`.
         carried: the user's further columns, which go to the output.
         may_repeat: whether two rows may have the same uri; the first one counts.
+        beside: files of INPUT that are not read, as it consists of others: suffix → how many.
         names: which rows count.
         named_by_uri: whether those are names that the user gave in a column `uri`.
         duplicates: how many rows `tables` has left out because they repeat a uri.
@@ -58,6 +59,7 @@ class Source(ABC):
     named_by_uri: ClassVar[bool] = False
     carried: pa.Schema = NOTHING_CARRIED
     may_repeat: bool = True
+    beside: Counter[str] = field(default_factory=Counter)
     names: Names = ALL_NAMES
     duplicates: int = field(default=0, compare=False)
     passed_over: Counter[str] = field(default_factory=Counter, compare=False)
@@ -71,7 +73,7 @@ class Source(ABC):
         """
         seen = DigestSet() if self.may_repeat else None
         self.duplicates = rows = 0
-        self.passed_over = Counter()
+        self.passed_over = self.beside.copy()
         for table in self._listed(storage):
             chosen = self._choose(table) if self.named_by_uri and self.names else table
             rows += chosen.num_rows
@@ -135,9 +137,13 @@ def carried_schema(columns: pa.Schema, *, without: str) -> pa.Schema:
         ):
             free = f"input_{free}"
         taken.add(free)
-        kind = columns.field(name).type
-        fields.append(pa.field(free, _PLAIN_TYPES.get(kind, kind)))
+        fields.append(pa.field(free, plain_type(columns.field(name).type)))
     return pa.schema(fields)
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type that all of Arrow's own functions understand."""
+    return _PLAIN_TYPES.get(kind, kind)
 
 
 def carry(objects: pa.Table, carried: pa.Schema, columns: Iterable[pa.Array]) -> pa.Table:

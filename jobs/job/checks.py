@@ -14,7 +14,7 @@ from jobs.inputs.rows import limit_rows
 from jobs.job.apart import check_apart, check_links
 from jobs.job.model import find_model, model_source
 from jobs.job.spec import JobSpec
-from jobs.storage import NoBucketError, Storage, leaving_no_folders, to_uri
+from jobs.storage import NoBucketError, Storage, leaving_no_folders, resolve_uri
 from model_repo.inception_v3 import Model, ModelError, Weights
 from model_repo.inception_v3.postprocess import choose_top_k
 
@@ -50,7 +50,9 @@ def check_job(spec: JobSpec, storage: Storage) -> Checked:
     layout = Layout.of(spec.output)
     if spec.output:  # a plan may do without
         check_apart(spec.input, layout)
-    source = open_source(spec.input, storage, image_column=spec.image_column)
+    source = open_source(
+        spec.input, storage, image_column=spec.image_column, input_format=spec.input_format
+    )
     source = replace(source, names=spec.names)
     page = next(limit_rows(source.tables(storage), spec.limit), None)
     if page is None:
@@ -77,7 +79,7 @@ def with_absolute_paths(spec: JobSpec) -> JobSpec:
     """Make local paths mean the same in every process, whatever its current folder."""
     source = model_source(spec)
     paths = {name: getattr(source, name) for name in ("model_repository", "weights", "labels")}
-    return spec.model_copy(update={"input": to_uri(spec.input), **paths})
+    return spec.model_copy(update={"input": resolve_uri(spec.input), **paths})
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from jobs.errors import SpecError
+from jobs.inputs.kinds import InputFormat
 from jobs.inputs.names import Names
 from model_repo.inception_v3.errors import describe_problem
 from model_repo.inception_v3.options import RuntimeName
@@ -23,7 +24,8 @@ from model_repo.inception_v3.spec import FEATURE_SHAPES, Precision
 
 # The options that decide what the rows say. An output continues only under the same ones.
 ROW_OPTIONS = (
-    *("input", "image_column", "include", "exclude", "limit", "top_k", "emit", "max_pixels"),
+    *("input", "input_format", "image_column", "include", "exclude"),
+    *("limit", "top_k", "emit", "max_pixels"),
 )
 
 # Of options that once could be `auto`: the command that prints a value for them.
@@ -52,6 +54,7 @@ class JobSpec(BaseModel):
     precision: Precision | None = None
     top_k: PositiveInt = 5
     emit: tuple[str, ...] = ("classification",)
+    input_format: InputFormat | None = None
     image_column: str | None = None
     include: tuple[str, ...] | None = None
     exclude: tuple[str, ...] | None = None
@@ -149,7 +152,7 @@ def load_job_spec(
         SpecError: the file cannot be read, or a value is not what it must be.
     """
     given = {key: value for key, value in options.items() if value not in (None, ())}
-    written = _read_config(config_path) if config_path else {}
+    written = _read_config(config_path.expanduser()) if config_path else {}
     values = {key: value for key, (_, value) in written.items()} | given
     for name in ("input", "output"):
         if name.upper() in usage.split() and not values.get(name):

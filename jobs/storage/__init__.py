@@ -21,6 +21,7 @@ from jobs.storage.objects import (
     Wanted,
     check_size,
     local_path,
+    resolve_uri,
     to_uri,
 )
 from jobs.storage.ranges import StoredFile
@@ -36,6 +37,7 @@ __all__ = [
     "is_s3",
     "leaving_no_folders",
     "local_path",
+    "resolve_uri",
     "to_uri",
 ]
 

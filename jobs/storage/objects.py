@@ -7,12 +7,13 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from jobs.errors import FetchError, SpecError, StorageError
 from model_repo.inception_v3.s3.faults import ARCHIVED
-from model_repo.inception_v3.s3.uri import is_s3
+from model_repo.inception_v3.s3.uri import is_s3, to_s3
 
 MAX_OBJECT_BYTES = 256 * 1024 * 1024
 
 _FILE = "file://"
 _KEPT = "/:*?[]!"  # not percent-encoded: a scheme, and a glob, stay what they are
+_ALSO_FILE = re.compile(r"file:(?:(?=/[^/])|//(?:localhost)?(?=/))", re.IGNORECASE)
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -66,19 +67,41 @@ class Part:
 
 
 def to_uri(text: str) -> str:
-    """Turn a user's path or URI into a URI.
+    """Turn a path or URI into a URI; what is one already stays as it is.
 
     Raises:
-        SpecError: a scheme that is not supported.
+        SpecError: a scheme that is not supported, or a file of another machine.
     """
-    if is_s3(text) or text.startswith(_FILE):
+    if is_s3(text) or text.startswith(f"{_FILE}/"):
         return text
+    if text.startswith("/"):
+        return _FILE + to_utf8(os.path.abspath(text))
+    if is_s3(uri := to_s3(text)):
+        return uri
+    if file := _ALSO_FILE.match(text):
+        return _FILE + text[file.end() :]
     if scheme := SCHEME.match(text):
         raise SpecError(
-            f"unsupported scheme {scheme[0]!r} in {text!r}; supported are s3://, file:// and "
+            f"unsupported scheme {scheme[0]!r} in {text!r}; supported are s3://, file:/// and "
             "plain local paths"
         )
-    return _FILE + to_utf8(os.path.abspath(text))
+    return _FILE + to_utf8(os.path.abspath(os.path.expanduser(text)))
+
+
+def resolve_uri(text: str) -> str:
+    """Turn a path or URI that a user wrote into a URI: `file:` may have percent escapes.
+
+    A file that has such an escape in its own name comes first.
+
+    Raises:
+        SpecError: as `to_uri`.
+    """
+    uri = to_uri(text)
+    if "%" not in uri or text[:5].lower() != "file:":
+        return uri
+    path = uri.removeprefix(_FILE)
+    decoded = os.fsdecode(unquote_to_bytes(os.fsencode(path)))
+    return uri if os.path.lexists(path) or "\0" in decoded else to_uri(decoded)
 
 
 def to_utf8(name: str) -> str:

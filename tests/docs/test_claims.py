@@ -11,9 +11,11 @@ from jobs.cli.commands import cli
 from jobs.cli.exits import EXIT_INTERRUPTED, EXIT_NOT_PASSED, EXIT_OVER_ERROR_RATE
 from jobs.dataset.schema import IMAGE_FAULTS, NOT_AN_IMAGE, output_schema
 from jobs.errors import FetchErrorKind, JobError, SpecError
-from jobs.inputs import tar, webdataset
+from jobs.inputs import kinds, parquet_images, tar, webdataset
+from jobs.inputs.kinds import InputFormat
 from jobs.inputs.names import LITTER
 from jobs.inputs.rows import NOTHING_CARRIED
+from jobs.inputs.tables import json_types, lines
 from model_repo.inception_v3.decoding import decoded, formats, jpeg
 from model_repo.inception_v3.spec import FEATURE_SHAPES, PRECISIONS
 from serving.config import ServingConfig
@@ -134,6 +136,20 @@ def test_every_format_and_flag_is_described():
     assert f"{jpeg.MAX_SCANS:,} scans" in text
     assert f"{decoded.MAX_PARTS:,} chunks" in text
     assert (decoded.TINY_SIDE, decoded.EXTREME_ASPECT) == (64, 4)  # as the page says
+
+
+def test_every_name_that_decides_what_input_is_is_described():
+    text = section("inputs.md", "## What INPUT is")
+    formats = InputFormat.__args__
+
+    endings = (*kinds.LISTS, *kinds._NOTES, *kinds._NAMED_NOTES, *formats)
+    assert [ending for ending in endings if f"`{ending}`" not in text] == []
+    assert f"first {kinds._LOOKED_AT} objects" in text
+    assert f"{kinds._LOOKED_AT - 1} at most" in text
+    assert f"first {parquet_images._CELLS_LOOKED_AT} cells" in text
+    text = section("inputs.md", "## Manifests")
+    assert f"{lines.LONGEST_LINE >> 20} MiB" in text
+    assert f"{json_types.MAX_MEMBERS:,} different keys" in text
 
 
 def test_every_name_of_a_tar_member_is_described():

@@ -5,11 +5,13 @@ The service reads S3 with `S3Reader`, a job with its own storage; both are an `O
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import unquote
 
 from model_repo.inception_v3.cache import cache_folder, whole_folder
 from model_repo.inception_v3.errors import RepositoryError
@@ -21,7 +23,9 @@ from model_repo.inception_v3.repository.config import (
 )
 from model_repo.inception_v3.repository.weights import Weights, find_weights, is_untrained
 from model_repo.inception_v3.s3.objects import S3Error, StoredObject
-from model_repo.inception_v3.s3.uri import is_s3
+from model_repo.inception_v3.s3.uri import is_s3, to_s3
+
+_FILE = re.compile(r"file:(?://(?:localhost)?)?(?=/)", re.IGNORECASE)
 
 
 class ObjectStore(Protocol):
@@ -40,6 +44,8 @@ class ObjectStore(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSource:
     """Which model, and where its parts are: each a local path or `s3://`.
+
+    In paths, `~` is the home folder, and `file:` is understood.
 
     Attributes:
         reference: `name` (its newest version) or `name:version`.
@@ -121,9 +127,14 @@ def _s3_reader() -> ObjectStore:
 
 
 def _to_absolute(value: str | None) -> str | None:
-    if value is None or is_s3(value) or is_untrained(value):
+    if value is None or is_untrained(value):
         return value
-    return os.path.abspath(value)
+    uri = to_s3(value)
+    if is_s3(uri):
+        return uri
+    if file := _FILE.match(value):
+        return os.path.abspath(unquote(value[file.end() :]))
+    return os.path.abspath(os.path.expanduser(value))
 
 
 def _is_file(uri: str, store: ObjectStore) -> bool:

@@ -24,16 +24,23 @@ def test_missing_s3_input_says_whether_the_bucket_is_there(s3_bucket, storage):
         open_source("s3://never-made/photos/", storage)
 
 
+def test_prefix_on_s3_may_be_named_as_hadoop_does(s3_bucket, storage):
+    storage.write(f"s3://{s3_bucket}/photos/a.jpg", b"1")
+    (rows,) = open_source(f"s3a://{s3_bucket}/photos", storage).tables(storage)
+    assert rows["uri"].to_pylist() == [f"s3://{s3_bucket}/photos/a.jpg"]
+
+
+def test_local_input_may_be_a_uri_with_escapes(tmp_path, storage):
+    put_files(tmp_path, "a b/c.jpg")
+    for text in (f"file:{tmp_path}/a%20b", f"file://localhost{tmp_path}/a%20b/*.jpg"):
+        (rows,) = open_source(text, storage).tables(storage)
+        assert rows["uri"].to_pylist() == [f"file://{tmp_path}/a b/c.jpg"]
+
+
 def test_image_column_without_parquet_is_refused(tmp_path, storage):
     put_files(tmp_path, "a.jpg")
     with pytest.raises(SpecError, match="--image-column is for Parquet files"):
         open_source(str(tmp_path), storage, image_column="image")
-
-
-def test_folder_with_more_than_tars_is_just_objects(tmp_path, storage):
-    write_tar(tmp_path / "a.tar", {"a.jpg": b"1"})
-    put_files(tmp_path, "b.jpg")
-    assert open_source(str(tmp_path), storage).kind == "objects"
 
 
 @pytest.mark.parametrize("extension", ["tar.gz", "tgz"])
@@ -47,6 +54,6 @@ def test_sources_can_be_pickled(tmp_path, storage):
     write_text(tmp_path / "m.csv", "uri\na\n")
     write_tar(tmp_path / "a.tar", {"a.jpg": b"1"})
     write_parquet(tmp_path / "i.parquet", image=[b"1"])
-    for name in ("m.csv", "a.tar", "i.parquet", ""):
+    for name in ("m.csv", "a.tar", "i.parquet", "m*"):
         source = open_source(f"{tmp_path}/{name}", storage)
         assert pickle.loads(pickle.dumps(source)) == source

@@ -23,7 +23,7 @@ def test_csv_values_are_carried_letter_for_letter(tmp_path, storage):
     assert rows["size"].null_count == 3
 
 
-def test_jsonl_columns_are_those_of_the_first_rows(tmp_path, storage):
+def test_jsonl_columns_have_types_of_their_own(tmp_path, storage):
     path = write_text(
         tmp_path / "m.jsonl",
         '{"uri":"./a.jpg","n":1,"day":"2024-01-01","tags":["x"]}\n\n{"uri":"b/../c.jpg","n":null}\n',
@@ -46,6 +46,38 @@ def test_parquet_manifest_carries_typed_columns(tmp_path, storage):
     assert source.kind == "manifest"
     assert source.carried == pa.schema([("n", pa.int16())])
     assert read_all(source, storage)["n"].to_pylist() == [1, None, 3]
+
+
+def test_folder_of_manifests_is_one_whose_uris_start_beside_it(tmp_path, storage):
+    (tmp_path / "m.parquet").mkdir()
+    write_parquet(tmp_path / "m.parquet" / "b.parquet", uri=["./b.jpg", "a.jpg"])
+    write_parquet(tmp_path / "m.parquet" / "a.parquet", uri=["a.jpg"])
+    source = open_source(f"{tmp_path}/m.parquet/", storage)
+    assert read_all(source, storage)["location"].to_pylist() == [
+        f"file://{tmp_path}/a.jpg",
+        f"file://{tmp_path}/b.jpg",
+    ]
+    assert source.duplicates == 1
+    (rows,) = open_source(f"{tmp_path}/m.parquet/a*", storage).tables(storage)
+    assert rows["location"].to_pylist() == [f"file://{tmp_path}/m.parquet/a.jpg"]
+
+
+def test_whole_bucket_of_manifests_names_what_lies_in_it(s3_bucket, storage):
+    storage.write(f"s3://{s3_bucket}/m.csv", b"uri\na.jpg\n")
+    (rows,) = open_source(f"s3://{s3_bucket}/", storage).tables(storage)
+    assert rows["location"].to_pylist() == [f"s3://{s3_bucket}/a.jpg"]
+
+
+def test_uris_may_be_written_in_every_way(tmp_path, storage, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    uris = ["~/a.jpg", "s3a://b/k%41", "file:/x/a", "file://localhost/x/b", "file:///x/a%20b", "~a"]
+    path = write_text(tmp_path / "m.txt", "\n".join(uris))
+    rows = read_all(open_source(path, storage), storage)
+    assert rows["uri"].to_pylist() == uris
+    assert rows["location"].to_pylist() == [
+        "file:///home/me/a.jpg", "s3://b/k%41", "file:///x/a", "file:///x/b", "file:///x/a b",
+        f"file://{tmp_path}/~a",
+    ]  # fmt: skip
 
 
 def test_manifest_on_s3_resolves_against_its_folder(s3_bucket, storage):
@@ -86,9 +118,9 @@ def test_later_duplicates_are_dropped_and_counted(tmp_path, storage):
     [
         ('a\nb\n""\n', "row 3 of .* has no uri"),
         ("a\nhttps://x/y.jpg\n", "row 2 of .*https://x/y.jpg.*web addresses cannot be read"),
-        ("gs://b/x\n", "row 1 of .*unsupported scheme 'gs://'"),
+        ("gs://b/x\n", "row 1 of .* names what cannot be read: unsupported scheme 'gs://'"),
         ("", "manifest .* is empty"),
-        ("a\nb,c\n", "cannot read .*Expected 1 columns, got 2"),
+        ("a\nb,c\n", "row 2 of .* has 2 values, but the header 1 names"),
     ],
 )
 def test_bad_manifest_rows_are_named(tmp_path, storage, rows, message):
@@ -108,8 +140,10 @@ def test_null_uri_in_jsonl_is_named(tmp_path, storage):
     [
         ("m.csv", "url,b\nx,y\n", "has no 'uri' column; its columns are url, b"),
         ("m.csv", "uri,b,b\nx,y,z\n", "more than one column named 'b'"),
-        ("m.csv", "", "cannot read .*Empty CSV file"),
-        ("m.jsonl", "not json\n", "cannot read .* as a table"),
+        ("m.csv", "", "m.csv is empty; its first line has to name the columns"),
+        ("m.jsonl", "not json\n", "row 1 of .* is no JSON: expecting value at character 1"),
+        ("m.jsonl", "[1]\n", "row 1 of .* is no JSON object; each line has to be one"),
+        ("m.tsv", "\n\n", "m.tsv is empty"),
         ("m.parquet", "not parquet", "cannot read .* as a table"),
     ],
 )

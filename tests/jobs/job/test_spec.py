@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from jobs.errors import SpecError
@@ -22,6 +24,13 @@ def test_command_line_wins_over_the_file(tmp_path):
     spec = load_job_spec({"top_k": 7, "input": None}, config)
 
     assert (spec.input, spec.output, spec.top_k, spec.max_error_rate) == ("a", "b", 7, 0.5)
+
+
+def test_the_file_may_lie_in_the_home_folder(tmp_path, monkeypatch):
+    (tmp_path / "job.yaml").write_text("top-k: 3\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert load_job_spec(PLACES, Path("~/job.yaml")).top_k == 3
 
 
 def test_emit_names_the_outputs_of_the_network():

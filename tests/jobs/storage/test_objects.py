@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import SpecError
-from jobs.storage import local_path, to_uri
+from jobs.storage import local_path, resolve_uri, to_uri
 from jobs.storage.objects import to_utf8
 from tests.support.files import put_files
 
@@ -22,8 +22,39 @@ def test_uris_stay_as_they_are(uri):
     assert to_uri(uri) == uri
 
 
+@pytest.mark.parametrize(
+    ("text", "uri"),
+    [
+        ("s3a://b/k%41", "s3://b/k%41"),
+        ("S3N://b/k", "s3://b/k"),
+        ("file:/a/b", "file:///a/b"),
+        ("file://localhost/a/b", "file:///a/b"),
+        ("FILE:///a/b", "file:///a/b"),
+        ("~/a", "file:///home/me/a"),
+        ("~", "file:///home/me"),
+        ("./~/a", "file:///now/~/a"),
+    ],
+)
+def test_other_names_of_the_same_place(monkeypatch, text, uri):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setattr(os, "getcwd", lambda: "/now")
+    assert to_uri(text) == resolve_uri(text) == uri
+
+
+def test_escapes_of_file_uris_are_decoded_unless_a_file_is_called_so(tmp_path):
+    put_files(tmp_path, "a%20b")
+    assert resolve_uri(f"file:{tmp_path}/a%20b") == f"file://{tmp_path}/a%20b"
+    assert resolve_uri(f"file:{tmp_path}/c%20d/*.jpg") == f"file://{tmp_path}/c d/*.jpg"
+    assert resolve_uri(f"{tmp_path}/c%20d") == f"file://{tmp_path}/c%20d"
+
+
+def test_a_file_of_another_machine_is_refused():
+    with pytest.raises(SpecError, match=r"'file://host/a'.*supported are s3://, file:///"):
+        to_uri("file://host/a")
+
+
 def test_unknown_scheme_is_refused_with_the_supported_ones():
-    with pytest.raises(SpecError, match=r"'gs://'.*supported are s3://, file://"):
+    with pytest.raises(SpecError, match=r"'gs://'.*supported are s3://, file:///"):
         to_uri("gs://bucket/x")
 
 

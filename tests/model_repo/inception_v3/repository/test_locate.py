@@ -194,6 +194,17 @@ def test_local_paths_become_absolute_and_nothing_else(tmp_path, monkeypatch):
     assert ModelSource().with_absolute_paths() == ModelSource()
 
 
+def test_home_folder_and_other_names_of_s3_are_understood(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    source = ModelSource(model_repository="s3a://b/models", weights="~/w.pt", labels="S3N://b/l")
+
+    assert source.with_absolute_paths() == ModelSource(
+        model_repository="s3://b/models", weights="/home/me/w.pt", labels="s3://b/l"
+    )
+    for text in ("file:/a%20b.pt", "file:///a%20b.pt", "FILE://localhost/a%20b.pt"):
+        assert ModelSource(weights=text).with_absolute_paths().weights == "/a b.pt"
+
+
 def test_models_of_a_local_repository_are_listed(shelf, repository):
     (repository / "flowers").mkdir()
     (repository / "flowers" / "config.pbtxt").write_text(FLOWERS)
