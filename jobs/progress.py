@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
 from jobs.labelling.summary import Summary
+from jobs.tallies import say_not_images
 
 _LINE_INTERVAL_S = 5.0
 
@@ -119,7 +120,7 @@ class JobProgress:
             parts.append(f"{rate:.1f} images/s")
         parts.append(f"{errors:,} error{'' if errors == 1 else 's'}")
         if others:
-            parts.append(f"{others:,} not images")
+            parts.append(say_not_images(others))
         if rate and total:
             parts.append(f"{to_duration((total - self._done) / rate)} left")
         return " · ".join(parts)

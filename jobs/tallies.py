@@ -41,3 +41,8 @@ def shorten(tally: Mapping[str, int], most: int = MOST_KEPT) -> dict[str, int]:
 def describe(tally: Mapping[str, int]) -> str:
     """Say the most frequent names: '8 .json, 4 .txt, 3 other'."""
     return ", ".join(f"{number:,} {name}" for name, number in shorten(tally, _MOST_SAID).items())
+
+
+def say_not_images(number: int) -> str:
+    """Say how many objects are of the kind `not_an_image`."""
+    return "1 not an image" if number == 1 else f"{number:,} not images"

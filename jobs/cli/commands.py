@@ -37,8 +37,9 @@ def label(config: Path | None, dry_run: bool, as_json: bool, **options: Any) -> 
     """Label every object of INPUT and write one row for each to OUTPUT.
 
     INPUT is a folder, a glob, a manifest with a uri column (.csv, .jsonl, .parquet), Parquet with
-    an image column, or .tar shards; local or s3://. OUTPUT is a folder or an s3:// prefix. The same
-    command continues a job that was interrupted, and labels what has come or changed since.
+    an image column, .tar shards or an S3 Inventory; local or s3://. OUTPUT is a folder or an s3://
+    prefix. The same command continues a job that was interrupted, and labels what has come or
+    changed since.
 
     Exit codes: 0 done, 1 failed, 2 wrong option or input, 3 done but over the error rate,
     130 interrupted.

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from jobs.tallies import describe as describe_tally
+from jobs.tallies import say_not_images
 
 if TYPE_CHECKING:
     from jobs.check_precision import Checked
@@ -30,7 +31,8 @@ def describe(record: dict[str, Any]) -> str:
         f"{_count(sum(errors.values()), 'error')}{kinds}" if errors else "no errors",
     ]
     if not_images := counts.get("not_images"):
-        parts.append(f"{sum(not_images.values()):,} not images ({describe_tally(not_images)})")
+        what = say_not_images(sum(not_images.values()))
+        parts.append(f"{what} ({describe_tally(not_images)})")
     parts += _left_out(counts)
     if counts["removed"]:
         parts.append(f"{counts['removed']:,} no longer in the input")

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from jobs.commit.audit import Counts, Mapper, balance
 from jobs.dataset.layout import CHUNK, EARLIER, Layout
 from jobs.dataset.parquet import BufferedParquetWriter, data_files, encode_table, read_groups
-from jobs.dataset.schema import ERROR_COLUMNS, without_tensors
+from jobs.dataset.schema import ERROR_COLUMNS
 from jobs.digests import digest_uris, find, join
 from jobs.errors import JobError
 from jobs.listing.manifest import Manifest
@@ -165,4 +165,4 @@ def _read_chunks(storage: Storage, part: Part) -> Iterator[pa.Table]:
                 f"{uri} has {table.num_rows} rows for {rows} objects; delete it and run the same "
                 "command again"
             )
-        yield without_tensors(table)
+        yield table

@@ -17,9 +17,6 @@ from model_repo.inception_v3.spec import EMBEDDING_SIZE, FEATURE_SHAPES
 LABEL_TYPE = pa.struct([("index", pa.int32()), ("label", pa.string()), ("score", pa.float32())])
 _to_struct = attrgetter("index", "label", "score")  # `asdict` takes 60 times as long
 
-# Floats in one row of each of the network's outputs.
-_SIZES = {"embedding": EMBEDDING_SIZE, **{k: math.prod(v) for k, v in FEATURE_SHAPES.items()}}
-
 # Columns that rows under outcome=error have on top of the others.
 ERROR_COLUMNS = ("error_kind", "error")
 _OF_A_ROW = ("etag", "width", "height", "flags", *ERROR_COLUMNS)
@@ -111,17 +108,8 @@ def output_schema(outputs: Sequence[str], carried: pa.Schema) -> pa.Schema:
 
 def row_bytes(outputs: Sequence[str]) -> int:
     """Return how many bytes the arrays of one row take."""
-    return 4 * sum(_SIZES[name] for name in outputs)
-
-
-def without_tensors(table: pa.Table) -> pa.Table:
-    """Give rows of an earlier release, whose feature maps were Arrow's tensors, today's types."""
-    ours = [_column(layer) for layer in FEATURE_SHAPES]
-    fields = [
-        x.with_type(getattr(x.type, "storage_type", x.type)) if x.name in ours else x
-        for x in table.schema
-    ]
-    return table.cast(pa.schema(fields)) if fields != list(table.schema) else table
+    sizes = {"embedding": EMBEDDING_SIZE, **{k: math.prod(v) for k, v in FEATURE_SHAPES.items()}}
+    return 4 * sum(sizes[name] for name in outputs)
 
 
 def build_rows(
@@ -170,13 +158,18 @@ def _column(output: str) -> str:
 
 
 def _type(output: str) -> pa.DataType:
-    """Return a type that every reader of Parquet has; not all have Arrow's tensors."""
-    return pa.list_(pa.float32(), _SIZES[output])
+    if output == "embedding":
+        return pa.list_(pa.float32(), EMBEDDING_SIZE)
+    return pa.fixed_shape_tensor(pa.float32(), FEATURE_SHAPES[output])
 
 
 def _output_array(output: str, batches: Sequence[npt.NDArray[np.float32]]) -> pa.Array:
-    values = np.concatenate([np.empty(0, np.float32), *(batch.ravel() for batch in batches)])
-    return pa.FixedSizeListArray.from_arrays(values, _SIZES[output])
+    if not batches:
+        return pa.array([], _type(output))
+    values = np.concatenate(batches)
+    if output == "embedding":
+        return pa.FixedSizeListArray.from_arrays(values.ravel(), EMBEDDING_SIZE)
+    return pa.FixedShapeTensorArray.from_numpy_ndarray(values)
 
 
 def _pad(array: pa.Array, length: int) -> pa.ChunkedArray:

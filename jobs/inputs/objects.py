@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from jobs.inputs.globs import literal_prefix, translate_glob
 from jobs.inputs.rows import ROWS_PER_TABLE, Source, in_groups, objects_table
-from jobs.storage import Storage, StoredObject
+from jobs.storage import Storage, StoredObject, is_s3
+from jobs.storage.objects import raw_uri, to_utf8
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,8 @@ class Listing:
     Attributes:
         uri: the folder, prefix or object where listing starts.
         starts_with: how the names directly under it begin.
-        pattern: a regular expression that a whole uri must match; None takes every uri.
+        pattern: a regular expression that a whole uri must match, as `raw_uri` gives it; None takes
+            every uri.
     """
 
     uri: str
@@ -35,7 +37,7 @@ class Listing:
         if self.pattern is None:
             return found
         matches = re.compile(self.pattern, re.DOTALL).fullmatch
-        return (stored for stored in found if matches(stored.uri))
+        return (stored for stored in found if matches(raw_uri(stored.uri)))
 
 
 @dataclass(slots=True)
@@ -63,10 +65,10 @@ class ObjectSource(Source):
             )
 
     def _is_chosen(self, uri: str) -> bool:
-        # Not by its beginning: that of a uri may be percent-encoded where the folder's is not.
-        depth = self.listing.uri.rstrip("/").count("/") + 1
         is_named = uri == self.listing.uri
-        name = uri.rpartition("/")[2] if is_named else uri.split("/", depth)[-1]
+        folder = raw_uri(uri if is_named else self.listing.uri).rstrip("/")
+        folder = folder.rpartition("/")[0] if is_named else folder
+        name = raw_uri(uri).removeprefix(f"{folder}/")
         return self._counts(name, litter=not is_named)
 
 
@@ -81,5 +83,7 @@ def _distinct(objects: Iterable[StoredObject]) -> Iterator[StoredObject]:
 
 def glob_listing(uri: str) -> Listing:
     """Turn a glob into the listing that it filters."""
-    folder, _, starts_with = literal_prefix(uri).rpartition("/")
-    return Listing(f"{folder}/", starts_with, translate_glob(uri))
+    glob = raw_uri(uri)
+    folder, _, starts_with = literal_prefix(glob).rpartition("/")
+    above = folder if is_s3(folder) else to_utf8(folder)
+    return Listing(f"{above}/", starts_with, translate_glob(glob))

@@ -13,6 +13,7 @@ MAX_OBJECT_BYTES = 256 * 1024 * 1024
 
 _FILE = "file://"
 _ALSO_FILE = re.compile(r"file:(?:(?=/[^/])|//(?:localhost)?(?=/))", re.IGNORECASE)
+_KEPT = "/:*?[]!"  # not percent-encoded: a scheme, and a glob, stay what they are
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -111,8 +112,20 @@ def to_utf8(name: str) -> str:
     try:
         raw = name.encode()
     except UnicodeEncodeError:
-        return quote_from_bytes(name.encode("utf-8", "surrogateescape"))
-    return quote_from_bytes(raw) if "%" in name and _is_encoded(raw) else name
+        return quote_from_bytes(name.encode("utf-8", "surrogateescape"), _KEPT)
+    return quote_from_bytes(raw, _KEPT) if "%" in name and _is_encoded(raw) else name
+
+
+def from_utf8(name: str) -> str:
+    """Undo `to_utf8`."""
+    if "%" not in name or not _is_encoded(name.encode("utf-8", "surrogateescape")):
+        return name
+    return unquote_to_bytes(name).decode("utf-8", "surrogateescape")
+
+
+def raw_uri(uri: str) -> str:
+    """Return a URI with the name as the storage has it, to be compared with what users write."""
+    return uri if is_s3(uri) else from_utf8(uri)
 
 
 def _is_encoded(name: bytes) -> bool:
@@ -132,14 +145,12 @@ def local_path(uri: str) -> str:
     What a user wrote may be percent-encoded, too: the raw path counts if it exists, else the
     decoded one.
     """
-    raw = uri.removeprefix(_FILE)
-    if "%" not in raw:
+    name = uri.removeprefix(_FILE)
+    raw = from_utf8(name)
+    if "%" not in name or raw != name or os.path.lexists(raw):
         return raw
     decoded = os.fsdecode(unquote_to_bytes(raw))
-    if _is_encoded(os.fsencode(raw)):
-        return decoded
-    is_raw = os.path.lexists(raw) or "\0" in decoded or not os.path.lexists(decoded)
-    return raw if is_raw else decoded
+    return decoded if "\0" not in decoded and os.path.lexists(decoded) else raw
 
 
 def archived(uri: str) -> FetchError:

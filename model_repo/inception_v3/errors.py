@@ -10,7 +10,7 @@ ModelError
 from collections.abc import Mapping
 from typing import Any, Literal
 
-DecodeErrorKind = Literal["unreadable", "too_large", "not_an_image"]
+DecodeErrorKind = Literal["not_an_image", "unreadable", "too_large"]
 
 
 class ModelError(Exception):
@@ -21,7 +21,8 @@ class DecodeError(ModelError):
     """One image cannot be labelled; the others in its batch are not affected.
 
     Attributes:
-        kind: `unreadable` (damaged, empty, not an image) or `too_large` (over a limit).
+        kind: `not_an_image` (another kind of file), `unreadable` (damaged, empty, or of a format
+            or layout that is not read) or `too_large` (over a limit).
     """
 
     def __init__(self, kind: DecodeErrorKind, message: str) -> None:

@@ -54,7 +54,7 @@ class Prediction(BaseModel):
     labels: list[Label] = []
     embedding: list[float] = []
     timing: Timing | None = None
-    error_kind: str = Field(default="", description="`unreadable` or `too_large`.")
+    error_kind: str = Field(default="", description="`not_an_image`, `unreadable` or `too_large`.")
     error: str = ""
 
 
@@ -88,7 +88,7 @@ _MEANINGS = {
     404: "There is no such model.",
     413: "Too many bytes or pixels.",
     415: "The declared type of the body is not an image.",
-    422: "The image cannot be decoded.",
+    422: "What was sent is no image, or cannot be decoded.",
     501: "This part of the protocol is not supported.",
     503: "Overloaded; `Retry-After` says when to try again.",
     504: "The time limit is up.",

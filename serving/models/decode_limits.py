@@ -17,6 +17,8 @@ _JPEG_WHOLE = 9.5  # progressive: all coefficients stay in memory
 _JPEG_CMYK = 12.5
 _PNG_RGB = 8.5
 _WEBP = 13.5
+_HEIF = 16.0
+_JPEG_2000 = 26.0
 _OTHERS = 10.0
 
 _USUAL_SCANS = 32  # a progressive JPEG has about ten
@@ -40,7 +42,8 @@ def _bytes_per_pixel(image: bytes) -> float:
         return _jpeg_bytes_per_pixel(image)
     if kind == "PNG" and image[24:26] == b"\x08\x02":
         return _PNG_RGB
-    return _WEBP if kind == "WEBP" else _OTHERS
+    newer = {"WebP": _WEBP, "AVIF": _HEIF, "HEIC": _HEIF, "JPEG 2000": _JPEG_2000}
+    return newer.get(kind, _OTHERS)
 
 
 def _jpeg_bytes_per_pixel(image: bytes) -> float:

@@ -19,7 +19,7 @@ class Metrics:
         )
         self._images = Counter(
             "labelmill_images_total",
-            description="Images by outcome: ok, unreadable, too_large, rejected, failed, dropped.",
+            description="Images by outcome: ok, a kind of error, rejected, failed or dropped.",
             tag_keys=("model", "outcome"),  # type: ignore[arg-type]
         )
         histogram = partial(Histogram, tag_keys=("model",))

@@ -26,7 +26,10 @@ def test_what_is_no_image_is_no_error():
     with JobProgress() as progress:
         progress.advance(Summary(objects=32, errors=10, faults=1, not_images=9))
 
-    assert "· 1 error · 9 not images" in progress.figures()
+        assert "· 1 error · 9 not images" in progress.figures()
+        progress.resume(0, 32)
+        progress.advance(Summary(objects=32, errors=1, not_images=1))
+        assert "· 0 errors · 1 not an image" in progress.figures()
 
 
 def test_rate_counts_from_the_beginning_of_the_first_chunk():

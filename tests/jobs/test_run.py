@@ -207,10 +207,13 @@ def test_an_output_of_another_job_is_refused_until_overwritten(shared_ray, photo
 
 def test_dry_run_says_what_would_be_done_and_leaves_nothing(photos, tmp_path):
     out = tmp_path / "new" / "out"
+    (photos / ".DS_Store").touch()
 
     done = labelmill("label", str(photos), str(out), "--weights", "untrained", "--dry-run")
 
     assert done.returncode == 0, done.stderr
-    for text in ("8 objects", "inception_v3:1, 1,000 classes", "untrained:0", "openvino, fp32"):
+    assert "8 objects, " in done.stdout
+    assert ", 1 passed over (1 .DS_Store))" in done.stdout
+    for text in ("inception_v3:1, 1,000 classes", "untrained:0", "openvino, fp32"):
         assert text in done.stdout
     assert list(tmp_path.iterdir()) == [photos]

@@ -103,6 +103,19 @@ def test_tarfile_keeps_members_in_a_list():
         assert archive.offset == 2 * tarfile.BLOCKSIZE
 
 
+def test_tarfile_has_the_map_of_a_sparse_member():
+    written = io.BytesIO()
+    sparse, plain = tarfile.TarInfo("a"), tarfile.TarInfo("b")
+    sparse.pax_headers = {"GNU.sparse.map": "0,1,5,2", "GNU.sparse.realsize": "9"}
+    with tarfile.open(fileobj=written, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(sparse)
+        archive.addfile(plain)
+    written.seek(0)
+    with tarfile.open(fileobj=written, mode="r:") as archive:
+        members = archive.getmembers()
+    assert [member.sparse for member in members] == [[(0, 1), (5, 2)], None]
+
+
 def test_pillow_webp_lets_go_of_its_decoder():
     from PIL.WebPImagePlugin import WebPImageFile
 
@@ -128,6 +141,13 @@ def test_pillow_raw_mode_of_inverted_inks():
     image = Image.frombuffer("CMYK", (1, 1), inks, "raw", "CMYK;I", 0, 1)
 
     assert image.getpixel((0, 0)) == (55,) * 4
+
+
+def test_pillow_settings_of_modules():
+    from PIL import AvifImagePlugin, TiffImagePlugin
+
+    assert isinstance(TiffImagePlugin.READ_LIBTIFF, bool)
+    assert isinstance(AvifImagePlugin.DEFAULT_MAX_THREADS, int)
 
 
 def test_torchvision_blocks():

@@ -18,7 +18,8 @@ from tests.support.browsing import (
     nameless,
     to_percents,
 )
-from tests.support.images import encode, photo, png, png_header, tiff
+from tests.support.images import encode, photo, png, png_header
+from tests.support.tiffs import tiff
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on the PATH")

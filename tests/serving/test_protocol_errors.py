@@ -42,7 +42,7 @@ def _image(data="aGVsbG8=", **changes):
         (INFER, _image(), {"Content-Encoding": "br"}, 415, "br"),
         (INFER, _image(), {"Content-Encoding": "gzip"}, 400, "gzip"),
         (INFER, _image(), {"x-request-timeout-seconds": "soon"}, 400, "soon"),
-        (INFER, _image(), {}, 422, "not a JPEG"),
+        (INFER, _image(), {}, 422, "not an image"),
         (INFER, HUGE, {"Inference-Header-Content-Length": "0"}, 413, "pixels"),
         (INFER, _image(parameters={"shared_memory_region": "x"}), {}, 501, "shared memory"),
         ("/v2/models/nope/infer", _image(), {}, 404, "nope"),
@@ -129,7 +129,7 @@ def _infer(data=b"no image", shape=(1, 1), name="image", datatype="BYTES", **par
 @pytest.mark.parametrize(
     ("message", "code", "word"),
     [
-        (_infer(), StatusCode.INVALID_ARGUMENT, "not a JPEG"),
+        (_infer(), StatusCode.INVALID_ARGUMENT, "not an image"),
         (_infer(HUGE), StatusCode.INVALID_ARGUMENT, "pixels"),
         (_infer(shape=(0, 1)), StatusCode.INVALID_ARGUMENT, "shape"),
         (_infer(name="other"), StatusCode.INVALID_ARGUMENT, "other"),

@@ -6,9 +6,12 @@ import zlib
 from typing import Any
 
 import numpy as np
+import pillow_heif
 from PIL import Image
 
 ORIENTATION = 0x0112
+
+pillow_heif.register_heif_opener()  # which also writes HEIC
 
 
 def photo(width: int, height: int, seed: int = 0) -> np.ndarray:
@@ -72,51 +75,3 @@ def png(samples: np.ndarray, bits: int, color: int, transparency: bytes = b"") -
     extra = png_chunk(b"tRNS", transparency) if transparency else b""
     data = png_chunk(b"IDAT", zlib.compress(body, 1))
     return png_header(width, height, bits, color) + extra + data + png_chunk(b"IEND", b"")
-
-
-def tiff(
-    samples: np.ndarray, photometric: int, order: str = "<", extra: int | None = None
-) -> bytes:
-    """Write an uncompressed TIFF.
-
-    Args:
-        samples: [H, W, channels] of any unsigned, signed or float type.
-        photometric: 0 white is zero, 1 black is zero, 2 RGB.
-        order: `<` little endian, `>` big endian.
-        extra: what the last channel is: 1 premultiplied alpha, 2 alpha; None for a color.
-    """
-    height, width, channels = samples.shape
-    body = samples.astype(samples.dtype.newbyteorder(order)).tobytes()
-    bits = samples.dtype.itemsize * 8
-    sample_format = {"u": 1, "i": 2, "f": 3}[samples.dtype.kind]
-    tags: dict[int, list[int]] = {
-        256: [width],
-        257: [height],
-        258: [bits] * channels,
-        259: [1],
-        262: [photometric],
-        273: [8],
-        277: [channels],
-        278: [height],
-        279: [len(body)],
-        339: [sample_format] * channels,
-    }
-    if extra is not None:
-        tags[338] = [extra]
-    directory = 8 + len(body)
-    overflow = directory + 2 + 12 * len(tags) + 4
-    entries, tail = b"", b""
-    for tag, values in sorted(tags.items()):
-        kind, letter = (
-            (4, "I") if len(values) == 1 and tag in (256, 257, 273, 278, 279) else (3, "H")
-        )
-        packed = struct.pack(f"{order}{len(values)}{letter}", *values)
-        if len(packed) > 4:
-            value = struct.pack(order + "I", overflow + len(tail))
-            tail += packed
-        else:
-            value = packed.ljust(4, b"\0")
-        entries += struct.pack(order + "HHI", tag, kind, len(values)) + value
-    magic = b"II*\0" if order == "<" else b"MM\0*"
-    count = struct.pack(order + "H", len(tags))
-    return magic + struct.pack(order + "I", directory) + body + count + entries + bytes(4) + tail

@@ -17,13 +17,14 @@ EXTREME_ASPECT = 4
 # The possible `flags` of a row, in this order.
 FLAGS = (
     "exif_rotated",  # the file's orientation was not 1 and was applied
-    "alpha",  # has an alpha channel or a transparent colour, composed on white
+    "alpha",  # some pixel was not opaque; composed on white
     "cmyk",
     "sixteen_bit",  # more than 8 bits per channel; the upper 8 are used
     "animated",  # more than one frame or page; the first is used
     "blank",  # the crop is nearly one colour
     "tiny",  # shorter side below TINY_SIDE
     "extreme_aspect",  # longer side above EXTREME_ASPECT times the shorter
+    "repaired",  # damage that costs no pixel was passed over
 )
 
 

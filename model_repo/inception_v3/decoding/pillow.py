@@ -1,22 +1,40 @@
-"""All formats but JPEG, which Pillow decodes."""
+"""What Pillow decodes: all formats but JPEG and BMP, and TIFF in part."""
 
 import io
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from PIL import Image
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from model_repo.inception_v3.decoding.decoded import Decoded, check_size, finish
 from model_repo.inception_v3.decoding.exif import exif_orientation
-from model_repo.inception_v3.decoding.png import check_png_chunks
+from model_repo.inception_v3.decoding.heif import heic_is_turned, heif_bits, open_heic
+from model_repo.inception_v3.decoding.jpeg2000 import codestream_header
+from model_repo.inception_v3.decoding.png import sift_png
 from model_repo.inception_v3.decoding.rgb import to_rgb
-from model_repo.inception_v3.decoding.tiff import ORIENTATION, check_tiff_tags
+from model_repo.inception_v3.decoding.tiff import ORIENTATION
 from model_repo.inception_v3.decoding.webp import free_early, webp_size
 
-_BITS_PER_SAMPLE, _PHOTOMETRIC_INTERPRETATION = 258, 262  # TIFF tags
+# Opened by themselves, since `Image.open` hides why it cannot open something.
+_OPEN: dict[str, Callable[[io.BytesIO], ImageFile]] = {
+    "PNG": PngImageFile,
+    "WebP": WebPImageFile,
+    "GIF": GifImageFile,
+    "TIFF": TiffImageFile,
+    "AVIF": AvifImageFile,
+    "HEIC": open_heic,
+    "JPEG 2000": Jpeg2KImageFile,
+}
 
 # What decoders raise on damaged input; UserWarning if the program turns warnings into errors.
 DECODER_ERRORS = (
@@ -31,45 +49,59 @@ Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
+@dataclass(slots=True)
+class _Header:
+    """What a file says beside its pixels."""
+
+    data: bytes
+    bits: int = 8
+    orientation: int = 1
+    flags: set[str] = field(default_factory=set)
+
+
 def decode_with_pillow(data: bytes, kind: str, max_pixels: int) -> Decoded:
-    """Decode an image of any format but JPEG; see `decode_image`."""
-    _check_headers(data, kind, max_pixels)
-    flags: set[str] = set()
-    bits, white_is_zero, orientation = 8, False, 1
-    with Image.open(io.BytesIO(data), formats=(kind,)) as image:
+    """Decode an image of one of the formats above; see `decode_image`."""
+    header = _read_header(data, kind, max_pixels)
+    flags = header.flags
+    with _OPEN[kind](io.BytesIO(header.data)) as image:
         check_size(*image.size, max_pixels)
-        if kind == "PNG":
-            bits = data[24]
-        elif isinstance(image, WebPImageFile):
+        if isinstance(image, WebPImageFile):
             free_early(image)
-        elif isinstance(image, TiffImageFile):
-            bits = max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
-            white_is_zero = image.tag_v2.get(_PHOTOMETRIC_INTERPRETATION) == 0
-            if image.tag_v2.get(ORIENTATION) in range(2, 9):
-                flags.add("exif_rotated")  # Pillow itself turns a TIFF when it loads it
+        elif isinstance(image, TiffImageFile) and image.tag_v2.get(ORIENTATION) in range(2, 9):
+            flags.add("exif_rotated")  # Pillow itself turns a TIFF when it loads it
         image.load()
         if image.mode == "CMYK":
             flags.add("cmyk")
-        if bits > 8:
+        if header.bits > 8:
             flags.add("sixteen_bit")
-        if image.has_transparency_data:
+        array, see_through = to_rgb(image, header.bits)
+        if see_through:
             flags.add("alpha")
-        array = to_rgb(image, bits, white_is_zero)
-        if kind in ("PNG", "WEBP"):
-            orientation = exif_orientation(image.info.get("exif", b""))
+        if kind in ("WebP", "AVIF"):
+            header.orientation = exif_orientation(image.info.get("exif", b""))
         if _has_more_frames(image):
             flags.add("animated")
-    return finish(array, (array.shape[1], array.shape[0]), orientation, flags)
+    return finish(array, (array.shape[1], array.shape[0]), header.orientation, flags)
 
 
-def _check_headers(data: bytes, kind: str, max_pixels: int) -> None:
-    """Check the sizes for which Pillow would allocate memory before it tells them."""
-    if kind == "WEBP":
+def _read_header(data: bytes, kind: str, max_pixels: int) -> _Header:
+    """Read what Pillow does not tell, or not before it allocates memory for it."""
+    if kind == "PNG":
+        png = sift_png(data)
+        flags = {"animated"} if png.animated else set()
+        flags |= {"repaired"} if png.repaired else set()
+        return _Header(png.data, png.data[24], png.orientation, flags)
+    header = _Header(data)
+    if kind == "WebP":
         check_size(*webp_size(data), max_pixels)
-    elif kind == "PNG":
-        check_png_chunks(data)
-    elif kind == "TIFF":
-        check_size(*check_tiff_tags(data), max_pixels, of="tiles of ")
+    elif kind in ("AVIF", "HEIC"):
+        header.bits = heif_bits(data)
+        if kind == "HEIC" and heic_is_turned(data):
+            header.flags.add("exif_rotated")
+    elif kind == "JPEG 2000":
+        width, height, header.bits = codestream_header(data)
+        check_size(width, height, max_pixels)
+    return header
 
 
 def _has_more_frames(image: Image.Image) -> bool:

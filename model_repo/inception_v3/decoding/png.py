@@ -1,30 +1,142 @@
-"""The chunks of a PNG, before it is decoded."""
+"""The chunks of a PNG: what its pixels need is checked, and what lies beside them is left out."""
 
 import struct
 import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from model_repo.inception_v3.decoding.decoded import MAX_PARTS
+from model_repo.inception_v3.decoding.exif import exif_orientation
 from model_repo.inception_v3.errors import DecodeError
 
+_FOR_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_BEFORE_PIXELS = (b"PLTE", b"tRNS")  # ignored behind them, as by libpng
+_ABOUT_FRAMES = (b"acTL", b"fcTL")
+_ABOUT_ORIENTATION = (b"eXIf", b"tEXt", b"zTXt")
+_PROFILES = (b"Raw profile type exif\0", b"Raw profile type APP1\0")
+_MAX_PROFILE_BYTES = 1 << 18  # as text; EXIF itself has 64 KiB at the most
 
-def check_png_chunks(data: bytes) -> None:
-    """Refuse damaged pixel data, whose checksums Pillow ignores, and absurdly many chunks.
+
+class _Chunk(NamedTuple):
+    kind: bytes
+    start: int
+    end: int
+    sound: bool  # all there, and its checksum is right
+
+
+@dataclass(frozen=True, slots=True)
+class SiftedPng:
+    """A PNG reduced to its first picture.
+
+    Attributes:
+        data: what is to be decoded; the very bytes given, if there is nothing to leave out.
+        orientation: 1 to 8.
+        animated: has more than one frame.
+        repaired: something that the pixels do not need is damaged or missing.
+    """
+
+    data: bytes
+    orientation: int
+    animated: bool
+    repaired: bool
+
+
+def sift_png(data: bytes) -> SiftedPng:
+    """Leave out the chunks that the first picture does not need: they may be odd, or huge.
 
     Raises:
-        DecodeError: a checksum is wrong, or there are too many chunks besides the image data.
+        DecodeError: a checksum of the header, the palette or the pixels is wrong, there are no
+            pixels, or there are absurdly many chunks besides them.
     """
+    kept, frames, about_orientation = [[0, 8]], [], []
+    pixels_seen = ended = repaired = False
+    for chunk in _chunks(data):
+        repaired |= not chunk.sound
+        if chunk.kind == b"CgBI":
+            raise DecodeError(
+                "unreadable", "PNG as only iOS reads it (CgBI) is not read; convert it"
+            )
+        if chunk.kind in _FOR_PIXELS and not (pixels_seen and chunk.kind in _BEFORE_PIXELS):
+            _keep(chunk, kept, len(data))
+            pixels_seen |= chunk.kind == b"IDAT"
+            ended = chunk.kind == b"IEND"
+        elif chunk.kind in _ABOUT_FRAMES and chunk.sound and not pixels_seen:
+            frames.append(chunk)
+        elif chunk.kind in _ABOUT_ORIENTATION and chunk.sound:
+            about_orientation.append(chunk)
+    if not pixels_seen:
+        raise DecodeError("unreadable", "PNG without image data")
+    return SiftedPng(
+        data if len(kept) == 1 else b"".join(data[start:end] for start, end in kept),
+        _orientation(data, about_orientation),
+        _is_animated(data, frames),
+        repaired or not ended,
+    )
+
+
+def _chunks(data: bytes) -> Iterator[_Chunk]:
+    """Yield the chunks until the end of the picture, or until something that is none."""
     position, others, view = 8, 0, memoryview(data)
-    while position + 12 <= len(data) and others <= MAX_PARTS:
-        (length,) = struct.unpack_from(">I", data, position)
-        end = position + 8 + length
-        if not data.startswith(b"IDAT", position + 4):
-            others += 1
-        elif end + 4 <= len(data):
-            (stated,) = struct.unpack_from(">I", data, end)
-            if zlib.crc32(view[position + 4 : end]) != stated:
-                message = f"PNG checksum mismatch in the chunk at byte {position}"
-                raise DecodeError("unreadable", message)
-        position = end + 4
-    if others > MAX_PARTS:
-        message = f"PNG with more than {MAX_PARTS:,} chunks besides the image data"
+    while position + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        if not kind.isalpha():
+            return
+        others += kind != b"IDAT"
+        if others > MAX_PARTS:
+            message = f"PNG with more than {MAX_PARTS:,} chunks besides the image data"
+            raise DecodeError("unreadable", message)
+        end = position + 12 + length
+        stated = data[end - 4 : end]
+        sound = end <= len(data) and zlib.crc32(view[position + 4 : end - 4]) == int.from_bytes(
+            stated, "big"
+        )
+        yield _Chunk(kind, position, end, sound)
+        if kind == b"IEND":
+            return
+        position = end
+
+
+def _keep(chunk: _Chunk, kept: list[list[int]], total: int) -> None:
+    """Add a chunk to the ranges that are kept; its decoder reports one that is cut short."""
+    if not chunk.sound and chunk.end <= total and chunk.kind != b"IEND":
+        message = f"PNG checksum mismatch in the chunk at byte {chunk.start}"
         raise DecodeError("unreadable", message)
+    if chunk.start == kept[-1][1]:
+        kept[-1][1] = chunk.end
+    else:
+        kept.append([chunk.start, chunk.end])
+
+
+def _is_animated(data: bytes, chunks: list[_Chunk]) -> bool:
+    frames = [
+        int.from_bytes(data[chunk.start + 8 : chunk.start + 12], "big")
+        for chunk in chunks
+        if chunk.kind == b"acTL" and chunk.end - chunk.start == 20
+    ]
+    # Without a frame's control before them, the pixels are a picture of their own.
+    return bool(frames) and frames[0] + (len(chunks) == len(frames)) > 1
+
+
+def _orientation(data: bytes, chunks: list[_Chunk]) -> int:
+    """Return what EXIF says, in the chunk for it or, as ImageMagick writes it, as text."""
+    for chunk in sorted(chunks, key=lambda chunk: chunk.kind != b"eXIf"):
+        body = data[chunk.start + 8 : chunk.end - 4]
+        exif = body if chunk.kind == b"eXIf" else _raw_profile(chunk.kind, body)
+        orientation = exif_orientation(exif)
+        if orientation != 1:
+            return orientation
+    return 1
+
+
+def _raw_profile(kind: bytes, body: bytes) -> bytes:
+    """Return EXIF that is written as hexadecimal digits behind a name and a length."""
+    if not body.startswith(_PROFILES):
+        return b""
+    text = body.partition(b"\0")[2]
+    try:
+        if kind == b"zTXt":
+            text = zlib.decompressobj().decompress(text[1:], _MAX_PROFILE_BYTES)
+        return bytes.fromhex("".join(text.decode("ascii").split("\n")[3:]))
+    except (zlib.error, ValueError):
+        return b""

@@ -24,23 +24,40 @@ _UPRIGHT = {
 }
 
 
-def to_rgb(image: Image.Image, bits: int, white_is_zero: bool) -> Pixels:
-    """Reduce any mode to uint8 [H, W, 3], alpha composed on white."""
-    array = np.empty((image.height, image.width, 3), np.uint8)
+def to_rgb(image: Image.Image, bits: int) -> tuple[Pixels, bool]:
+    """Reduce any mode to uint8 [H, W, 3], alpha composed on white.
+
+    Returns:
+        The pixels, and whether some of them were not opaque.
+    """
+    array, see_through = np.empty((image.height, image.width, 3), np.uint8), False
     for rows in _bands(*image.size):
         band = image.crop((0, rows.start, image.width, rows.stop))
-        array[rows] = _band_to_rgb(band, bits, white_is_zero)
-    return array
+        array[rows], some = _band_to_rgb(band, bits)
+        see_through |= some
+    return array, see_through
 
 
-def _band_to_rgb(image: Image.Image, bits: int, white_is_zero: bool) -> Pixels:
+def samples_to_rgb(samples: Pixels, mode: str) -> tuple[Pixels, bool]:
+    """Do the same with uint8 [H, W, channels] that mean what `mode`, one of Pillow's, says."""
+    height, width = samples.shape[:2]
+    array, see_through = np.empty((height, width, 3), np.uint8), False
+    for rows in _bands(width, height):
+        size = (width, rows.stop - rows.start)
+        band = Image.frombuffer(mode, size, samples[rows], "raw", mode, 0, 1)
+        array[rows], some = _band_to_rgb(band, 8)
+        see_through |= some
+    return array, see_through
+
+
+def _band_to_rgb(image: Image.Image, bits: int) -> tuple[Pixels, bool]:
     if image.mode.startswith("I;16"):
-        return _reduce_wide_gray(image, bits, white_is_zero)
+        return _reduce_wide_gray(image)
     if image.mode in ("I", "F"):
         found = f"pixels of mode {image.mode} ({bits} bits) have no defined range"
         raise DecodeError("unreadable", f"{found}; convert to 8 or 16 bits")
     if not image.has_transparency_data:
-        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB")), False
     key = image.info.get("transparency")
     if image.mode == "RGB" and bits == 16 and isinstance(key, tuple):
         image.info["transparency"] = tuple(value >> 8 for value in key)
@@ -49,21 +66,21 @@ def _band_to_rgb(image: Image.Image, bits: int, white_is_zero: bool) -> Pixels:
     if image.mode == "La":
         image = image.convert("LA")
     layer = image if image.mode == "RGBA" else image.convert("RGBA")
+    if layer.getchannel("A").getextrema()[0] == 255:
+        return np.asarray(layer.convert("RGB")), False
     canvas = Image.new("RGB", layer.size, "white")
     canvas.paste(layer, mask=layer)
-    return np.asarray(canvas)
+    return np.asarray(canvas), True
 
 
-def _reduce_wide_gray(image: Image.Image, bits: int, white_is_zero: bool) -> Pixels:
+def _reduce_wide_gray(image: Image.Image) -> tuple[Pixels, bool]:
     # The upper 8 bits, as Pillow does for RGB, so that a picture gets the same label either way.
     wide = np.asarray(image)
-    gray = (wide >> (bits - 8)).astype(np.uint8)
-    if white_is_zero:
-        gray = ~gray
+    gray = (wide >> 8).astype(np.uint8)
     key = image.info.get("transparency")
-    if isinstance(key, int):
-        gray[wide == key] = 255
-    return np.repeat(gray[:, :, None], 3, axis=2)
+    clear = wide == key if isinstance(key, int) else np.False_
+    gray[clear] = 255
+    return np.repeat(gray[:, :, None], 3, axis=2), bool(clear.any())
 
 
 def cmyk_to_rgb(inks: Pixels) -> Pixels:

@@ -20,7 +20,7 @@ from model_repo.inception_v3.s3.objects import S3Error
 
 T = TypeVar("T")
 
-_INVALID_ENDPOINT = re.compile(r"Invalid endpoint: (?!\w+://)(\S+)")  # as botocore says it
+_INVALID_ENDPOINT = re.compile(r"Invalid endpoint: (?!\w+:/)(\S+)")  # as botocore says it
 
 # How long a request that fails for a passing reason is repeated. Short of this, a restart of the
 # server would end a job; far beyond it, a job would hang on a server that is gone.

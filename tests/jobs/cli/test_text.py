@@ -48,6 +48,15 @@ def test_a_dry_run_warns_where_something_may_be_wrong():
     assert warned.splitlines()[-1] == "warning     the first object cannot be read: no"
 
 
+def test_what_a_job_would_leave_out_is_said_before():
+    left_out = {"objects": 1, "bytes": 5000, "duplicates": 1, "passed_over": {"*.txt": 2}}
+
+    first = describe(PLANNED | left_out).splitlines()[0]
+
+    said = "1 object, 5,000 bytes, 1 listed twice, 2 passed over (2 *.txt)"
+    assert first == f"input       list.csv ({said})"
+
+
 @pytest.mark.parametrize(
     ("price", "expected"), [(1234.5, "1,234.50"), (1, "1.00"), (0.0312, "0.031"), (0, "0.00")]
 )

@@ -78,7 +78,7 @@ def test_an_outcome_without_rows_has_one_file_with_its_columns(
 
     (path,) = out.glob(f"outcome={empty}/*")
     assert path.name == "part-00000-00000.parquet"
-    assert pq.read_metadata(path).num_row_groups == 0
+    assert pq.read_metadata(path).num_rows == 0
     columns = {
         name: set(pq.read_schema(next(out.glob(f"outcome={name}/*")))) for name in (empty, full)
     }

@@ -3,6 +3,7 @@ import pytest
 from jobs.errors import SpecError
 from jobs.inputs import open_source
 from jobs.inputs.objects import translate_glob
+from jobs.storage.objects import to_utf8
 from tests.support.files import put_files
 from tests.support.inputs import uris_of
 
@@ -30,6 +31,16 @@ def test_literal_path_with_glob_characters_is_no_glob(tmp_path, storage):
     put_files(tmp_path, "a[1].jpg", "a1.jpg", "set[2]/x.jpg")
     assert uris_of(f"{tmp_path}/a[1].jpg", storage, f"file://{tmp_path}") == ["a[1].jpg"]
     assert uris_of(f"{tmp_path}/set[2]", storage, f"file://{tmp_path}") == ["set[2]/x.jpg"]
+
+
+def test_names_that_are_not_utf8_are_matched_as_they_are(tmp_path, storage):
+    put_files(tmp_path, "a b/x\udcff.jpg", "a b/x%FF.jpg", "c%FF/ü d.jpg", "e\udcff/f.jpg")
+    root = f"file://{to_utf8(str(tmp_path))}"
+    names = [uri.rpartition("/")[2] for uri in uris_of(f"{tmp_path}/a b/*.jpg", storage, root)]
+    assert names == ["x%25FF.jpg", "x%FF.jpg"]
+    for glob, expected in (("c%FF/*d.jpg", "c%25FF/%C3%BC%20d.jpg"), ("*/f.jpg", "e%FF/f.jpg")):
+        assert uris_of(f"{tmp_path}/{glob}", storage, root) == [expected]
+    assert uris_of(f"{tmp_path}/e\udcff/?.jpg", storage, root) == ["e%FF/f.jpg"]
 
 
 def test_unclosed_bracket_and_dots_are_literal():

@@ -131,7 +131,9 @@ def test_nothing_is_listed(inventories, photos, storage, requests):
     with requests() as asked:  # but the inventory's own folder, to find it and its newest
         assert len(fetched(inventories.prefix, storage)) == len(entries)
     assert len(listings(asked)) == 2
-    assert all("inventories%2Fsource%2Fall%2F" in request for request in listings(asked))
+    first, dated = listings(asked)
+    assert "prefix=inventories%2Fsource%2Fall%2F&" in f"{first}&"
+    assert "prefix=inventories%2Fsource%2Fall%2F2&" in f"{dated}&"
 
 
 def test_newest_complete_inventory_of_a_configuration_counts(inventories, photos, storage):

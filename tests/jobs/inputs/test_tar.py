@@ -124,6 +124,29 @@ def test_zeros_behind_the_end_are_not_read_for_ever(tmp_path, storage, monkeypat
     assert source.passed_over == {AFTER_THE_END: 1}
 
 
+@pytest.mark.parametrize("lost", [512, 1024, 4096])
+def test_members_behind_a_header_that_was_zeroed_are_not_taken_for_the_end(tmp_path, storage, lost):
+    path = Path(write_tar(tmp_path / "a.tar", {f"{n}.jpg": b"x" * 3000 for n in range(9)}))
+    data = path.read_bytes()
+    path.write_bytes(data[:3584] + bytes(lost) + data[3584 + lost :])
+
+    with pytest.raises(JobError, match=r"a\.tar is damaged: no header at byte 3,584"):
+        read_all(open_source(str(path), storage), storage)
+
+
+def test_size_may_be_in_a_pax_header_alone(tmp_path, storage):
+    member = tarfile.TarInfo("a.jpg")
+    member.pax_headers = {"size": "700"}
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(member)
+    body = path.read_bytes()[: 3 * 512] + b"1" * 700 + bytes(324)
+    path.write_bytes(body + Path(write_tar(tmp_path / "b.tar", {"b.jpg": b"2"})).read_bytes())
+
+    source = open_source(str(path), storage)
+    assert contents(source, storage) == {"a.jpg": b"1" * 700, "b.jpg": b"2"}
+
+
 @pytest.mark.parametrize("size", [-1, -10_240, 1 << 70], ids=str)
 def test_impossible_sizes_are_damage(tmp_path, storage, size):
     path = Path(write_tar(tmp_path / "a.tar", {"a.jpg": b"1", "b.jpg": b"2"}))

@@ -12,9 +12,11 @@ def check(source, output):
 
 @pytest.fixture
 def data(tmp_path):
-    """A folder, and a link to it."""
+    """A folder, a link to it, and a link in it that leads elsewhere."""
     (tmp_path / "data" / "photos").mkdir(parents=True)
     (tmp_path / "link").symlink_to("data")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "data" / "photos" / "away").symlink_to(tmp_path / "elsewhere")
     return tmp_path / "data"
 
 
@@ -26,6 +28,9 @@ def data(tmp_path):
         ("data/photos", "link/photos/out"),
         ("link/photos/", "data/photos/new/out"),
         ("link", "data/photos/../out/"),
+        ("data/photos", "data/photos/away"),
+        ("data", "link/photos/away/out"),
+        ("data/photos/*/outcome=*/*", "data/photos/away"),
         ("data/**", "data/out"),
         ("link/*/*/*.parquet", "data/out"),
         ("data/ph*/*/job.json", "link/photos"),
@@ -49,6 +54,8 @@ def test_an_output_inside_the_input_is_refused(data, monkeypatch, source, output
         ("link/photos/a.jpg", "data/photos"),
         ("data/photos/*.jpg", "data/photos"),
         ("data/photos/**/*.jpg", "link"),
+        ("data/photos/away", "link/photos"),
+        ("elsewhere", "."),
         ("s3://b/photos/*.jpg", "s3://b/photos/"),
         ("s3://b/out/photos", "s3://b/out"),
         ("s3://b/list.csv", "s3://b"),
@@ -72,6 +79,9 @@ def test_an_output_around_the_input_is_refused(data, monkeypatch, source, output
         ("s3://b/photos", "s3://c/photos/out"),
         ("s3://b/**/*.jpg", "s3://b/out"),
         ("data/photos", "s3://b/data/photos/out"),
+        ("data/photos/away", "data/out"),
+        ("data/photos/*.jpg", "data/photos/away"),
+        ("/*.jpg", "data"),
     ],
 )
 def test_what_lies_apart_is_taken(data, monkeypatch, source, output):

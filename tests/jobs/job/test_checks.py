@@ -49,6 +49,11 @@ def test_a_link_in_the_input_that_leads_to_the_output_is_followed(photos, tmp_pa
         check(photos, tmp_path / "elsewhere" / "more")
     assert check(f"{photos}/*.jpg", tmp_path / "elsewhere" / "out")
 
+    (tmp_path / "empty").mkdir()
+    (photos / "results").symlink_to(tmp_path / "empty")
+    with pytest.raises(SpecError, match=r"empty/out lies inside input .*/photos/results \(/.*\);"):
+        check(photos, tmp_path / "empty" / "out")
+
 
 def test_entries_that_cannot_be_read_are_a_warning(photos, tmp_path):
     manifest = tmp_path / "list.csv"

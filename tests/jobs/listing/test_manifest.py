@@ -45,7 +45,7 @@ def test_chunks_are_read_back_as_they_were_cut(manifest):
 
 
 def test_parts_that_an_earlier_release_wrote_are_read(manifest, tmp_path):
-    written = list(manifest.record(cut_chunks(listing(100)), lambda: 0))
+    written = list(manifest.record(cut_chunks(listing(100)), lambda: (0, {})))
     (part,) = tmp_path.glob("manifest/part-00000.*")
     part.rename(part.with_suffix(".parquet"))
 

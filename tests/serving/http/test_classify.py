@@ -64,7 +64,7 @@ def test_bad_file_of_a_form_fails_alone(service, sample_photos):
     [
         ("image/jpeg", b"", 400, "empty"),
         ("image/jpeg", b"\xff\xd8\xff\xe0 no jpeg", 422, "JPEG"),
-        ("image/jpeg", b"%PDF-1.7", 422, "not a JPEG"),
+        ("image/jpeg", b"%PDF-1.7", 422, "not an image"),
         ("text/plain", b"hello", 415, "text/plain"),
         ("application/json", b"{}", 415, "application/json"),
         ("multipart/form-data; boundary=x", b"--y", 400, "multipart"),

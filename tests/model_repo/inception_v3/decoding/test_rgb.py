@@ -9,7 +9,8 @@ from PIL import Image
 from model_repo.inception_v3.decoding.decode import decode_image
 from model_repo.inception_v3.errors import DecodeError
 from tests.support.decoding import ALPHA, OTHER, PHOTO, WIDE, assert_close, lossless, on_white
-from tests.support.images import encode, png, tiff
+from tests.support.images import encode, png
+from tests.support.tiffs import tiff
 
 # --- Alpha ----------------------------------------------------------------------------------------
 
