@@ -25,7 +25,7 @@ from jobs.labelling.stages import batch_images
 from jobs.labelling.summary import Summary
 from jobs.progress import JobProgress
 from jobs.resources import count_cores
-from jobs.storage import Storage
+from jobs.storage import Storage, resolve_uri
 from model_repo.inception_v3 import Classifier, ModelError, RuntimeOptions
 from model_repo.inception_v3.agreement import Agreement, compare
 from model_repo.inception_v3.classifier import device_name, is_native
@@ -107,7 +107,10 @@ def check_precision(spec: JobSpec, *, limit: int) -> Checked:
     with JobProgress() as progress:
         progress.say("checking")
         source = open_source(
-            spec.input, storage, image_column=spec.image_column, input_format=spec.input_format
+            resolve_uri(spec.input),
+            storage,
+            image_column=spec.image_column,
+            input_format=spec.input_format,
         )
         source = replace(source, names=spec.names)
         full, lower = _resolve(spec, storage)

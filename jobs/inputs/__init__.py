@@ -16,7 +16,6 @@ from jobs.storage import (
     StoredObject,
     is_s3,
     local_path,
-    resolve_uri,
     to_uri,
 )
 
@@ -77,7 +76,7 @@ def open_source(
 
 def _find(text: str, storage: Storage) -> tuple[Listing, list[StoredObject]]:
     """Return what has to be listed, and the first objects."""
-    uri = resolve_uri(text)
+    uri = to_uri(text)
     if not is_s3(uri):
         uri = to_uri(local_path(uri))
     elif has_glob(uri.split("/")[2]):

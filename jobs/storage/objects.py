@@ -12,8 +12,8 @@ from model_repo.inception_v3.s3.uri import is_s3, to_s3
 MAX_OBJECT_BYTES = 256 * 1024 * 1024
 
 _FILE = "file://"
-_KEPT = "/:*?[]!"  # not percent-encoded: a scheme, and a glob, stay what they are
 _ALSO_FILE = re.compile(r"file:(?:(?=/[^/])|//(?:localhost)?(?=/))", re.IGNORECASE)
+_KEPT = "/:*?[]!"  # not percent-encoded: a scheme, and a glob, stay what they are
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 

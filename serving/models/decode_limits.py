@@ -4,7 +4,7 @@ from math import inf
 
 from model_repo.inception_v3 import DecodeError
 from model_repo.inception_v3.decoding.formats import image_format
-from model_repo.inception_v3.decoding.jpeg import jpeg_segments
+from model_repo.inception_v3.decoding.jpeg_segments import jpeg_segments
 
 # Memory that any file may take, and that each of its bytes adds. Photos and screenshots stay below
 # it; a flat picture would take hundreds of times as much.

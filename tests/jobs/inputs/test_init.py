@@ -4,6 +4,7 @@ import pytest
 
 from jobs.errors import SpecError
 from jobs.inputs import open_source
+from jobs.storage import resolve_uri
 from tests.support.files import put_files
 from tests.support.inputs import write_parquet, write_tar, write_text
 
@@ -33,8 +34,14 @@ def test_prefix_on_s3_may_be_named_as_hadoop_does(s3_bucket, storage):
 def test_local_input_may_be_a_uri_with_escapes(tmp_path, storage):
     put_files(tmp_path, "a b/c.jpg")
     for text in (f"file:{tmp_path}/a%20b", f"file://localhost{tmp_path}/a%20b/*.jpg"):
-        (rows,) = open_source(text, storage).tables(storage)
+        (rows,) = open_source(resolve_uri(text), storage).tables(storage)
         assert rows["uri"].to_pylist() == [f"file://{tmp_path}/a b/c.jpg"]
+
+
+def test_glob_may_have_what_looks_like_an_escape(tmp_path, storage):
+    put_files(tmp_path, "a%20b/c%20d.jpg")
+    (rows,) = open_source(resolve_uri(f"{tmp_path}/a%20b/c%20*"), storage).tables(storage)
+    assert rows["uri"].to_pylist() == [f"file://{tmp_path}/a%20b/c%20d.jpg"]
 
 
 def test_image_column_without_parquet_is_refused(tmp_path, storage):
