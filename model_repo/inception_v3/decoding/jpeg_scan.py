@@ -18,7 +18,7 @@ from model_repo.inception_v3.decoding.huffman import (
 )
 from model_repo.inception_v3.decoding.jpeg_segments import PROGRESSIVE, Scan
 
-MAX_WALK = 1 << 25  # bytes and blocks, of all scans; that takes up to half a minute
+MAX_WALK = 1 << 24  # bytes and blocks, of all scans; that takes up to a quarter of a minute
 _RESTART = re.compile(rb"\xff+([\xd0-\xd7])")
 _DOUBTFUL = 4  # a few bytes read as blocks by chance; more than one in so many pieces is no chance
 _STUFFED = re.compile(rb"\xff+\x00")
