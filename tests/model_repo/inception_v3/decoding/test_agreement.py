@@ -81,7 +81,15 @@ def jpegs(draw):
     segments = draw(st.lists(exif_blocks() | st.sampled_from(OTHER_SEGMENTS), max_size=3))
     for segment in segments:
         data = with_exif(data, segment)
-    return data
+    stray = draw(st.sampled_from([b"", b"\0", b"\0\0\0", b"\x80\x01"]))
+    match draw(st.sampled_from(["before the tables", "before the end", "no end"])):
+        case "before the tables":
+            at = data.index(b"\xff\xdb")
+            return data[:at] + stray + data[at:]
+        case "before the end":
+            return data[:-2] + stray + data[-2:]
+        case _:
+            return data[:-2]
 
 
 OTHER_SEGMENTS = [b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0<x/>", b"", b"\0" * 40]
