@@ -4,6 +4,7 @@ import struct
 import zlib
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -11,6 +12,7 @@ from serving.models.decode_limits import pixel_limit
 from tests.support.images import encode, png, png_chunk, png_header
 from tests.support.processes import MEBIBYTE, memory_bytes, peak_bytes, replicas, reset_peak
 
+pillow_heif.register_heif_opener()  # which writes, too
 pytestmark = pytest.mark.ray
 
 _MOST = 50 * MEBIBYTE
