@@ -81,7 +81,6 @@ _KINDS = {
     "heic": lambda size: flat("RGB", size, "HEIF"),
     "jpeg 2000": lambda size: flat("RGB", size, "JPEG2000"),
     "jpeg 2000 alpha": lambda size: flat("RGBA", size, "JPEG2000"),
-    "bmp": lambda size: flat("RGB", size, "BMP"),
     "tiff": lambda size: flat("RGB", size, "TIFF", compression="tiff_adobe_deflate"),
     "tiff cmyk": lambda size: flat("CMYK", size, "TIFF", compression="tiff_adobe_deflate"),
     "tiff fax": lambda size: flat("1", size, "TIFF", compression="group4"),
@@ -110,6 +109,14 @@ def largest(make, width: int | None) -> bytes:
             break
         pixels = int(0.98 * limit)
     return image
+
+
+def test_a_sequential_jpeg_may_be_larger_than_a_progressive_one():
+    sequential, progressive = (
+        encode(Image.new("L", (400, 300)), "JPEG", progressive=each) for each in (False, True)
+    )
+
+    assert pixel_limit(sequential, 10**9) > 1.5 * pixel_limit(progressive, 10**9)
 
 
 _TALL = [kind for kind in _KINDS if kind.startswith("jpeg")]  # not decoded at a fraction
