@@ -28,8 +28,8 @@ class ManifestSource(Source):
     folder: str | None
 
     def __str__(self) -> str:
-        first, *others = self.table.files
-        return f"manifest {first.uri}" + (f" and {len(others):,} others" if others else "")
+        first, *more = self.table.files
+        return f"manifest {first.uri}" + (f" and {len(more):,} more" if more else "")
 
     def _listed(self, storage: Storage) -> Iterator[pa.Table]:
         names = self.table.columns.names

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from model_repo.inception_v3.decoding.formats import READ
 from model_repo.inception_v3.postprocess import Label
 
 # A test runs its examples.
@@ -117,7 +118,7 @@ _BYTES = {"type": "string", "format": "binary"}
 BINARY = {"schema": _BYTES}
 CLASSIFY_BODY: dict[str, Any] = {
     "required": True,
-    "description": "An image's bytes (JPEG, PNG, WebP, GIF, BMP or TIFF), or several in a form.",
+    "description": f"An image's bytes ({READ}), or several in a form.",
     "content": {
         **dict.fromkeys(("image/jpeg", "image/png", "image/webp"), BINARY),
         "application/octet-stream": BINARY,

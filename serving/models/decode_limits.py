@@ -4,7 +4,7 @@ from math import inf
 
 from model_repo.inception_v3 import DecodeError
 from model_repo.inception_v3.decoding.formats import image_format
-from model_repo.inception_v3.decoding.jpeg_segments import jpeg_segments
+from model_repo.inception_v3.decoding.jpeg_segments import SOS, jpeg_segments
 
 # Memory that any file may take, and that each of its bytes adds. Photos and screenshots stay below
 # it; a flat picture would take hundreds of times as much.
@@ -47,14 +47,15 @@ def _bytes_per_pixel(image: bytes) -> float:
 
 
 def _jpeg_bytes_per_pixel(image: bytes) -> float:
-    marker, components, end = 0, 4, 2
+    marker, components, in_scan, end = 0, 4, 0, 2
     for each, start, end in jpeg_segments(image):  # noqa: B007
         if 0xC0 <= each <= 0xCF and each not in (0xC4, 0xC8, 0xCC):
             marker, components = each, image[start + 5] if start + 5 < len(image) else 4
+        elif each == SOS and start < len(image):
+            in_scan = image[start]
     if components > 3:
         return _JPEG_CMYK * _scans(image, end)
     # A sequential one is kept whole, too, if its first scan lacks components.
-    in_scan = image[end + 4] if end + 4 < len(image) else 0
     if marker in (0xC0, 0xC1) and in_scan == components:
         return _JPEG
     return _JPEG_WHOLE * _scans(image, end)

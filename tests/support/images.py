@@ -6,12 +6,9 @@ import zlib
 from typing import Any
 
 import numpy as np
-import pillow_heif
 from PIL import Image
 
 ORIENTATION = 0x0112
-
-pillow_heif.register_heif_opener()  # which also writes HEIC
 
 
 def photo(width: int, height: int, seed: int = 0) -> np.ndarray:

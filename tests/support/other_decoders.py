@@ -8,8 +8,16 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-IMAGEMAGICK = next(filter(None, map(shutil.which, ("/usr/bin/convert", "magick", "convert"))), None)
 
+def _find_imagemagick() -> str | None:
+    for name in filter(None, map(shutil.which, ("magick", "convert"))):
+        done = subprocess.run([name, "-version"], capture_output=True, check=False)
+        if b"ImageMagick" in done.stdout:
+            return name
+    return None
+
+
+IMAGEMAGICK = _find_imagemagick()
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 

@@ -61,12 +61,16 @@ def image_format(data: bytes) -> str:
         return kind
     if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES:
         return "BMP"
-    known = _named(data, _NOT_READ) or ("SVG" if b"<svg" in data[:1024] else None)
+    known = _named(data, _NOT_READ) or ("SVG" if _is_svg(data[:1024].lower()) else None)
     if known:
         raise DecodeError("unreadable", f"{known} is not read; convert it to {READ}")
     other = _named(data, _NO_IMAGE)
     found = f"looks like {other}" if other else f"starts with {data[:16]!r}"
     raise DecodeError("not_an_image", f"not an image: {found}")
+
+
+def _is_svg(start: bytes) -> bool:
+    return b"<svg" in start and b"<html" not in start  # many a web page has icons in it
 
 
 def _named(data: bytes, magics: _Magic) -> str | None:

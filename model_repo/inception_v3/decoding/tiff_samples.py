@@ -14,10 +14,7 @@ from model_repo.inception_v3.errors import DecodeError
 from model_repo.inception_v3.spec import Pixels
 
 _NONE, _DEFLATE = 1, (8, 32946)
-READ = {_NONE: "none", 5: "LZW", 8: "deflate", 32946: "deflate", 32773: "PackBits"} | {
-    34925: "LZMA",
-    50000: "Zstandard",
-}
+READ = (_NONE, 5, 8, 32946, 32773, 34925, 50000)  # and LZW, deflate, PackBits, LZMA, Zstandard
 _GROUP_BYTES = 1 << 20  # decompressed together, and reduced together
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 import torch
 
@@ -15,6 +16,8 @@ from model_repo.inception_v3.runtimes.checkpoint import load_state_dict
 from model_repo.inception_v3.runtimes.network import build_inception
 from model_repo.inception_v3.spec import FEATURE_SHAPES, ModelSpec
 from tests.support.images import photo
+
+pillow_heif.register_heif_opener()  # which writes HEIC, too
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ import struct
 import zlib
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -11,6 +12,7 @@ from serving.models.decode_limits import pixel_limit
 from tests.support.images import encode, png, png_chunk, png_header
 from tests.support.processes import MEBIBYTE, memory_bytes, peak_bytes, replicas, reset_peak
 
+pillow_heif.register_heif_opener()  # which writes, too
 pytestmark = pytest.mark.ray
 
 _MOST = 50 * MEBIBYTE
@@ -79,7 +81,6 @@ _KINDS = {
     "heic": lambda size: flat("RGB", size, "HEIF"),
     "jpeg 2000": lambda size: flat("RGB", size, "JPEG2000"),
     "jpeg 2000 alpha": lambda size: flat("RGBA", size, "JPEG2000"),
-    "bmp": lambda size: flat("RGB", size, "BMP"),
     "tiff": lambda size: flat("RGB", size, "TIFF", compression="tiff_adobe_deflate"),
     "tiff cmyk": lambda size: flat("CMYK", size, "TIFF", compression="tiff_adobe_deflate"),
     "tiff fax": lambda size: flat("1", size, "TIFF", compression="group4"),
@@ -108,6 +109,14 @@ def largest(make, width: int | None) -> bytes:
             break
         pixels = int(0.98 * limit)
     return image
+
+
+def test_a_sequential_jpeg_may_be_larger_than_a_progressive_one():
+    sequential, progressive = (
+        encode(Image.new("L", (400, 300)), "JPEG", progressive=each) for each in (False, True)
+    )
+
+    assert pixel_limit(sequential, 10**9) > 1.5 * pixel_limit(progressive, 10**9)
 
 
 _TALL = [kind for kind in _KINDS if kind.startswith("jpeg")]  # not decoded at a fraction
