@@ -50,7 +50,8 @@ def open_source(
         return inventory
     is_named = first.uri == listing.uri
     found = find_named(first, asked) if is_named else find_listed(listing, head, storage, asked)
-    folder = None if is_named or listing.pattern else _folder_above(listing.uri)
+    is_one_table = not (is_named or listing.pattern or found.is_mixed)
+    folder = _folder_above(listing.uri) if is_one_table else None
     source: Source
     match found.family:
         case "object":

@@ -35,11 +35,13 @@ class Found(NamedTuple):
     Attributes:
         family: of the files; `object` if there are none.
         beside: how many other files there are, by suffix.
+        is_mixed: whether some of those may be images.
     """
 
     family: Family
     files: tuple[StoredObject, ...] = ()
     beside: Counter[str] = Counter()  # noqa: RUF012
+    is_mixed: bool = False
 
 
 def list_ending(uri: str) -> str | None:
@@ -99,7 +101,7 @@ def find_listed(
     if not families:
         return Found("object")
     files: dict[Family, list[StoredObject]] = {family: [] for family in families}
-    beside = Counter[str]()
+    beside, is_mixed = Counter[str](), False
     for stored in listing.objects(storage):
         family = _family(stored.uri, listing.uri)
         if family in files:
@@ -108,12 +110,13 @@ def find_listed(
             raise _ambiguous(listing, next(x[0] for x in files.values() if x), stored)
         else:
             count(beside, suffix_of(stored.uri))
+            is_mixed |= family == "object"
     taken, *others = sorted(families, key=lambda family: not files[family])
     if asked is None and taken == "tar":
         _check_companions(listing, files)
     for stored in chain.from_iterable(files[family] for family in others):
         count(beside, suffix_of(stored.uri))
-    return Found(taken, tuple(files[taken]), beside)
+    return Found(taken, tuple(files[taken]), beside, is_mixed)
 
 
 def _guess(listing: Listing, head: list[StoredObject]) -> tuple[Family, ...]:

@@ -11,7 +11,7 @@ from jobs.storage import Storage
 
 LONGEST_LINE = 4 << 20
 _GROUP_BYTES = 4 << 20
-_BUFFER_BYTES = 1 << 20
+_BUFFER_BYTES = 4 << 20
 _GZIP = b"\x1f\x8b"
 _LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
 _Item = TypeVar("_Item")

@@ -112,7 +112,9 @@ def _common_type(name: str, before: pa.DataType, kind: pa.DataType, uri: str) ->
     if holds_bytes(before) and holds_bytes(kind):  # cells are read file by file
         return before
     plain = [x.value_type if pa.types.is_dictionary(x) else x for x in (before, kind)]
-    for pair in ((before, kind), plain):
+    # Arrow would round decimals to doubles without a word.
+    is_rounded = any(map(pa.types.is_floating, plain)) and any(map(pa.types.is_decimal, plain))
+    for pair in () if is_rounded else ((before, kind), plain):
         try:
             schemas = [pa.schema([(name, x)]) for x in pair]
             return pa.unify_schemas(schemas, promote_options="permissive").field(0).type

@@ -3,6 +3,7 @@ import pytest
 
 from jobs.errors import SpecError
 from jobs.inputs import OBJECT_SCHEMA, open_source
+from tests.support.files import put_files
 from tests.support.inputs import read_all, write_parquet, write_text
 
 
@@ -60,6 +61,13 @@ def test_folder_of_manifests_is_one_whose_uris_start_beside_it(tmp_path, storage
     assert source.duplicates == 1
     (rows,) = open_source(f"{tmp_path}/m.parquet/a*", storage).tables(storage)
     assert rows["location"].to_pylist() == [f"file://{tmp_path}/m.parquet/a.jpg"]
+
+
+def test_uris_of_a_manifest_among_images_start_beside_it(tmp_path, storage):
+    put_files(tmp_path, "photos/a.jpg")
+    write_text(tmp_path / "photos" / "m.csv", "uri\na.jpg\n")
+    source = open_source(f"{tmp_path}/photos", storage, input_format="manifest")
+    assert read_all(source, storage)["location"].to_pylist() == [f"file://{tmp_path}/photos/a.jpg"]
 
 
 def test_whole_bucket_of_manifests_names_what_lies_in_it(s3_bucket, storage):

@@ -1,5 +1,7 @@
 """Parquet files whose columns differ are one table; folders `key=value` are columns, too."""
 
+from datetime import datetime
+
 import pyarrow as pa
 import pytest
 
@@ -30,6 +32,11 @@ def folder_of(tmp_path, *files):
             pa.struct([("a", pa.int64()), ("b", pa.string())]),
             [{"a": 1, "b": None}, {"a": None, "b": "x"}],
         ),
+        (
+            [pa.array([1], pa.timestamp("ms")), pa.array([2], pa.timestamp("us"))],
+            pa.timestamp("us"),
+            [datetime(1970, 1, 1, microsecond=x) for x in (1000, 2)],
+        ),
         ([pa.array([[1]]), pa.array([[0.5]])], pa.list_(pa.float64()), [[1.0], [0.5]]),
     ],
 )
@@ -48,6 +55,10 @@ def test_columns_that_differ_are_unified(tmp_path, storage, values, kind, out, i
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        (
+            [pa.array([1], pa.float32()), pa.array([1], pa.decimal128(20, 4))],
+            r"column 'n' of .*1.parquet is decimal128\(20, 4\), but float in the files before",
+        ),
         ([[1], ["x"]], r"column 'n' of .*1.parquet is string, but int64 in the files before it"),
         (
             [[-1], pa.array([2**64 - 1], pa.uint64())],
