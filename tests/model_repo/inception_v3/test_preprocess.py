@@ -144,7 +144,7 @@ def test_preprocess_does_not_flag_one_small_thing_on_white():
 
 
 def test_preprocess_orders_blank_among_the_flags():
-    image = Image.new("RGBA", (10, 50), (1, 2, 3, 255))
+    image = Image.new("RGBA", (10, 50), (1, 2, 3, 254))
 
     assert preprocess(encode(image, "PNG")).flags == ("alpha", "blank", "tiny", "extreme_aspect")
 
