@@ -16,6 +16,11 @@ from model_repo.inception_v3.spec import INCEPTION_V3, ModelSpec, Pixels
 
 # A crop whose channels each stay within this many levels is blank; compression leaves some noise.
 BLANK_RANGE = 8
+# A JPEG is scaled while it is decoded if its shorter side keeps so many times the pixels that the
+# resize needs. With 280 photos of 3 to 24 MP and eight classifiers on a trained network, a score
+# changes by up to 0.25 with 2, 0.13 with 3 or 4, and 0.032 with 5; decoding takes 13, 16, 17 and
+# 19 ms, and 21 without scaling.
+JPEG_MARGIN = 5
 _PIXEL = b"GIF89a\1\0\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
 
 
@@ -45,7 +50,7 @@ def preprocess(
     Raises:
         DecodeError: the bytes cannot be labelled; see `decode_image`.
     """
-    decoded = decode_image(data, max_pixels=max_pixels, min_side=2 * spec.resize_size)
+    decoded = decode_image(data, max_pixels=max_pixels, min_side=JPEG_MARGIN * spec.resize_size)
     if "extreme_aspect" in decoded.flags:
         pixels = _crop_then_resize(decoded, spec)
     else:

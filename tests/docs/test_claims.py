@@ -131,7 +131,7 @@ def test_every_format_and_flag_is_described():
 
     assert [name for name in sorted(read) if f"| {name} |" not in text] == []
     assert [flag for flag in decoded.FLAGS if f"| `{flag}` |" not in text] == []
-    assert {name for *_, name in formats._READ} | {"BMP", "AVIF", "HEIC"} == read
+    assert {name for *_, name in formats._READ} | {"BMP", "WebP", "AVIF", "HEIC"} == read
     assert [name for name in sorted(unread) if name not in text] == []
     assert f"{jpeg.MAX_SCANS:,} scans" in text
     assert f"{decoded.MAX_PARTS:,} chunks" in text

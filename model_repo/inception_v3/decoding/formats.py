@@ -8,7 +8,6 @@ _Magic = tuple[tuple[int, tuple[bytes, ...], str], ...]  # offset, what stands t
 _READ: _Magic = (
     (0, (b"\xff\xd8\xff",), "JPEG"),
     (0, (b"\x89PNG\r\n\x1a\n",), "PNG"),
-    (8, (b"WEBP",), "WebP"),
     (0, (b"GIF87a", b"GIF89a"), "GIF"),
     (0, (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "TIFF"),
     (0, (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"), "JPEG 2000"),
@@ -61,6 +60,8 @@ def image_format(data: bytes) -> str:
         return kind
     if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES:
         return "BMP"
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "WebP"
     known = _named(data, _NOT_READ) or ("SVG" if _is_svg(data[:1024].lower()) else None)
     if known:
         raise DecodeError("unreadable", f"{known} is not read; convert it to {READ}")

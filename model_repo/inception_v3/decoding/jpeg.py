@@ -11,6 +11,7 @@ from model_repo.inception_v3.decoding.exif import EXIF_START, exif_orientation
 from model_repo.inception_v3.decoding.jpeg_repair import Rewritten, rewrite_jpeg
 from model_repo.inception_v3.decoding.jpeg_segments import (
     APP1,
+    HUFFMAN_CODED,
     LOSSLESS,
     READ,
     Frame,
@@ -85,6 +86,11 @@ def _decode_unusual(
         except ValueError as exc:
             if _UNKNOWN_SAMPLING not in str(exc) and _TOO_MUCH not in str(exc):
                 raise
+            if valid and jpeg.frame.marker not in HUFFMAN_CODED:
+                message = (
+                    "rare chroma sampling, coded without Huffman codes; convert it to baseline"
+                )
+                raise ValueError(message) from exc
             jpeg = rewrite_jpeg(data, walk=True)
             array = _decode_walked(jpeg, min_side)
     except ValueError as exc:
@@ -116,6 +122,9 @@ def _inks(frame: Frame) -> str:
 def _check_coding(frame: Frame) -> None:
     if frame.bits != 8:
         message = f"JPEG with {frame.bits} bits per channel is not read; convert it to 8 bits"
+        raise DecodeError("unreadable", message)
+    if len(frame.components) not in (1, 3, 4):
+        message = f"JPEG of {len(frame.components)} channels is not read; convert it to RGB"
         raise DecodeError("unreadable", message)
     if frame.marker not in READ:
         message = f"JPEG of a rare kind (SOF{frame.marker - 0xC0}) is not read"

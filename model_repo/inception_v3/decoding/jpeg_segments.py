@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 HUFFMAN_SEQUENTIAL, PROGRESSIVE, LOSSLESS = (0xC0, 0xC1), 0xC2, 0xC3
-READ = (*HUFFMAN_SEQUENTIAL, PROGRESSIVE, LOSSLESS, 0xC9, 0xCA)  # the last two: arithmetic coding
+HUFFMAN_CODED = (*HUFFMAN_SEQUENTIAL, PROGRESSIVE)
+READ = (*HUFFMAN_CODED, LOSSLESS, 0xC9, 0xCA)  # the last two: arithmetic coding
 SOF = frozenset((*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)))
 DHT, EOI, SOS, DRI = 0xC4, 0xD9, 0xDA, 0xDD
 APP0, APP1, APP14 = 0xE0, 0xE1, 0xEE

@@ -23,7 +23,7 @@ from model_repo.inception_v3.decoding.jpeg2000 import codestream_header
 from model_repo.inception_v3.decoding.png import sift_png
 from model_repo.inception_v3.decoding.rgb import to_rgb
 from model_repo.inception_v3.decoding.tiff import ORIENTATION
-from model_repo.inception_v3.decoding.webp import free_early, webp_size
+from model_repo.inception_v3.decoding.webp import free_early, mend_webp, webp_size
 
 # Opened by themselves, since `Image.open` hides why it cannot open something.
 _OPEN: dict[str, Callable[[io.BytesIO], ImageFile]] = {
@@ -93,7 +93,9 @@ def _read_header(data: bytes, kind: str, max_pixels: int) -> _Header:
         return _Header(png.data, png.data[24], png.orientation, flags)
     header = _Header(data)
     if kind == "WebP":
-        check_size(*webp_size(data), max_pixels)
+        header.data = mend_webp(data)
+        header.flags |= {"repaired"} if header.data is not data else set()
+        check_size(*webp_size(header.data), max_pixels)
     elif kind in ("AVIF", "HEIC"):
         header.bits = heif_bits(data)
         if kind == "HEIC" and heic_is_turned(data):

@@ -15,6 +15,7 @@ from PIL import Image
 from tests.support import tiffs
 from tests.support.bmps import bmp
 from tests.support.images import encode, png, png_chunk, png_header
+from tests.support.jpeg import blocky_jpeg, insert, markers
 
 pytestmark = pytest.mark.skipif(
     not os.access("/proc/self/clear_refs", os.W_OK), reason="the peak is measured on Linux"
@@ -76,6 +77,8 @@ def tiled_tiff(width, height, tile):
 PICTURES = {
     "progressive": lambda rgb, *_: encode(rgb, "JPEG", **PROGRESSIVE),
     "progressive CMYK": lambda rgb, *_: encode(rgb.convert("CMYK"), "JPEG", **PROGRESSIVE),
+    "stray bytes": lambda rgb, *_: stray(encode(rgb, "JPEG", **PROGRESSIVE)),
+    "rare sampling": lambda *_: blocky_jpeg("4x2 1x1 1x1", units=(WIDTH // 32, HEIGHT // 16)),
     "PNG": lambda rgb, *_: encode(rgb, "PNG", compress_level=1, orientation=8),
     "RGBA PNG": lambda _, rgba, __: encode(rgba, "PNG", compress_level=1, orientation=8),
     "gray PNG with alpha": lambda _, rgba, __: encode(rgba.convert("LA"), "PNG", compress_level=1),
@@ -138,6 +141,10 @@ def bmp32(rgba):
 
 def packed():
     return zlib.compress(bytes(200 << 20), 1)
+
+
+def stray(jpeg):
+    return insert(jpeg, markers(jpeg, 0xD9, 0xD9), bytes(9))
 
 
 def pictures():

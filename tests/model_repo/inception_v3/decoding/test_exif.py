@@ -65,3 +65,82 @@ def test_decode_ignores_exif_that_a_comment_quotes():
     block = block[block.index(b"Exif") :][:64]
 
     assert decode_image(encode(PHOTO, "JPEG", comment=block)).flags == ()
+
+
+# --- As others read it ----------------------------------------------------------------------------
+
+EXIF = b"Exif\0\0"
+SHORT, LONG = 3, 4
+
+
+def tiff(order, value, *, kind=SHORT, count=1, packed=None, offset=8, behind=b""):
+    """Write an EXIF block with one entry, an orientation; None for an entry of another tag."""
+    letter = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i"}[kind]
+    tag = 0x010F if value is None else 0x0112
+    packed = struct.pack(order + letter, value or 0) if packed is None else packed
+    magic = b"II*\0" if order == "<" else b"MM\0*"
+    entry = struct.pack(order + "HHI", tag, kind, count) + packed.ljust(4, b"\0")
+    header = magic + struct.pack(order + "I", offset) + bytes(offset - 8)
+    return header + struct.pack(order + "H", 1) + entry + bytes(4) + behind
+
+
+def with_segments(*blocks):
+    data = encode(PHOTO, "JPEG")
+    for block in reversed(blocks):
+        data = with_exif(data, block)
+    return data
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("blocks", "expected"),
+    [
+        (lambda x: [EXIF + x(6), EXIF], 6),
+        (lambda x: [EXIF + x(6), EXIF + bytes(50)], 6),
+        (lambda x: [EXIF + x(6), EXIF + b"garbage" * 9], 6),
+        (lambda x: [EXIF + x(6, behind=bytes(64_000)), EXIF + bytes(30_000)], 6),
+        (lambda x: [EXIF, EXIF + x(6)], 6),
+        (lambda x: [b"Exif\0", EXIF + x(6)], 6),
+        (lambda x: [EXIF + EXIF + x(6)], 6),
+        (lambda x: [EXIF + x(6, offset=70_000)[:65_000], EXIF + x(6, offset=70_000)[65_000:]], 6),
+        (lambda x: [EXIF + x(6), EXIF + x(8)], 6),
+        (lambda x: [EXIF + x(1), EXIF + x(6)], 1),
+        (lambda x: [EXIF + x(9), EXIF + x(6)], 1),
+        (lambda x: [EXIF + x(None), EXIF + x(6)], 1),
+        (lambda x: [EXIF + bytes(50), EXIF + x(6)], 1),
+        (lambda x: [b"http://ns.adobe.com/xap/1.0/\0<x/>", EXIF + x(6)], 6),
+        (lambda x: [x(6)], 1),
+    ],
+)
+def test_of_several_segments_the_first_block_counts_with_its_continuation(order, blocks, expected):
+    data = with_segments(*blocks(lambda value, **options: tiff(order, value, **options)))
+
+    decoded = decode_image(data)
+
+    assert decoded.flags == (() if expected == 1 else ("exif_rotated",))
+    assert decoded.width == (96 if expected == 1 else 72)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"kind": LONG}, 6),
+        ({"kind": 6}, 6),
+        ({"kind": 8}, 6),
+        ({"kind": 9}, 6),
+        ({"kind": 2}, 1),
+        ({"count": 0}, 1),
+        ({"count": 2}, 6),
+        ({"count": 1000}, 1),
+        ({"count": 3, "packed": "H"}, 6),
+        ({"kind": LONG, "count": 2, "packed": "I"}, 6),
+    ],
+)
+def test_orientation_of_an_odd_type_or_count_is_read_as_most_decoders_do(order, options, expected):
+    options = dict(options)
+    if letter := options.pop("packed", None):  # the values lie behind the directory
+        options |= {"packed": struct.pack(order + "I", 26)}
+        options |= {"behind": struct.pack(order + letter * 3, 6, 6, 6)}
+
+    assert exif_orientation(EXIF + tiff(order, 6, **options)) == expected

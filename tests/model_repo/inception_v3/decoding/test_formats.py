@@ -47,7 +47,7 @@ def test_containers_are_told_apart(data, name):
     ("data", "found"),
     [
         (b"<!DOCTYPE html><html>", "starts with b'<!DOCTYPE html><'"),
-        (b"<html><body><svg width=\"1\">", "starts with b.<html><body><svg"),
+        (b'<html><body><svg width="1">', "starts with b.<html><body><svg"),
         (b"hello", "starts with b'hello'"),
         (b"BMW 320d, blue, as good as new", "starts with b'BMW 320d, blue, '"),
         (bytes(600), r"starts with b'\\x00"),

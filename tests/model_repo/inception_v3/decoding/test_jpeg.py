@@ -113,6 +113,17 @@ def test_what_is_not_read_is_named(marker, bits, message):
     assert refusal(bytes(data)) == message
 
 
+def test_a_rare_number_of_channels_is_named():
+    assert refusal(blocky_jpeg("1x1 1x1")) == "JPEG of 2 channels is not read; convert it to RGB"
+
+
+def test_a_rare_sampling_that_is_not_huffman_coded_is_named():
+    data = bytearray(blocky_jpeg("4x2 1x1 1x1"))
+    data[data.index(b"\xff\xc0") + 1] = 0xC9  # arithmetic coding
+
+    assert "coded without Huffman codes; convert it to baseline" in refusal(bytes(data))
+
+
 # --- Wrong where no pixel depends on it -----------------------------------------------------------
 
 
