@@ -4,7 +4,12 @@ from math import inf
 
 from model_repo.inception_v3 import DecodeError
 from model_repo.inception_v3.decoding.formats import image_format
-from model_repo.inception_v3.decoding.jpeg_segments import SOS, jpeg_segments
+from model_repo.inception_v3.decoding.jpeg_segments import (
+    HUFFMAN_SEQUENTIAL,
+    SOF,
+    SOS,
+    jpeg_segments,
+)
 
 # Memory that any file may take, and that each of its bytes adds. Photos and screenshots stay below
 # it; a flat picture would take hundreds of times as much.
@@ -12,7 +17,7 @@ _FREE_BYTES = 36_000_000
 _BYTES_PER_BYTE = 100
 
 # Peak bytes of memory per pixel, measured; test_decode_limits.py checks them.
-_JPEG = 6.0  # usually under 1, since large ones are decoded at a fraction of their size
+_JPEG = 6.0  # usually 3; under 1 where large ones are decoded at a fraction of their size
 _JPEG_WHOLE = 9.5  # progressive: all coefficients stay in memory
 _JPEG_CMYK = 12.5
 _PNG_RGB = 8.5
@@ -47,18 +52,19 @@ def _bytes_per_pixel(image: bytes) -> float:
 
 
 def _jpeg_bytes_per_pixel(image: bytes) -> float:
-    marker, components, in_scan, end = 0, 4, 0, 2
-    for each, start, end in jpeg_segments(image):  # noqa: B007
-        if 0xC0 <= each <= 0xCF and each not in (0xC4, 0xC8, 0xCC):
+    marker, components, in_scan, scans_at = 0, 4, 0, 2
+    for each, start, end in jpeg_segments(image):
+        scans_at = start - 4 if each == SOS else end
+        if each in SOF:
             marker, components = each, image[start + 5] if start + 5 < len(image) else 4
         elif each == SOS and start < len(image):
             in_scan = image[start]
     if components > 3:
-        return _JPEG_CMYK * _scans(image, end)
+        return _JPEG_CMYK * _scans(image, scans_at)
     # A sequential one is kept whole, too, if its first scan lacks components.
-    if marker in (0xC0, 0xC1) and in_scan == components:
+    if marker in HUFFMAN_SEQUENTIAL and in_scan == components:
         return _JPEG
-    return _JPEG_WHOLE * _scans(image, end)
+    return _JPEG_WHOLE * _scans(image, scans_at)
 
 
 def _scans(image: bytes, start: int) -> int:
