@@ -3,7 +3,6 @@
 import io
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 from jobs.dataset.layout import Layout
 from jobs.errors import StorageError
 from jobs.storage import Storage
+from jobs.storage.scratch import scratch_errors
 
 # What a process holds while it writes. Rows without embeddings are some hundred bytes.
 _ROW_GROUP_BYTES = 16 * 1024 * 1024
@@ -106,7 +106,7 @@ class BufferedParquetWriter:
             if self._writer is None:
                 self._storage.delete([self._uri])
                 return
-            with _disk_errors():
+            with scratch_errors():
                 self._writer.close()
             self._storage.upload(self._uri, self._path)
 
@@ -122,18 +122,9 @@ class BufferedParquetWriter:
             return
         table = pa.concat_tables(self._pending)
         self._pending = []
-        with _disk_errors():
+        with scratch_errors():
             if self._writer is None:
                 self._writer = pq.ParquetWriter(
                     self._path, table.schema, compression="zstd", write_page_checksum=True
                 )
             self._writer.write_table(table, row_group_size=table.num_rows)
-
-
-@contextmanager
-def _disk_errors() -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        folder = tempfile.gettempdir()
-        raise StorageError(f"cannot write to {folder} (set TMPDIR to another): {exc}") from exc

@@ -17,12 +17,14 @@ from jobs.inputs.cells import CellReader
 from jobs.inputs.tar import Place, read_member
 from jobs.storage import Fetched, Storage
 from jobs.storage.objects import archived
+from model_repo.inception_v3.decoding.formats import is_image
 
 Outcome = tuple[int, Fetched | FetchError]
 
 FETCH_THREADS = 16  # of one chunk
 
 _CELLS_PER_TASK = 8
+_FIRST_BYTES = 1024
 _Task = tuple[int, Callable[[], list[Outcome]]]  # how many images, and what fetches them
 
 
@@ -71,10 +73,23 @@ def _fetch_object(storage: Storage, index: int, row: dict[str, Any]) -> list[Out
         return [(index, archived(row["uri"]))]
     try:
         if row["offset"] is None:
-            return [(index, storage.read(location, expected_size=size, expected_etag=etag))]
+            return [(index, _fetch_whole(storage, location, size, etag))]
         return [(index, read_member(storage, location, Place(row["offset"], size), etag))]
     except FetchError as exc:
         return [(index, exc)]
+
+
+def _fetch_whole(storage: Storage, uri: str, size: int | None, etag: str | None) -> Fetched:
+    """Read an object; of one that is too large, the beginning, if that is no image's."""
+    try:
+        return storage.read(uri, expected_size=size, expected_etag=etag)
+    except FetchError as exc:
+        if exc.kind != "too_large":
+            raise
+        start = storage.read(uri, offset=0, expected_size=_FIRST_BYTES)
+        if is_image(start.data):
+            raise
+        return start
 
 
 def _fetch_cells(cells: CellReader, start: int, indices: list[int]) -> list[Outcome]:

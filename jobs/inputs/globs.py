@@ -2,6 +2,8 @@
 
 import re
 
+from jobs.errors import SpecError
+
 _GLOB_CHARACTER = re.compile(r"[*?\[]")
 _TOKEN = re.compile(r"(?:^|(?<=/))\*\*/|\*\*|\[(!?)(\]?[^\]/]*)\]|.", re.DOTALL)
 
@@ -28,8 +30,17 @@ def matches_glob(uri: str, glob: str) -> bool:
 
 
 def translate_glob(glob: str) -> str:
-    """Write a glob as a regular expression: `**` crosses folders, `*` and `?` don't."""
-    return _TOKEN.sub(_translate_token, glob)
+    """Write a glob as a regular expression: `**` crosses folders, `*` and `?` don't.
+
+    Raises:
+        SpecError: its brackets mean nothing.
+    """
+    pattern = _TOKEN.sub(_translate_token, glob)
+    try:
+        re.compile(pattern)
+    except re.error as exc:
+        raise SpecError(f"{glob!r} is no glob: {exc.msg}; see its brackets") from exc
+    return pattern
 
 
 def _translate_token(token: re.Match[str]) -> str:

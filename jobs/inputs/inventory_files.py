@@ -14,6 +14,7 @@ import pyarrow.parquet
 
 from jobs.errors import JobError, SpecError
 from jobs.storage import Storage
+from jobs.storage.scratch import scratch_errors
 
 # By their names without underscores, in lower case: CSV says `IsLatest`, the others `is_latest`.
 COLUMNS = pa.schema(
@@ -62,7 +63,8 @@ def _downloaded(storage: Storage, uri: str, md5: str | None) -> Iterator[IO[byte
     with tempfile.TemporaryFile() as file:
         for piece in storage.stream(uri):
             digest.update(piece)
-            file.write(piece)
+            with scratch_errors():
+                file.write(piece)
         if md5 and digest.hexdigest() != md5.lower():
             raise JobError(
                 f"{uri} is not what its inventory lists: MD5 {md5} expected, "

@@ -82,7 +82,7 @@ def first_objects(listing: Listing, storage: Storage) -> list[StoredObject]:
     found = []
     for stored in islice(listing.objects(storage), _LOOKED_AT):
         found.append(stored)
-        if listing.pattern and _family(stored.uri, listing.uri) in ("object", "tar", "parquet"):
+        if listing.pattern and _family(stored.uri, listing.root) in ("object", "tar", "parquet"):
             break
     return found
 
@@ -103,7 +103,7 @@ def find_listed(
     files: dict[Family, list[StoredObject]] = {family: [] for family in families}
     beside, is_mixed = Counter[str](), False
     for stored in listing.objects(storage):
-        family = _family(stored.uri, listing.uri)
+        family = _family(stored.uri, listing.root)
         if family in files:
             files[family].append(stored)
         elif family == "object" and asked is None:
@@ -123,7 +123,7 @@ def _guess(listing: Listing, head: list[StoredObject]) -> tuple[Family, ...]:
     """Return the families of the files to read; none if every object is an image."""
     firsts: dict[Family, StoredObject] = {}
     for stored in head:
-        firsts.setdefault(_family(stored.uri, listing.uri), stored)
+        firsts.setdefault(_family(stored.uri, listing.root), stored)
     shard = firsts.get("tar") or firsts.get("parquet")
     if shard and "object" in firsts:
         raise _ambiguous(listing, shard, firsts["object"])
@@ -157,7 +157,7 @@ def _check_companions(listing: Listing, files: dict[Family, list[StoredObject]])
 
 
 def _ambiguous(listing: Listing, one: StoredObject, other: StoredObject) -> SpecError:
-    readings = [_READ_ALONE.get(_family(x.uri, listing.uri), "") for x in (one, other)]
+    readings = [_READ_ALONE.get(_family(x.uri, listing.root), "") for x in (one, other)]
     return SpecError(
         f"input {listing.uri} can be read in two ways, as it holds {one.uri} and {other.uri}; "
         f"choose {readings[0]}, or "

@@ -8,8 +8,8 @@ import pyarrow as pa
 from jobs.errors import SpecError
 from jobs.inputs.rows import Source, carried_schema, carry, objects_table
 from jobs.inputs.tables import Rows, Table, with_text
-from jobs.storage import Storage, resolve_uri
-from jobs.storage.objects import SCHEME
+from jobs.storage import Storage, is_s3, resolve_uri
+from jobs.storage.objects import SCHEME, raw_uri, to_utf8
 
 _HOME = "~/"
 
@@ -82,4 +82,5 @@ def _locate(uri: str | None, folder: str) -> str:
             return resolve_uri(uri)
         except SpecError as exc:
             raise SpecError(f"names what cannot be read: {exc}") from exc
-    return f"{folder}/{uri.removeprefix('./')}"
+    place = f"{raw_uri(folder)}/{uri.removeprefix('./')}"
+    return place if is_s3(place) else to_utf8(place)

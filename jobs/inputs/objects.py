@@ -27,6 +27,12 @@ class Listing:
     starts_with: str = ""
     pattern: str | None = None
 
+    @property
+    def root(self) -> str:
+        """Return what all uris begin with, up to the first letter of a name."""
+        named = self.starts_with
+        return self.uri + named[: len(named) - len(named.lstrip("_."))]
+
     def objects(self, storage: Storage) -> Iterator[StoredObject]:
         """List them.
 

@@ -12,12 +12,12 @@ from jobs.errors import SpecError
 from jobs.inputs.rows import Source, carried_schema, carry, objects_table
 from jobs.inputs.tables import ParquetTable, Rows, holds_bytes, table_errors, with_text
 from jobs.storage import Storage
-from model_repo.inception_v3.decoding.formats import image_format
-from model_repo.inception_v3.errors import DecodeError
+from model_repo.inception_v3.decoding.formats import is_image
 
 _CELLS_LOOKED_AT = 100
 _CELLS_AT_ONCE = 8
 _FIRST_BYTES = 1024
+_BUFFER_BYTES = 1 << 20  # read at once; without it, a whole row group would be
 
 
 @dataclass(slots=True)
@@ -68,7 +68,7 @@ def holds_images(storage: Storage, table: ParquetTable) -> bool:
     """Say whether a table that names objects holds images as well: in its first binary cells."""
     columns = [column.name for column in table.columns if holds_bytes(column.type)]
     return any(
-        _is_image(cell)
+        is_image((cell or b"")[:_FIRST_BYTES])
         for name in columns
         for cell in islice(_cells(storage, table, name), _CELLS_LOOKED_AT)
     )
@@ -123,23 +123,14 @@ def _objects(rows: Rows) -> pa.Table:
     )
 
 
-def _cells(storage: Storage, table: ParquetTable, name: str) -> Iterator[bytes]:
-    """Read the cells of a binary column that are not empty."""
+def _cells(storage: Storage, table: ParquetTable, name: str) -> Iterator[bytes | None]:
+    """Read the cells of a binary column, a few at a time."""
     for stored in table.files:
         with table_errors(stored.uri), storage.open(stored.uri) as opened:
-            file = pa.parquet.ParquetFile(opened)
+            file = pa.parquet.ParquetFile(opened, buffer_size=_BUFFER_BYTES, pre_buffer=False)
             if name not in file.schema_arrow.names:
                 continue
             leaf = image_leaf(file.schema_arrow, name)
             for batch in file.iter_batches(_CELLS_AT_ONCE, columns=[leaf], use_threads=False):
                 values: list[Any] = batch.column(0).to_pylist()
-                cells = (x["bytes"] if isinstance(x, dict) else x for x in values)
-                yield from (cell for cell in cells if cell)
-
-
-def _is_image(data: bytes) -> bool:
-    try:
-        image_format(data[:_FIRST_BYTES])
-    except DecodeError:
-        return False
-    return True
+                yield from (x["bytes"] if isinstance(x, dict) else x for x in values)

@@ -17,8 +17,7 @@ from jobs.inputs.tar import TAR_ERRORS, Place, place_of, read_headers
 from jobs.storage import Storage, StoredObject
 from jobs.storage.objects import to_utf8
 from jobs.tallies import add, count, suffix_of
-from model_repo.inception_v3.decoding.formats import image_format
-from model_repo.inception_v3.errors import DecodeError
+from model_repo.inception_v3.decoding.formats import is_image
 
 COMPRESSED_TAR = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 # Also names of formats that are not read: their error says so.
@@ -29,9 +28,8 @@ _IMAGE = (
 _SHARDS_AHEAD = 8
 _COMPRESSION_MAGIC = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _FIRST_BYTES = 64
-# First bytes that an image shares with texts and arrays of numbers; of BMP, more is looked at.
-_AMBIGUOUS = (b"BM", b"P", b"\xff\x0a", b"\0\0")
-_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
+# First bytes that an image shares with texts and arrays of numbers.
+_AMBIGUOUS = (b"P", b"\xff\x0a", b"\0\0\1\0", b"\0\0\2\0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +95,15 @@ def _find_images(file: BinaryIO, names: Names) -> Shard:
     for member in read_headers(file, shard.passed_over):
         if member.isdir():
             continue
-        place = places.get(member.linkname) if member.islnk() else None
-        reason = names.reason(member.name.removeprefix("./"))
-        if reason is None and place is None:
-            reason = _why_no_image(member, file)
-            place = place_of(member)
-        if reason is None and place is not None:
-            places[member.name] = place
+        place, reason = places.get(member.linkname) if member.islnk() else None, None
+        if place is None:
+            place, reason = place_of(member), _why_no_image(member, file)
+        if reason is None:
+            places[member.name] = place  # a link to it may be chosen where it is not
+        reason = names.reason(member.name.removeprefix("./")) or reason
+        if reason is None:
             shard.images.append((to_utf8(member.name), place))
-        elif reason is not None:
+        else:
             count(shard.passed_over, reason)
     return shard
 
@@ -119,15 +117,6 @@ def _why_no_image(member: tarfile.TarInfo, file: BinaryIO) -> str | None:
     if member.name.lower().endswith(_IMAGE):
         return None
     file.seek(member.offset_data)
-    is_image = _begins_like_an_image(file.read(min(member.size, _FIRST_BYTES)))
-    return None if is_image else suffix_of(member.name)
-
-
-def _begins_like_an_image(data: bytes) -> bool:
-    if data.startswith(_AMBIGUOUS):
-        return data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _BMP_HEADERS
-    try:
-        image_format(data)
-    except DecodeError as exc:
-        return bool(data) and exc.kind != "not_an_image"
-    return True
+    start = file.read(min(member.size, _FIRST_BYTES))
+    begins_like_one = is_image(start) and not start.startswith(_AMBIGUOUS)
+    return None if begins_like_one else suffix_of(member.name)

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from jobs.errors import SpecError
+from jobs.inputs.globs import translate_glob
 from jobs.inputs.kinds import InputFormat
 from jobs.inputs.names import Names
 from model_repo.inception_v3.errors import describe_problem
@@ -80,7 +81,10 @@ class JobSpec(BaseModel):
     def _split_globs(cls, value: Any) -> Any:
         texts = [value] if isinstance(value, str) else value or ()
         globs = (glob.strip() for text in texts for glob in str(text).split(","))
-        return tuple(dict.fromkeys(filter(None, globs))) or None
+        chosen = tuple(sorted(set(filter(None, globs))))
+        for glob in chosen:
+            translate_glob(glob)  # is it one?
+        return chosen or None
 
     @field_validator("actors", mode="before")
     @classmethod

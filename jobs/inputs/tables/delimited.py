@@ -22,7 +22,8 @@ def read_header(lines: Lines, delimiter: str) -> list[str]:
 def read_delimited(lines: Lines, delimiter: str) -> Iterator[dict[str, Sequence[str]]]:
     """Read the rows below the header: some hundred values of each column at a time.
 
-    Every value stays the text that it is, an empty one too, and so do line breaks in quotes.
+    Every value stays the text that it is, an empty one too, and so do line breaks in quotes. Those
+    are for CSV alone: in TSV, a text that just begins with a quote would swallow rows.
 
     Raises:
         SpecError: a row is damaged, or has more or fewer values than the header.
@@ -53,6 +54,11 @@ def _records(lines: Lines, delimiter: str) -> Iterator[list[str]]:
                 raise SpecError(
                     f"row {row} of {lines.uri} has {len(record)} values, but the header {width} "
                     "names; quote values that hold the delimiter"
+                )
+            if delimiter == "\t" and any("\n" in value for value in record):
+                raise SpecError(
+                    f"row {row} of {lines.uri} has a value that begins with a quote and goes on in "
+                    "the next line; quote it whole, or save the list as CSV"
                 )
             yield record
             row += 1

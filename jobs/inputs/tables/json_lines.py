@@ -38,6 +38,8 @@ def read_columns(lines: Lines) -> pa.Schema:
             )
         if len(forms) < _MOST_FORMS and _NOT_TYPED.isdisjoint(types):
             forms.add(form)
+    if not seen.members:
+        raise SpecError(f"{lines.uri} is empty; each line has to be a JSON object with a key 'uri'")
     return pa.schema([(name, values.to_arrow()) for name, values in seen.members.items()])
 
 

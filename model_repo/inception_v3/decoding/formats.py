@@ -70,6 +70,15 @@ def image_format(data: bytes) -> str:
     raise DecodeError("not_an_image", f"not an image: {found}")
 
 
+def is_image(start: bytes) -> bool:
+    """Say whether first bytes are an image's, be it of a format that is not read."""
+    try:
+        image_format(start)
+    except DecodeError as exc:
+        return bool(start) and exc.kind != "not_an_image"
+    return True
+
+
 def _is_svg(start: bytes) -> bool:
     return b"<svg" in start and b"<html" not in start  # many a web page has icons in it
 

@@ -198,6 +198,15 @@ def test_too_large_cell_is_refused(tmp_path, storage, monkeypatch):
     assert fetched(storage, rows) == ["too_large", b"1"]
 
 
+def test_of_a_large_object_that_is_no_image_the_beginning_is_read(tmp_path, storage, monkeypatch):
+    monkeypatch.setattr("jobs.storage.objects.MAX_OBJECT_BYTES", 2000)
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff" + bytes(3000))
+    (tmp_path / "b.mp4").write_bytes(b"\0\0\0\x18ftypisom" + bytes(3000))
+    image, video = fetched(storage, rows_of(str(tmp_path), storage))
+    assert image == "too_large"
+    assert len(video) == 1024
+
+
 def test_parquet_fetching_can_be_abandoned(tmp_path, storage):
     images = [f"{n}".encode() for n in range(500)]
     rows = rows_of(write_images(tmp_path / "a.parquet", images, 10), storage)

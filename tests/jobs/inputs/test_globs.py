@@ -64,3 +64,10 @@ def test_s3_prefix_and_glob(s3_bucket, storage):
 def test_glob_in_the_bucket_name_is_refused(s3_environment, storage):
     with pytest.raises(SpecError, match="must name its bucket"):
         open_source("s3://*/photos", storage)
+
+
+@pytest.mark.parametrize("glob", ["[z-a].jpg", "x[].jpg", "[!]"])
+def test_brackets_that_mean_nothing_are_named(tmp_path, storage, glob):
+    put_files(tmp_path, "a.jpg")
+    with pytest.raises(SpecError, match=r"is no glob: .*; see its brackets"):
+        open_source(f"{tmp_path}/{glob}", storage)

@@ -53,6 +53,7 @@ def put_all(folder, names):
         ("_SUCCESS list.parquet b.jpg", "*.parquet", "manifest", {}),
         ("_SUCCESS list.parquet", "*", "manifest", {"no suffix": 1}),
         ("a.jpg b.tar", "*", "objects", {}),
+        ("_train-0.tar _train-1.tar", "_train-*.tar", "webdataset", {}),
         ("a.jpg", "a.jpg", "objects", {}),
         ("a.json", "a.json", "objects", {}),
         ("a.tar", "a.tar", "webdataset", {}),

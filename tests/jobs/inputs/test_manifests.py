@@ -158,3 +158,10 @@ def test_null_uri_in_jsonl_is_named(tmp_path, storage):
 def test_bad_manifests_are_refused_at_once(tmp_path, storage, name, text, message):
     with pytest.raises(SpecError, match=message):
         open_source(write_text(tmp_path / name, text), storage)
+
+
+def test_relative_uri_that_looks_encoded_names_that_file(tmp_path, storage):
+    (tmp_path / "a%FF.jpg").write_bytes(b"1")
+    source = open_source(write_text(tmp_path / "list.txt", "a%FF.jpg\n"), storage)
+    (location,) = read_all(source, storage)["location"].to_pylist()
+    assert storage.read(location).data == b"1"

@@ -8,8 +8,9 @@ import pytest
 
 from jobs.errors import JobError, SpecError
 from jobs.inputs import open_source
+from jobs.inputs.names import Names
 from tests.support.images import encode, photo
-from tests.support.inputs import read_all, record_reads, uris_of, write_tar
+from tests.support.inputs import chosen, read_all, record_reads, uris_of, write_tar
 
 
 def test_tar_members_with_image_extensions_are_rows(tmp_path, storage):
@@ -169,3 +170,22 @@ def test_first_bytes_cost_no_further_reads(tmp_path, storage, monkeypatch):
     read_all(open_source(path, storage), storage)
 
     assert len(requests) <= Path(path).stat().st_size // (1 << 20) + 3
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "JPEG2000", "BMP", "TIFF"])
+def test_images_under_any_name_are_told_by_their_first_bytes(tmp_path, storage, kind):
+    path = write_tar(tmp_path / "a.tar", {"a.hif": encode(photo(32, 32), kind), "b.hif": b"BM ="})
+    source = open_source(path, storage)
+    assert read_all(source, storage)["uri"].to_pylist() == [f"file://{path}#a.hif"]
+    assert source.passed_over == {".hif": 1}
+
+
+def test_a_link_counts_where_what_it_links_to_is_left_out(tmp_path, storage):
+    path = write_tar(tmp_path / "a.tar", {"all/1.jpg": b"1"})
+    with tarfile.open(path, "a") as archive:
+        link = tarfile.TarInfo("chosen/1.jpg")
+        link.type, link.linkname = tarfile.LNKTYPE, "all/1.jpg"
+        archive.addfile(link)
+    source = chosen(path, storage, Names(include=("chosen/*",)))
+    assert read_all(source, storage)["uri"].to_pylist() == [f"file://{path}#chosen/1.jpg"]
+    assert source.passed_over == {".jpg": 1}
