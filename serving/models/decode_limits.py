@@ -23,6 +23,7 @@ _JPEG_CMYK = 12.5
 _PNG_RGB = 8.5
 _WEBP = 13.5
 _HEIF = 16.0
+_TIFF = 17.0
 _JPEG_2000 = 26.0
 _OTHERS = 10.0
 
@@ -47,7 +48,7 @@ def _bytes_per_pixel(image: bytes) -> float:
         return _jpeg_bytes_per_pixel(image)
     if kind == "PNG" and image[24:26] == b"\x08\x02":
         return _PNG_RGB
-    newer = {"WebP": _WEBP, "AVIF": _HEIF, "HEIC": _HEIF, "JPEG 2000": _JPEG_2000}
+    newer = {"WebP": _WEBP, "AVIF": _HEIF, "HEIC": _HEIF, "JPEG 2000": _JPEG_2000, "TIFF": _TIFF}
     return newer.get(kind, _OTHERS)
 
 

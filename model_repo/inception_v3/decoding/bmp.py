@@ -72,6 +72,8 @@ def _read_header(data: bytes) -> _Header:
         has_alpha = size >= 56 or compression == _ALPHA_BIT_FIELDS
         masks = struct.unpack_from("<4I" if has_alpha else "<3I", data, 54)
         behind = max(behind, 54 + 4 * len(masks))
+        if not any(masks[:3]):
+            masks = _MASKS[bits]
     entry, most = (3 if size == 12 else 4), 1 << bits if bits <= 8 else 0
     count = min(colors or most, most)
     table = data[behind : behind + entry * count]
@@ -132,7 +134,7 @@ def _read_runs(data: bytes, header: _Header) -> Pixels:
     """Return the uint8 [H, W] indices that are run-length encoded."""
     width, height, at = header.width, header.height, header.offset
     indices, x, y = np.zeros((height, width), np.uint8), 0, 0
-    while at + 2 <= len(data):
+    while at + 2 <= len(data) and y < height:
         count, value = data[at : at + 2]
         at += 2
         if count or value > 2:
@@ -144,8 +146,9 @@ def _read_runs(data: bytes, header: _Header) -> Pixels:
                 run = data[at : at + packed]
                 at += packed + packed % 2
             if header.bits == 4:
-                run = bytes(part for pair in run for part in (pair >> 4, pair & 15))
-            if x < width and y < height:
+                pairs = np.frombuffer(run, np.uint8)
+                run = np.stack((pairs >> 4, pairs & 15), 1).tobytes()
+            if x < width:
                 run = (run * length if count else run)[: min(length, width - x)]
                 indices[y, x : x + len(run)] = np.frombuffer(run, np.uint8)
             x += length
@@ -157,6 +160,6 @@ def _read_runs(data: bytes, header: _Header) -> Pixels:
             right, up = data[at : at + 2].ljust(2, b"\0")
             x, y, at = x + right, y + up, at + 2
     else:
-        if y < height - 1:
+        if y < height - 1 or (y < height and x < width):
             raise DecodeError("unreadable", f"BMP cut short at row {y} of {height}")
     return indices if header.top_down else indices[::-1]

@@ -1,5 +1,7 @@
 """What format an image has, by its first bytes."""
 
+import re
+
 from model_repo.inception_v3.errors import DecodeError
 
 READ = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC or JPEG 2000"
@@ -19,7 +21,6 @@ _NOT_READ: _Magic = (
     (0, (b"gimp xcf",), "GIMP"),
     (0, (b"\0\0\1\0", b"\0\0\2\0"), "Windows icon"),
     (0, (b"icns",), "Apple icon"),
-    (0, tuple(b"P%c%c" % (n, space) for n in b"1234567fF" for space in b" \n\r\t#"), "PNM"),
     (0, (b"qoif",), "QOI"),
     (0, (b"DDS ",), "DirectDraw"),
     (0, (b"v/1\x01",), "OpenEXR"),
@@ -44,6 +45,7 @@ _HEIF_BRANDS = (
     ((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"), "HEIC"),
     ((b"mif1", b"msf1"), "HEIC"),
 )
+_PNM = re.compile(rb"P[1-6Ff]\s+[-\d#]|P7\s+(?:[A-Z]+ |#)")
 _BMP_HEADER_SIZES = (12, 40, 52, 56, 64, 108, 124)
 
 
@@ -62,12 +64,22 @@ def image_format(data: bytes) -> str:
         return "BMP"
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "WebP"
-    known = _named(data, _NOT_READ) or ("SVG" if _is_svg(data[:1024].lower()) else None)
+    known = _named(data, _NOT_READ) or _described(data[:1024])
     if known:
         raise DecodeError("unreadable", f"{known} is not read; convert it to {READ}")
     other = _named(data, _NO_IMAGE)
     found = f"looks like {other}" if other else f"starts with {data[:16]!r}"
     raise DecodeError("not_an_image", f"not an image: {found}")
+
+
+def _described(start: bytes) -> str | None:
+    """Return the name of a format that is text in part, and so like other texts."""
+    if _PNM.match(start):
+        return "PNM"
+    start = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    # Many a web page has icons in it.
+    is_svg = start.startswith(b"<") and b"<svg" in start and b"<html" not in start
+    return "SVG" if is_svg else None
 
 
 def is_image(start: bytes) -> bool:
@@ -77,10 +89,6 @@ def is_image(start: bytes) -> bool:
     except DecodeError as exc:
         return bool(start) and exc.kind != "not_an_image"
     return True
-
-
-def _is_svg(start: bytes) -> bool:
-    return b"<svg" in start and b"<html" not in start  # many a web page has icons in it
 
 
 def _named(data: bytes, magics: _Magic) -> str | None:

@@ -5,6 +5,7 @@ It decodes no pixels. A few seconds for 10 MB, in Python: for what the strict de
 
 from array import array
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -35,11 +36,13 @@ def parse_tables(body: bytes) -> dict[int, bytes]:
     return tables
 
 
+@lru_cache(8)
 def dc_table(definition: bytes) -> Table:
     """By the next 16 bits: how many bits a DC value takes with its code."""
     return _table(definition, lambda symbol: symbol, 1 << 40)
 
 
+@lru_cache(8)
 def ac_table(definition: bytes) -> Table:
     """By the next 16 bits: the bits of an AC value, and 32 times how far it leads in its block."""
 
@@ -52,6 +55,7 @@ def ac_table(definition: bytes) -> Table:
     return _table(definition, entry, _INVALID << 5)
 
 
+@lru_cache(8)
 def symbol_table(definition: bytes) -> Table:
     """By the next 16 bits: the bits of a code, and 32 times its symbol; negative if invalid."""
     return _table(definition, lambda symbol: symbol << 5, -1)

@@ -134,12 +134,13 @@ def _check_coding(frame: Frame) -> None:
 def jpeg_orientation(data: bytes) -> int:
     """Return the orientation, 1 to 8; refuse a progressive stream with absurdly many scans."""
     exif: list[bytes] = []
+    scans_from = len(data)  # of a progressive one
     for marker, start, end in jpeg_segments(data):
         if marker == APP1 and data.startswith(EXIF_START, start):
             exif.append(data[start + len(EXIF_START) : end])
         elif marker in (0xC2, 0xCA):
-            scans = data.count(b"\xff\xda", end)
-            if scans > MAX_SCANS:
-                message = f"JPEG with {scans} scans; the limit is {MAX_SCANS}"
-                raise DecodeError("unreadable", message)
+            scans_from = min(scans_from, end)
+    scans = data.count(b"\xff\xda", scans_from)
+    if scans > MAX_SCANS:
+        raise DecodeError("unreadable", f"JPEG with {scans} scans; the limit is {MAX_SCANS}")
     return exif_orientation(b"".join(exif)) if exif else 1

@@ -19,9 +19,10 @@ from model_repo.inception_v3.decoding.huffman import (
 from model_repo.inception_v3.decoding.jpeg_segments import PROGRESSIVE, Scan
 
 MAX_WALK = 1 << 24  # bytes and blocks, of all scans; that takes up to a quarter of a minute
-_RESTART = re.compile(rb"\xff+([\xd0-\xd7])")
+_RESTART = re.compile(rb"(?<!\xff)\xff+([\xd0-\xd7])")
+_PER_PIECE, _PER_SCAN = 10, 1 << 14  # what else takes time, in bytes
 _DOUBTFUL = 4  # a few bytes read as blocks by chance; more than one in so many pieces is no chance
-_STUFFED = re.compile(rb"\xff+\x00")
+_STUFFED = re.compile(rb"(?<!\xff)\xff+\x00")
 
 # Coded data, the bit to start at, units → the bit and the unit after them.
 _Walk = Callable[[Words, int, range], tuple[int, int]]
@@ -65,11 +66,12 @@ class ScanWalk:
             ValueError: some of it is damaged or missing, or it would take too long to say.
         """
         units = scan.units()
-        self._walked += len(coded) + units * sum(scan.blocks(part) for part, *_ in scan.parts)
-        if self._walked > MAX_WALK:
-            raise ValueError(f"more than {MAX_WALK:,} bytes and blocks to check one by one")
         step = self.restart or units
         starts = range(0, units, step)
+        blocks = units * sum(scan.blocks(part) for part, *_ in scan.parts)
+        self._walked += len(coded) + blocks + _PER_PIECE * len(starts) + _PER_SCAN
+        if self._walked > MAX_WALK:
+            raise ValueError(f"more than {MAX_WALK:,} bytes and blocks to check one by one")
         pieces = _split(coded, len(starts))
         try:
             walk = self._walk_of(scan)

@@ -11,8 +11,9 @@ SOF = frozenset((*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *ra
 DHT, EOI, SOS, DRI = 0xC4, 0xD9, 0xDA, 0xDD
 APP0, APP1, APP14 = 0xE0, 0xE1, 0xEE
 _WITH_LENGTH = frozenset((*range(0x02, 0xD0), *range(0xDA, 0xFF)))
-_MARKER = re.compile(rb"\xff+[^\x00\xff]")
-_END_OF_SCAN = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+# From the first of many FFs or not at all, or a long run of them would take minutes.
+_MARKER = re.compile(rb"\xff[^\x00\xff]")
+_END_OF_SCAN = re.compile(rb"(?<!\xff)\xff+[^\x00\xff\xd0-\xd7]")
 
 Segment = tuple[int, int, int]  # marker, and where what follows its length starts and ends
 

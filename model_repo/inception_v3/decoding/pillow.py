@@ -20,7 +20,7 @@ from model_repo.inception_v3.decoding.decoded import Decoded, check_size, finish
 from model_repo.inception_v3.decoding.exif import exif_orientation
 from model_repo.inception_v3.decoding.heif import heic_is_turned, heif_bits, open_heic
 from model_repo.inception_v3.decoding.jpeg2000 import codestream_header
-from model_repo.inception_v3.decoding.png import sift_png
+from model_repo.inception_v3.decoding.png import check_png_rows, sift_png
 from model_repo.inception_v3.decoding.rgb import to_rgb
 from model_repo.inception_v3.decoding.tiff import ORIENTATION
 from model_repo.inception_v3.decoding.webp import free_early, mend_webp, webp_size
@@ -75,6 +75,8 @@ def decode_with_pillow(data: bytes, kind: str, max_pixels: int) -> Decoded:
         if header.bits > 8:
             flags.add("sixteen_bit")
         array, see_through = to_rgb(image, header.bits)
+        if kind == "PNG" and (array[-1] == array[-1, 0]).all():
+            check_png_rows(header.data)
         if see_through:
             flags.add("alpha")
         if kind in ("WebP", "AVIF"):

@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,7 +13,13 @@ from model_repo.inception_v3.errors import DecodeError
 _FOR_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _BEFORE_PIXELS = (b"PLTE", b"tRNS")  # ignored behind them, as by libpng
 _ABOUT_FRAMES = (b"acTL", b"fcTL")
-_ABOUT_ORIENTATION = (b"eXIf", b"tEXt", b"zTXt")
+_TEXTS = (b"tEXt", b"zTXt")
+_PASSES = (  # of Adam7: the first column and row, and the steps from there
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
+    *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+)
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_PIECE_BYTES = 1 << 20
 _PROFILES = (b"Raw profile type exif\0", b"Raw profile type APP1\0")
 _MAX_PROFILE_BYTES = 1 << 18  # as text; EXIF itself has 64 KiB at the most
 
@@ -49,7 +55,7 @@ def sift_png(data: bytes) -> SiftedPng:
         DecodeError: a checksum of the header, the palette or the pixels is wrong, there are no
             pixels, or there are absurdly many chunks besides them.
     """
-    kept, frames, about_orientation = [[0, 8]], [], []
+    kept, frames, about_orientation = [[0, 8]], [], dict[bytes, _Chunk]()
     pixels_seen = ended = repaired = False
     for chunk in _chunks(data):
         repaired |= not chunk.sound
@@ -63,13 +69,13 @@ def sift_png(data: bytes) -> SiftedPng:
             ended = chunk.kind == b"IEND"
         elif chunk.kind in _ABOUT_FRAMES and chunk.sound and not pixels_seen:
             frames.append(chunk)
-        elif chunk.kind in _ABOUT_ORIENTATION and chunk.sound:
-            about_orientation.append(chunk)
+        elif _is_exif(data, chunk):
+            about_orientation.setdefault(chunk.kind, chunk)
     if not pixels_seen:
         raise DecodeError("unreadable", "PNG without image data")
     return SiftedPng(
         data if len(kept) == 1 else b"".join(data[start:end] for start, end in kept),
-        _orientation(data, about_orientation),
+        _orientation(data, about_orientation.values()),
         _is_animated(data, frames),
         repaired or not ended,
     )
@@ -118,7 +124,13 @@ def _is_animated(data: bytes, chunks: list[_Chunk]) -> bool:
     return bool(frames) and frames[0] + (len(chunks) == len(frames)) > 1
 
 
-def _orientation(data: bytes, chunks: list[_Chunk]) -> int:
+def _is_exif(data: bytes, chunk: _Chunk) -> bool:
+    if chunk.kind in _TEXTS:
+        return chunk.sound and data.startswith(_PROFILES, chunk.start + 8)
+    return chunk.sound and chunk.kind == b"eXIf"
+
+
+def _orientation(data: bytes, chunks: Iterable[_Chunk]) -> int:
     """Return what EXIF says, in the chunk for it or, as ImageMagick writes it, as text."""
     for chunk in sorted(chunks, key=lambda chunk: chunk.kind != b"eXIf"):
         body = data[chunk.start + 8 : chunk.end - 4]
@@ -131,8 +143,6 @@ def _orientation(data: bytes, chunks: list[_Chunk]) -> int:
 
 def _raw_profile(kind: bytes, body: bytes) -> bytes:
     """Return EXIF that is written as hexadecimal digits behind a name and a length."""
-    if not body.startswith(_PROFILES):
-        return b""
     text = body.partition(b"\0")[2]
     try:
         if kind == b"zTXt":
@@ -140,3 +150,29 @@ def _raw_profile(kind: bytes, body: bytes) -> bytes:
         return bytes.fromhex("".join(text.decode("ascii").split("\n")[3:]))
     except (zlib.error, ValueError):
         return b""
+
+
+def check_png_rows(data: bytes) -> None:
+    """Make sure that the compressed data has all rows; Pillow leaves missing ones black.
+
+    Raises:
+        DecodeError: it ends early.
+    """
+    width, height, bits, color, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
+    sizes = [(width, height)]
+    if interlaced:
+        sizes = [
+            (-(-(width - left) // across), -(-(height - top) // down))
+            for left, top, across, down in _PASSES
+            if width > left and height > top
+        ]
+    row_bits = bits * _CHANNELS[color]
+    missing = sum(rows * (1 + (row_bits * columns + 7) // 8) for columns, rows in sizes)
+    inflate = zlib.decompressobj()
+    for chunk in _chunks(data):
+        packed = data[chunk.start + 8 : chunk.end - 4] if chunk.kind == b"IDAT" else b""
+        while packed and missing > 0:
+            missing -= len(inflate.decompress(packed, _PIECE_BYTES))
+            packed = inflate.unconsumed_tail
+    if missing > 0:
+        raise DecodeError("unreadable", f"PNG whose image data lacks {missing:,} bytes")

@@ -17,6 +17,7 @@ _ALPHA = (PREMULTIPLIED, 2, 999)  # of ExtraSamples; 999 is Corel Draw's
 _INTEGERS = {1: "u1", 3: "u2", 4: "u4", 16: "u8"}
 _BILEVEL_FAX = (2, 3, 4)  # compressions
 _FEW = 1000  # more values than any sound file has for a tag that is not one of long lists
+_PREDICTED = (5, 8, 32946, 34925, 50000)  # the compressions that have a predictor
 _LONG_LISTS = (273, 279, 320, 324, 325)  # where strips and tiles are, and palettes
 _SINGLE = (256, 257, 259, 262, 266, 274, 277, 278, 284, 317, 322, 323)
 _TAGS = dict.fromkeys((*_SINGLE, 258, 338, 339), _FEW) | dict.fromkeys(_LONG_LISTS, MAX_PARTS)
@@ -84,6 +85,14 @@ class TiffLayout:
         channels = 1 if self.planar else self.samples
         return (self.segment_size[0] * channels * self.bits + 7) // 8
 
+    @property
+    def decompressed_bytes(self) -> int:
+        """The bytes of all strips or tiles, once decompressed."""
+        across, down = self.segment_size
+        parts = -(-self.width // across) * -(-self.height // down)
+        rows = down * parts if self.is_tiled else self.height
+        return rows * self.row_bytes * (self.samples if self.planar else 1)
+
     def segments(self) -> Iterator[Segment]:
         """Yield the strips or tiles; all channels at once, or one after another if planar."""
         across, down = self.segment_size
@@ -135,7 +144,7 @@ def read_layout(data: bytes) -> TiffLayout:
         photometric=photometric,
         extra=extra,
         compression=compression,
-        predictor=first(317, 1),
+        predictor=first(317, 1) if compression in _PREDICTED else 1,
         bits_reversed=first(266) == 2,
         planar=first(284) == 2 and samples > 1,
         is_tiled=is_tiled,

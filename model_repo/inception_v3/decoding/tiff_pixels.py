@@ -40,8 +40,9 @@ _PHOTOMETRICS = {4: "mask", 9: "ICC Lab", 10: "ITU Lab", 32844: "LogL", 32845: "
     32803: "camera raw",
     34892: "camera raw",
 }
+# Of all strips and tiles: some channels more than are used, and the padding of small pictures.
+_BYTES_PER_PIXEL, _FREE_PIXELS = 64, 1 << 20
 _FORMATS = {2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
-_PREDICTED = (5, 8, 32946, 34925, 50000)  # the compressions that have a predictor
 _MODES = {WHITE_IS_ZERO: "L", BLACK_IS_ZERO: "L", RGB: "RGB", PALETTE: "RGB", CMYK: "CMYK"}
 
 # At import, since the setting is global: Pillow itself reads some uncompressed layouts wrongly.
@@ -57,8 +58,10 @@ def decode_tiff(data: bytes, max_pixels: int) -> Decoded:
     _check_layout(layout)
     if layout.compression in _FAX_OR_JPEG or layout.photometric in _YCBCR_OR_LAB:
         return decode_with_pillow(data, "TIFF", max_pixels)
-    if layout.segment_size[1] * layout.row_bytes > 8 * max_pixels:
-        message = f"TIFF with strips or tiles of {layout.samples} channels exceeds {max_pixels:,}"
+    most = min(8 * max_pixels, _BYTES_PER_PIXEL * (layout.width * layout.height + _FREE_PIXELS))
+    if layout.decompressed_bytes > most:
+        size = f"{layout.decompressed_bytes:,} bytes"
+        message = f"TIFF whose strips or tiles hold {size}, more than its pixels need or the limit"
         raise DecodeError("too_large", message)
     samples = tiff_samples.read_samples(data, layout)
     array, see_through = _to_rgb(samples, layout)
@@ -111,11 +114,7 @@ def _check_layout(layout: TiffLayout) -> None:
         found = f"{layout.samples} channels of {layout.bits} bits"
     elif photometric == PALETTE and (layout.bits > 8 or len(layout.palette) < 3 << layout.bits):
         found = f"{len(layout.palette)} values in the palette of {layout.bits}-bit pixels"
-    elif (
-        compression in _PREDICTED
-        and layout.predictor != 1
-        and (layout.predictor != 2 or layout.bits not in (8, 16))
-    ):
+    elif layout.predictor != 1 and (layout.predictor != 2 or layout.bits not in (8, 16)):
         found = f"predictor {layout.predictor} for {layout.bits} bits"
     if found:
         raise DecodeError("unreadable", f"TIFF with {found} is not read; convert it to 8-bit RGB")

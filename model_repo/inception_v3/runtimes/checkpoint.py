@@ -74,8 +74,11 @@ def _read(path: Path) -> Mapping[str, Tensor]:
 def _is_torchscript(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, NotImplementedError, OSError):
+        return False  # torch.load says what is wrong
 
 
 def _find_state_dict(content: Any, path: Path) -> Mapping[str, Tensor]:

@@ -49,6 +49,8 @@ def test_containers_are_told_apart(data, name):
         (b"<!DOCTYPE html><html>", "starts with b'<!DOCTYPE html><'"),
         (b'<html><body><svg width="1">', "starts with b.<html><body><svg"),
         (b"hello", "starts with b'hello'"),
+        (b"P1 incidents of last week", "starts with b'P1 incidents of"),
+        (b"export default () => <svg/>", "starts with b'export default"),
         (b"BMW 320d, blue, as good as new", "starts with b'BMW 320d, blue, '"),
         (bytes(600), r"starts with b'\\x00"),
         (b"\x7fELF\2\1\1", "starts with b'.x7fELF"),

@@ -302,3 +302,15 @@ def test_what_would_take_too_long_to_check_is_refused():
     message = refusal(bytes(data), max_pixels=10**10)
 
     assert message.endswith("bytes and blocks to check one by one")
+
+
+@pytest.mark.parametrize("start", [b"\xff\xd8", jpeg("baseline")[:4000]])
+def test_a_long_run_of_ff_takes_no_long_time(start):
+    """Where each of them began a search of its own, three million would take hours."""
+    with pytest.raises(DecodeError):
+        decode_image(start + b"\xff" * 3_000_000 + bytes(10))
+
+
+def test_countless_frame_headers_take_no_long_time():
+    with pytest.raises(DecodeError):
+        decode_image(b"\xff\xd8" + b"\xff\xc2\0\2" * 1_000_000 + b"\xff\xd9")

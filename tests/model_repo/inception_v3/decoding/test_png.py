@@ -177,3 +177,20 @@ def test_text_is_kept_out_of_pillow_s_sight():
     data = encode(PHOTO, "PNG", pnginfo=info)
 
     assert b"comment" not in sift_png(data).data
+
+
+@pytest.mark.parametrize("interlaced", [0, 1])
+def test_rows_that_are_missing_in_sound_chunks_are_noticed(interlaced):
+    header = struct.pack(">IIBBBBB", 96, 64, 8, 0, 0, 0, interlaced)
+    rows = zlib.compress(bytes(97 * 40))
+    parts = (png_chunk(b"IHDR", header), png_chunk(b"IDAT", rows), png_chunk(b"IEND", b""))
+
+    with pytest.raises(DecodeError, match="lacks 2,328 bytes|is truncated") as caught:
+        decode_image(PLAIN[:8] + b"".join(parts))
+
+    assert caught.value.kind == "unreadable"
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_a_picture_that_ends_in_one_color_is_whole(mode):
+    assert decode_image(encode(Image.new(mode, (301, 77)), "PNG")).width == 301
