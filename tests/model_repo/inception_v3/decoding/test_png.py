@@ -185,7 +185,7 @@ def test_rows_that_are_missing_in_sound_chunks_are_noticed(interlaced):
     rows = zlib.compress(bytes(97 * 40))
     parts = (png_chunk(b"IHDR", header), png_chunk(b"IDAT", rows), png_chunk(b"IEND", b""))
 
-    with pytest.raises(DecodeError, match="lacks 2,328 bytes|is truncated") as caught:
+    with pytest.raises(DecodeError, match=r"lacks 2,328 bytes|is truncated") as caught:
         decode_image(PLAIN[:8] + b"".join(parts))
 
     assert caught.value.kind == "unreadable"
