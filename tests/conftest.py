@@ -66,6 +66,11 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[name] = os.environ.get(name) or str(value)
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name long bytes by their number: compressed ones differ from process to process."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) and len(val) > 40 else None
+
+
 @pytest.hookimpl(tryfirst=True)  # xdist looks at the groups next
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
