@@ -32,7 +32,6 @@ SHARED_FIXTURES = (
     "pair",
     "guarded",
     "calibrated_model",
-    "shared_ray",
 )
 
 LONGEST = "tests/chaos/"
@@ -82,8 +81,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _group(item: pytest.Item) -> str:
     names = getattr(item, "fixturenames", ())
-    group = next((name for name in SHARED_FIXTURES if name in names), item.location[0])
-    return "service" if group == "shared_ray" else group  # it has time for both
+    return next((name for name in SHARED_FIXTURES if name in names), item.location[0])
 
 
 def _place(item: pytest.Item) -> int:

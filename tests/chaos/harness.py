@@ -171,7 +171,10 @@ class LocalPlace:
 
     def names(self) -> set[str]:
         """Return the files there, as paths relative to the output."""
-        files = (path for path in self.root.rglob("*") if path.is_file())
+        try:
+            files = [path for path in self.root.rglob("*") if path.is_file()]
+        except FileNotFoundError:  # a job that is being checked makes folders and removes them
+            return set()
         return {str(path.relative_to(self.root)) for path in files}
 
     def copy(self, _: Path) -> Path:
