@@ -18,11 +18,10 @@ from tests.support.images import encode, photo, png, png_chunk, with_exif
 from tests.support.other_decoders import IMAGEMAGICK, by_imagemagick, by_opencv, by_pillow
 from tests.support.tiffs import DEFLATE, LZW, NONE, PACKBITS, tiff
 
-pytestmark = [
-    pytest.mark.long,
-    pytest.mark.skipif(not IMAGEMAGICK, reason="ImageMagick is not installed"),
-]
-# The same pictures in each run: where decoders disagree, they do so for everybody.
+pytestmark = pytest.mark.skipif(not IMAGEMAGICK, reason="ImageMagick is not installed")
+
+# The same pictures in each run: where decoders disagree, they do so for everybody. Many more, which
+# take ten minutes, with: pytest --long tests/model_repo/inception_v3/decoding/test_agreement.py
 SAME = settings(derandomize=True)
 FEW = settings(SAME, max_examples=max(1, SAME.max_examples // 5))  # where encoding is slow
 
